@@ -1,0 +1,1 @@
+"""The bundled table of tuning trials; see `benchmarks/sweep.py`."""
