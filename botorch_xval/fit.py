@@ -1,0 +1,421 @@
+"""Drop-in replacements for BoTorch's fit: one independent L-BFGS-B per model.
+
+:func:`fit_gpytorch_mll` takes the place of :func:`botorch.fit.fit_gpytorch_mll`, and
+:func:`fit_independently` that of :func:`botorch.optim.fit.fit_gpytorch_mll_scipy`, also
+as BoTorch's own `optimizer=`. :func:`fit_each` fits several ordinary models of one
+structure and size, such as the folds of a cross-validation, as if they were one batch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import Any
+from warnings import WarningMessage, warn
+
+import botorch.fit
+import numpy as np
+from botorch.exceptions.errors import ModelFittingError
+from botorch.exceptions.warnings import OptimizationWarning
+from botorch.fit import DEFAULT_WARNING_HANDLER
+from botorch.optim.core import OptimizationResult, OptimizationStatus
+from botorch.optim.fit import fit_gpytorch_mll_scipy
+from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
+from gpytorch.mlls.sum_marginal_log_likelihood import SumMarginalLogLikelihood
+from linear_operator.utils.errors import NotPSDError
+from torch import Tensor
+
+from botorch_xval.minimize import Search, minimize_each
+from botorch_xval.objective import Objective, ParameterBounds, make_objective
+from botorch_xval.records import FitRecord
+
+__all__ = [
+    "IndependentResult",
+    "ModelResult",
+    "fit_each",
+    "fit_gpytorch_mll",
+    "fit_independently",
+]
+
+Callback = Callable[[dict[str, Tensor], OptimizationResult], None]
+STRATEGIES = ("auto", "loop", "batch")
+
+# Elements of one group's covariance matrices for which the temporaries of an evaluation
+# stay in a core's share of the cache; found with benchmarks/group_size.py.
+_GROUP_ELEMENTS = 60_000
+_GROUP_LIMITS = (4, 32)
+
+
+@dataclass(slots=True)
+class ModelResult(OptimizationResult):
+    """What a callback is told: BoTorch's result, and which model it is about."""
+
+    model: int = 0
+    """Number of the model in batch order."""
+
+
+@dataclass(slots=True)
+class IndependentResult(OptimizationResult):
+    """BoTorch's result for all models (`fval` is the sum of the losses per point)."""
+
+    records: list[FitRecord] = field(default_factory=list)
+    """One for each model, in batch order."""
+
+
+def fit_gpytorch_mll(
+    mll: MarginalLogLikelihood,
+    closure: Callable[[], tuple[Tensor, Sequence[Tensor | None]]] | None = None,
+    optimizer: Callable | None = None,
+    closure_kwargs: dict[str, Any] | None = None,
+    optimizer_kwargs: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> MarginalLogLikelihood:
+    r"""Fit every model of an mll on its own; otherwise as BoTorch's function.
+
+    Each model minimizes its own
+    :math:`L(\theta) = -(\log p(y \mid \theta) + \log p(\theta)) / n` with its own
+    L-BFGS-B, and is not evaluated any more once it is done. A model whose fit fails is
+    retried alone, from values sampled from the priors; the others stay as they are.
+
+    What this library does not do better it leaves to BoTorch: models with a
+    `custom_fit`, approximate (variational) mlls, user closures, other optimizers.
+
+    Args:
+        mll: An mll; a batched model, or several outputs, count as several models.
+        closure: As in BoTorch.
+        optimizer: As in BoTorch; default: :func:`fit_independently`.
+        closure_kwargs: As in BoTorch.
+        optimizer_kwargs: Keyword arguments of the optimizer, see
+            :func:`fit_independently`.
+        **kwargs: As in BoTorch: `max_attempts` (5), `pick_best_of_all_attempts`
+            (False), `warning_handler`, `caught_exception_types`; others are ignored.
+
+    Returns:
+        The `mll` in evaluation mode; `mll.fit_records` lists one
+        :class:`~botorch_xval.records.FitRecord` per model, in batch order.
+
+    Raises:
+        ModelFittingError: When all attempts failed for a model. It names the models
+            and the reasons; those models have their initial values again, the others
+            their fitted ones, and the mll is in training mode.
+    """
+    if isinstance(mll, SumMarginalLogLikelihood) and not hasattr(
+        mll.model, "custom_fit"
+    ):
+        mll.train()
+        for part in mll.mlls:
+            fit_gpytorch_mll(
+                part, closure, optimizer, closure_kwargs, optimizer_kwargs, **kwargs
+            )
+        mll.fit_records = [r for m in mll.mlls for r in getattr(m, "fit_records", [])]
+        return mll.eval() if not any(m.training for m in mll.mlls) else mll
+    if (
+        closure is not None
+        or closure_kwargs is not None
+        or optimizer not in (None, fit_independently)
+        or kwargs.get("data_loader") is not None
+        or hasattr(mll.model, "custom_fit")
+        or not isinstance(mll, ExactMarginalLogLikelihood)
+    ):
+        return botorch.fit.fit_gpytorch_mll(
+            mll,
+            closure=closure,
+            optimizer=optimizer,
+            closure_kwargs=closure_kwargs,
+            optimizer_kwargs=optimizer_kwargs,
+            **kwargs,
+        )
+    errors = fit_each([mll], optimizer_kwargs=optimizer_kwargs, **kwargs)
+    _raise(errors, mll.fit_records)
+    return mll.eval()
+
+
+def fit_independently(
+    mll: MarginalLogLikelihood,
+    parameters: dict[str, Tensor] | None = None,
+    bounds: ParameterBounds | None = None,
+    closure: Callable[[], tuple[Tensor, Sequence[Tensor | None]]] | None = None,
+    closure_kwargs: dict[str, Any] | None = None,
+    method: str = "L-BFGS-B",
+    options: dict[str, Any] | None = None,
+    callback: Callback | None = None,
+    timeout_sec: float | None = None,
+    strategy: str = "auto",
+) -> IndependentResult | OptimizationResult:
+    """One attempt to fit each model of an mll with its own SciPy optimizer.
+
+    The model and the likelihood must be in training mode already.
+
+    Args:
+        mll: The mll to be maximized, model by model.
+        parameters: The parameters to optimize, by name; default: all that require
+            gradients.
+        bounds: By name of a parameter its lower and upper bound: numbers, None, or
+            tensors that broadcast to the parameter, so also different per model.
+        closure: A user's own loss; it is handed to BoTorch unchanged, and all models
+            are then fitted together.
+        closure_kwargs: Likewise.
+        method: A gradient-based method of :func:`scipy.optimize.minimize`.
+        options: Its options, each model's own: `maxiter`, `ftol`, ...
+        callback: Called after every accepted iteration of every model with that
+            model's parameters and a :class:`ModelResult`; StopIteration ends the fit
+            of that model at its best point.
+        timeout_sec: Seconds after which every model stops at its best point so far.
+        strategy: How the losses are evaluated; it does not change the results.
+            "loop": one model after the other; "batch": all that still run together;
+            "auto": "batch" on CUDA, groups that fit into the cache on CPU.
+
+    Returns:
+        The result over all models, with `records`; these are `mll.fit_records`, too.
+        A model that failed keeps its initial values and is named in a warning.
+    """
+    if closure is not None or closure_kwargs is not None:
+        return fit_gpytorch_mll_scipy(
+            mll,
+            parameters=parameters,
+            bounds=bounds,
+            closure=closure,
+            closure_kwargs=closure_kwargs,
+            method=method,
+            options=options,
+            callback=callback,
+            timeout_sec=timeout_sec,
+        )
+    start = monotonic()
+    errors = _fit(
+        [mll],
+        parameters=parameters,
+        bounds=bounds,
+        method=method,
+        options=options,
+        callback=callback,
+        timeout_sec=timeout_sec,
+        strategy=strategy,
+        max_attempts=1,
+    )
+    records = mll.fit_records
+    if errors:
+        warn(_describe(errors, records), OptimizationWarning, stacklevel=2)
+    statuses = {record.status for record in records}
+    return IndependentResult(
+        step=max(record.iterations for record in records),
+        fval=sum(record.loss for record in records),
+        status=next(
+            status
+            for status in (
+                OptimizationStatus.FAILURE,
+                OptimizationStatus.STOPPED,
+                OptimizationStatus.SUCCESS,
+            )
+            if status in statuses
+        ),
+        runtime=monotonic() - start,
+        message=f"{len(records) - len(errors)} of {len(records)} fits succeeded.",
+        records=records,
+    )
+
+
+def fit_each(
+    mlls: Sequence[MarginalLogLikelihood],
+    optimizer_kwargs: dict[str, Any] | None = None,
+    max_attempts: int = 5,
+    pick_best_of_all_attempts: bool = False,
+    warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
+    caught_exception_types: tuple[type[BaseException], ...] = (NotPSDError,),
+    **ignore: Any,
+) -> dict[int, str]:
+    """Fit several models of one structure and size together, each on its own.
+
+    Nothing is raised for a model that fails: it keeps its initial values.
+
+    Args:
+        mlls: One mll per model, each with its own data and transforms.
+        optimizer_kwargs: See :func:`fit_independently` (but no `closure`).
+        max_attempts: How often a model is tried: first from its initial values, then
+            from values sampled from its priors.
+        pick_best_of_all_attempts: Make all attempts and keep each model's best one.
+        warning_handler: Called with the warning of a failed attempt; the attempt counts
+            as a success after all if this returns True.
+        caught_exception_types: Exceptions after which a model is tried again. Others
+            end that model's fit, or are raised if they end every model's.
+        **ignore: As BoTorch's function, this one ignores other arguments.
+
+    Returns:
+        By number of a model that failed the reason; empty if none did. Every mll has
+        its `fit_records` and is in training mode.
+    """
+    options = dict(optimizer_kwargs or {})
+    unknown = set(options) - {
+        *("parameters", "bounds", "method", "options", "callback", "timeout_sec"),
+        "strategy",
+    }
+    if unknown:
+        raise TypeError(
+            f"optimizer_kwargs has unexpected names {sorted(unknown)}; see the "
+            "arguments of fit_independently"
+        )
+    for mll in mlls:
+        mll.train()
+    return _fit(
+        mlls,
+        max_attempts=max_attempts,
+        pick_best=pick_best_of_all_attempts,
+        warning_handler=warning_handler,
+        caught=caught_exception_types,
+        **options,
+    )
+
+
+def _fit(
+    mlls: Sequence[MarginalLogLikelihood],
+    parameters: dict[str, Tensor] | None = None,
+    bounds: ParameterBounds | None = None,
+    method: str = "L-BFGS-B",
+    options: dict[str, Any] | None = None,
+    callback: Callback | None = None,
+    timeout_sec: float | None = None,
+    strategy: str = "auto",
+    max_attempts: int = 1,
+    pick_best: bool = False,
+    warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
+    caught: tuple[type[BaseException], ...] = (NotPSDError,),
+) -> dict[int, str]:
+    """All attempts for all models; writes values and records, returns the failures."""
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy: expected one of {STRATEGIES}, got {strategy!r}")
+    begin = monotonic()
+    objective = make_objective(
+        mlls, None if parameters is None else list(parameters), bounds
+    )
+    best: dict[int, Search] = {}
+    last: dict[int, Search] = {}
+    spent = {i: (0, 0.0, 0) for i in range(objective.num_models)}
+    todo = list(spent)
+    for attempt in range(max_attempts):
+        starts = objective.start if attempt == 0 else objective.sample()
+        searches = minimize_each(
+            objective,
+            starts[todo],
+            [objective.bounds[i] for i in todo],
+            models=todo,
+            width=_width(strategy, mlls[0]),
+            method=method,
+            options=options,
+            on_iteration=_report(callback, objective, begin),
+            timeout_sec=timeout_sec,
+        )
+        for i, search in zip(list(todo), searches, strict=True):
+            evaluations, seconds, attempts = spent[i]
+            spent[i] = (
+                evaluations + search.evaluations,
+                seconds + search.seconds,
+                attempts + 1,
+            )
+            last[i] = search
+            if _succeeded(search, warning_handler):
+                if i not in best or search.best_loss < best[i].best_loss:
+                    best[i] = search
+                done = not pick_best
+            else:
+                done = search.error is not None and not isinstance(search.error, caught)
+            if done:
+                todo.remove(i)
+        if not todo:
+            break
+    for search in last.values():
+        uncaught = search.error is not None and not isinstance(search.error, caught)
+        if uncaught and not best and all(s.error is not None for s in last.values()):
+            raise search.error  # no model's own trouble but everybody's
+    theta = np.stack(
+        [
+            best[i].best_point if i in best else objective.start[i]
+            for i in range(objective.num_models)
+        ]
+    )
+    objective.write(theta)
+    records = [_record(best.get(i, last[i]), *spent[i]) for i in last]
+    each = len(records) // len(mlls)
+    for k, mll in enumerate(mlls):
+        mll.fit_records = records[k * each : (k + 1) * each]
+    return {i: records[i].message for i in last if i not in best}
+
+
+def _width(strategy: str, mll: MarginalLogLikelihood) -> int | None:
+    """How many models run at the same time; None for all."""
+    targets = mll.model.train_targets
+    if strategy == "loop":
+        return 1
+    if strategy == "batch" or targets.is_cuda:
+        return None
+    least, most = _GROUP_LIMITS
+    return min(max(_GROUP_ELEMENTS // targets.shape[-1] ** 2, least), most)
+
+
+def _report(
+    callback: Callback | None, objective: Objective, begin: float
+) -> Callable[[int, np.ndarray, int, float], None] | None:
+    if callback is None:
+        return None
+
+    def report(model: int, theta: np.ndarray, iteration: int, loss: float) -> None:
+        callback(
+            objective.parameters(theta, model),
+            ModelResult(
+                step=iteration,
+                fval=loss,
+                status=OptimizationStatus.RUNNING,
+                runtime=monotonic() - begin,
+                model=model,
+            ),
+        )
+
+    return report
+
+
+def _succeeded(
+    search: Search, warning_handler: Callable[[WarningMessage], bool]
+) -> bool:
+    """BoTorch's policy: a failed search may still be accepted by the warning handler."""
+    if search.status is not OptimizationStatus.FAILURE:
+        return True
+    if search.error is not None or not np.isfinite(search.best_loss):
+        return False
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn(search.message, OptimizationWarning, stacklevel=1)
+    return warning_handler(caught[0])
+
+
+def _record(
+    search: Search, evaluations: int, seconds: float, attempts: int
+) -> FitRecord:
+    losses = list(search.losses)
+    if losses and search.best_loss < losses[-1]:  # stopped between two iterations
+        losses.append(search.best_loss)
+    record = FitRecord(
+        losses=tuple(losses),
+        evaluations=evaluations,
+        iterations=max(len(search.losses) - 1, 0),
+        status=search.status,
+        message=search.message,
+        seconds=seconds,
+        attempts=attempts,
+    )
+    if search.error is not None or record.status is OptimizationStatus.FAILURE:
+        record = replace(record, status=OptimizationStatus.FAILURE)
+    return record
+
+
+def _describe(errors: dict[int, str], records: Sequence[FitRecord]) -> str:
+    shown = [f"model {i}: {message}" for i, message in list(errors.items())[:5]]
+    more = [f"and {len(errors) - 5} more"] if len(errors) > 5 else []
+    return f"{len(errors)} of {len(records)} fits failed: " + "; ".join(shown + more)
+
+
+def _raise(errors: dict[int, str], records: Sequence[FitRecord]) -> None:
+    if errors:
+        raise ModelFittingError(
+            "All attempts to fit the model have failed. " + _describe(errors, records)
+        )

@@ -1,0 +1,45 @@
+"""What is kept of the fit of one model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from botorch.optim.core import OptimizationStatus
+
+__all__ = ["FitRecord"]
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """The course and the end of one model's fit.
+
+    Losses are negative log marginal likelihoods minus log priors *per training point*,
+    on the scale of the model's (usually standardized) outcomes, as BoTorch's fit has
+    them.
+    """
+
+    losses: tuple[float, ...]
+    """At the start and after every accepted iteration of the attempt that was kept."""
+
+    evaluations: int
+    """Evaluations of the loss and its gradient, over all attempts."""
+
+    iterations: int
+    """Accepted iterations of the attempt that was kept."""
+
+    status: OptimizationStatus
+    """SUCCESS: converged; STOPPED: by a limit, the time or a callback; FAILURE."""
+
+    message: str
+    """The optimizer's last word, or the error that ended the fit."""
+
+    seconds: float
+    """This model's share of the computing time, over all attempts."""
+
+    attempts: int
+    """1, and 1 more for every new start from values sampled from the priors."""
+
+    @property
+    def loss(self) -> float:
+        """The loss per point at the values that the model has now; NaN if unknown."""
+        return self.losses[-1] if self.losses else float("nan")
