@@ -377,7 +377,7 @@ def _report(
 def _succeeded(
     search: Search, warning_handler: Callable[[WarningMessage], bool]
 ) -> bool:
-    """BoTorch's policy: a failed search may still be accepted by the warning handler."""
+    """BoTorch's policy: the warning handler may still accept a failed search."""
     if search.status is not OptimizationStatus.FAILURE:
         return True
     if search.error is not None or not np.isfinite(search.best_loss):

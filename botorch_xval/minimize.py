@@ -1,8 +1,8 @@
 """One SciPy minimizer per model, driven together.
 
-Every model has its own :func:`scipy.optimize.minimize`, which runs in a coroutine of its
-own and pauses whenever it wants the value and gradient of its loss. The driver collects
-the points that wait, asks for all their values at once, and hands out the answers. No
+Every model has its own :func:`scipy.optimize.minimize`, which runs in a coroutine and
+pauses whenever it wants the value and gradient of its loss. The driver collects the
+points that wait, asks for all their values at once, and hands out the answers. No
 search sees another: its iterates are those of a plain call of SciPy.
 
 This module knows no Gaussian process: a model is a row of an array of parameters.

@@ -1,9 +1,9 @@
 """One batched loss and gradient of just the models that were asked for.
 
-An objective answers `losses, gradients = objective(theta, models)` for `a` chosen models
-out of its `num_models`: `theta` and `gradients` are `a x p` arrays of unconstrained
-parameters, `losses` are `a` values of BoTorch's loss, the negative log marginal
-likelihood minus log priors per training point.
+An objective answers `losses, gradients = objective(theta, models)` for `a` chosen
+models out of its `num_models`: `theta` and `gradients` are `a x p` arrays of
+unconstrained parameters, `losses` are `a` values of BoTorch's loss, the negative log
+marginal likelihood minus log priors per training point.
 
 The models are one batched GPyTorch model, or several ordinary models of one structure,
 or both; every combination of a model and an element of its batch counts as one. Their
