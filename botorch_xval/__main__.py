@@ -1,0 +1,230 @@
+"""Command line: a table of trials in, "which kernel and priors predict best" out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from botorch.models import SingleTaskGP
+from botorch.models.model import Model
+from botorch.models.transforms.input import Normalize
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from torch import Tensor
+
+from botorch_xval.compare import Comparison, compare
+from botorch_xval.datasets import encode_tuning_trials
+from botorch_xval.fit import fit_each
+from botorch_xval.folds import leave_one_out
+from botorch_xval.models import PRIOR_CONFIGURATIONS, ScalarChoiceGP
+from botorch_xval.summed import fit_summed
+from botorch_xval.tables import EncodedTable, encode_table
+
+__all__ = ["configurations", "default_model", "main"]
+
+DEFAULT_SIZES = (20, 40, 60)
+
+
+def default_model(
+    train_X: Tensor, train_Y: Tensor, train_Yvar: Tensor | None = None
+) -> SingleTaskGP:
+    """BoTorch's default SingleTaskGP with all inputs, one-hot or not, scaled to [0, 1].
+
+    Args:
+        train_X: Inputs, `n x d`.
+        train_Y: Outcomes, `n x m`.
+        train_Yvar: Known variances of the observation noise, `n x m`.
+
+    Returns:
+        The model, with its own ranges and standardization.
+    """
+    return SingleTaskGP(
+        train_X,
+        train_Y,
+        train_Yvar,
+        input_transform=Normalize(train_X.shape[-1], batch_shape=train_X.shape[:-2]),
+    )
+
+
+def configurations(choice_dims: Sequence[int]) -> dict[str, Callable[..., Model]]:
+    """The configurations that the command line compares, by name.
+
+    Args:
+        choice_dims: The one-hot columns of the inputs.
+
+    Returns:
+        One per prior configuration of :class:`~botorch_xval.models.ScalarChoiceGP`,
+        and BoTorch's default.
+    """
+    ours = {
+        f"{priors} priors": partial(
+            ScalarChoiceGP, choice_dims=list(choice_dims), priors=priors
+        )
+        for priors in PRIOR_CONFIGURATIONS
+    }
+    return {**ours, "BoTorch default": default_model}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        if args.command == "demo":
+            table = encode_tuning_trials()
+        else:
+            table = encode_table(
+                args.table,
+                target=args.target,
+                choices=args.choices,
+                log_scalars="all" if args.log_scalars == ["all"] else args.log_scalars,
+                log_target=args.log_target,
+                ignore=args.ignore,
+            )
+        print(table.summary())
+        _run(table, args)
+    except ValueError as error:
+        print(f"botorch-xval: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(table: EncodedTable, args: argparse.Namespace) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")  # files only; users of the library choose their own
+    from botorch_xval import plots
+
+    folder = Path(args.out)
+    result = compare(
+        configurations(table.choice_dims),
+        table.X,
+        table.Y,
+        sizes=args.sizes,
+        replicates=args.replicates,
+        seed=args.seed,
+        folder=folder,
+    )
+    _print(result, table.target_name)
+    plots.plot_comparison(result).savefig(folder / "scores.png", dpi=150)
+    size = max(args.sizes)
+    rows = result.points[result.points["size"] == size].drop_duplicates("row").row
+    rows = rows.head(size).to_list()
+    best = result.table().query("size == @size").configuration.iloc[0]
+    print(f"\nHow the {size} folds of {best!r} were fitted, once more with the sum ...")
+    summed, independent = (
+        _leave_one_out_mlls(
+            configurations(table.choice_dims)[best], table.X[rows], table.Y[rows]
+        )
+        for _ in range(2)
+    )
+    summed_records = fit_summed(summed)
+    fit_each(independent)
+    records = [record for mll in independent for record in mll.fit_records]
+    figure = plots.plot_summed_and_independent(summed_records, records)
+    figure.savefig(folder / "losses.png", dpi=150)
+    print(
+        f"model evaluations: {sum(r.evaluations for r in summed_records):,} summed, "
+        f"{sum(r.evaluations for r in records):,} independent\n"
+        f"\nWritten to {folder}: scores.csv, points.csv, fits.csv, scores.png, "
+        "losses.png"
+    )
+
+
+def _leave_one_out_mlls(
+    model: Callable[..., Model], X: Tensor, Y: Tensor
+) -> list[ExactMarginalLogLikelihood]:
+    mlls = []
+    for held_out in leave_one_out(len(X)).held_out:
+        fold = model(X[~held_out], Y[~held_out])
+        mlls.append(ExactMarginalLogLikelihood(fold.likelihood, fold))
+    return mlls
+
+
+def _print(result: Comparison, target: str) -> None:
+    print(
+        f"\nMean log predictive density of held-out {target}, in nats; larger is better"
+    )
+    print(f"{'rows':>5}  {'configuration':<20}{'score':>9}{'se':>8}", end="")
+    print(f"{'difference':>12}{'se':>8}{'RMSE':>9}{'failed':>8}{'seconds':>9}")
+    for size, block in result.table().groupby("size"):
+        for row in block.itertuples():
+            print(
+                f"{size:>5}  {row.configuration:<20}{row.mean_log_density:>9.4f}"
+                f"{row.standard_error:>8.4f}{row.difference:>12.4f}"
+                f"{row.difference_se:>8.4f}{row.rmse:>9.4f}{row.failed:>8}"
+                f"{row.seconds:>9.1f}"
+            )
+        print()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="botorch-xval",
+        description="Compare Gaussian-process models by refit leave-one-out "
+        "cross-validation: three degrees of prior looseness over a factorized kernel, "
+        "and BoTorch's default model.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser(
+        "demo", help="compare on the bundled table of 448 real tuning trials"
+    )
+    table = commands.add_parser(
+        "compare",
+        help="compare on your table of trials (CSV)",
+        epilog="Every column that is not the target, a choice or ignored is a scalar. "
+        "Empty cells are parameters that were inactive in that trial; rows without a "
+        "target are left out.",
+    )
+    table.add_argument("table", metavar="TABLE.csv", help="one row per trial")
+    table.add_argument("--target", required=True, help="column to predict")
+    table.add_argument(
+        "--log-target", action="store_true", help="predict the target's logarithm"
+    )
+    table.add_argument(
+        "--log-scalars",
+        type=_names,
+        default=[],
+        metavar="A,B|all",
+        help="scalars to use as logarithms",
+    )
+    table.add_argument(
+        "--choices", type=_names, default=[], metavar="A,B", help="unordered columns"
+    )
+    table.add_argument(
+        "--ignore", type=_names, default=[], metavar="A,B", help="columns to leave out"
+    )
+    for command in (demo, table):
+        command.add_argument(
+            "--sizes",
+            type=_sizes,
+            default=DEFAULT_SIZES,
+            metavar="N,N",
+            help="numbers of rows to compare at (default: 20,40,60)",
+        )
+        command.add_argument(
+            "--replicates", type=int, default=1, help="shuffles of the rows (1)"
+        )
+        command.add_argument("--seed", type=int, default=0, help="of the shuffles (0)")
+        command.add_argument(
+            "--out", default="report", metavar="FOLDER", help="(default: report)"
+        )
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected whole numbers separated by commas, got {text!r}"
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
