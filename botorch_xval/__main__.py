@@ -111,13 +111,10 @@ def _run(table: EncodedTable, args: argparse.Namespace) -> None:
     size = max(args.sizes)
     rows = result.points[result.points["size"] == size].drop_duplicates("row").row
     rows = rows.head(size).to_list()
-    best = result.table().query("size == @size").configuration.iloc[0]
-    print(f"\nHow the {size} folds of {best!r} were fitted, once more with the sum ...")
+    name, model = next(iter(configurations(table.choice_dims).items()))
+    print(f"Fitting the {size} folds with {name} once more, with the sum of losses ...")
     summed, independent = (
-        _leave_one_out_mlls(
-            configurations(table.choice_dims)[best], table.X[rows], table.Y[rows]
-        )
-        for _ in range(2)
+        _leave_one_out_mlls(model, table.X[rows], table.Y[rows]) for _ in range(2)
     )
     summed_records = fit_summed(summed)
     fit_each(independent)

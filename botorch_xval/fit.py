@@ -24,8 +24,9 @@ from botorch.optim.core import OptimizationResult, OptimizationStatus
 from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from gpytorch.mlls.sum_marginal_log_likelihood import SumMarginalLogLikelihood
-from linear_operator.utils.errors import NotPSDError
+from linear_operator.utils.errors import NanError, NotPSDError
 from torch import Tensor
+from torch.linalg import LinAlgError
 
 from botorch_xval.minimize import Search, minimize_each
 from botorch_xval.objective import Objective, ParameterBounds, make_objective
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 Callback = Callable[[dict[str, Tensor], OptimizationResult], None]
+# BoTorch, too, takes these for a loss that is not a number.
+UNDEFINED = (NanError, LinAlgError)
 STRATEGIES = ("auto", "loop", "batch")
 
 # Elements of one group's covariance matrices for which the temporaries of an evaluation
@@ -286,6 +289,7 @@ def _fit(
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy: expected one of {STRATEGIES}, got {strategy!r}")
     begin = monotonic()
+    caught = (*caught, *UNDEFINED)
     objective = make_objective(
         mlls, None if parameters is None else list(parameters), bounds
     )
@@ -305,6 +309,7 @@ def _fit(
             options=options,
             on_iteration=_report(callback, objective, begin),
             timeout_sec=timeout_sec,
+            undefined=(NotPSDError, *UNDEFINED),
         )
         for i, search in zip(list(todo), searches, strict=True):
             evaluations, seconds, attempts = spent[i]

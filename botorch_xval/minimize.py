@@ -29,6 +29,7 @@ __all__ = ["Search", "minimize_each"]
 Evaluate = Callable[
     [NDArray[np.float64], list[int]], tuple[NDArray[np.float64], NDArray[np.float64]]
 ]
+Value = tuple[NDArray[np.float64], float, NDArray[np.float64]]  # point, loss, gradient
 OnIteration = Callable[[int, NDArray[np.float64], int, float], None]
 
 # SciPy's methods have different codes for a limit reached, but all say it in words.
@@ -81,24 +82,34 @@ class Search:
         self.seconds = 0.0
         self._arguments = {"bounds": bounds, "method": method, "options": options}
         self._on_iteration = on_iteration
-        self._recent: list[tuple[NDArray[np.float64], float]] = []
+        self._recent: list[Value] = []
         self._driver = getcurrent()
         self._coroutine = greenlet(self._run)
         self.point: NDArray[np.float64] | None = self._coroutine.switch()
 
     def advance(self, loss: float, gradient: NDArray[np.float64]) -> None:
-        """Give the value at `point` and run until the next one is wanted."""
+        """Give the value at `point` and run until the next one is wanted.
+
+        A point without a finite loss and gradient counts as worse than the last
+        accepted one, so that the search takes a shorter step; at the start it ends it.
+        """
         self.evaluations += 1
-        if not self.losses:
-            if not np.isfinite(loss):
-                self.stop(
-                    OptimizationStatus.FAILURE, f"the loss at the start is {loss}"
-                )
-                return
-            self.losses.append(loss)
-        if loss < self.best_loss and np.isfinite(gradient).all():
-            self.best_point, self.best_loss = self.point, loss
-        self._recent.append((self.point, loss))
+        if np.isfinite(loss) and np.isfinite(gradient).all():
+            if not self.losses:
+                self.losses.append(loss)
+                self._accepted = (self.point, loss, gradient)
+            if loss < self.best_loss:
+                self.best_point, self.best_loss = self.point, loss
+            self._recent.append((self.point, loss, gradient))
+        elif self.losses:
+            # As if there were a parabola along the step whose minimum is a tenth of it
+            # away: what SciPy's line searches interpolate is then well defined.
+            point, accepted, slope = self._accepted
+            loss = accepted + 4 * abs(slope @ (self.point - point))
+            gradient = -slope
+        else:
+            self.stop(OptimizationStatus.FAILURE, f"the loss at the start is {loss}")
+            return
         self.point = self._coroutine.switch((loss, gradient))
 
     def stop(self, status: OptimizationStatus, message: str) -> None:
@@ -109,6 +120,7 @@ class Search:
 
     def fail(self, error: Exception) -> None:
         """End the search because its value could not be computed."""
+        self.evaluations += 1
         self.error = error
         self.stop(OptimizationStatus.FAILURE, f"{type(error).__name__}: {error}")
 
@@ -130,15 +142,12 @@ class Search:
 
     def _iteration(self, x: NDArray[np.float64], *_: Any) -> None:
         # Not every method hands its loss to the callback, so it is looked up.
-        loss = next(
-            (
-                loss
-                for point, loss in reversed(self._recent)
-                if np.array_equal(point, x)
-            ),
-            self.best_loss,
-        )
+        for value in reversed(self._recent):
+            if np.array_equal(value[0], x):
+                self._accepted = value
+                break
         self._recent.clear()
+        loss = self._accepted[1]
         self.losses.append(loss)
         if self._on_iteration is not None:
             try:
@@ -173,6 +182,7 @@ def minimize_each(
     options: dict[str, Any] | None = None,
     on_iteration: OnIteration | None = None,
     timeout_sec: float | None = None,
+    undefined: tuple[type[BaseException], ...] = (),
 ) -> list[Search]:
     """Minimize every model's loss on its own, evaluating those that run together.
 
@@ -192,6 +202,8 @@ def minimize_each(
         on_iteration: Called as `(model, parameters, iteration, loss)` after every
             accepted iteration; StopIteration ends that model only.
         timeout_sec: Seconds after which every running model stops at its best point.
+        undefined: Exceptions that say that the loss has no value at this point; the
+            search then tries a shorter step, as it does where the loss is not finite.
 
     Returns:
         The ended searches, in the order of `starts`.
@@ -222,7 +234,9 @@ def minimize_each(
             waiting = [i for i in running if searches[i].point is not None]
             for chosen, values in _evaluate(evaluate, searches, waiting, names):
                 for i, value in zip(chosen, values, strict=True):
-                    if isinstance(value, Exception):
+                    if isinstance(value, undefined) and searches[i].losses:
+                        searches[i].advance(np.nan, np.full_like(starts[i], np.nan))
+                    elif isinstance(value, Exception):
                         searches[i].fail(value)
                     else:
                         searches[i].advance(*value)

@@ -31,7 +31,6 @@ from botorch.optim.utils import get_parameters_and_bounds, sample_all_priors
 from gpytorch import settings
 from gpytorch.likelihoods.noise_models import FixedGaussianNoise
 from gpytorch.mlls import MarginalLogLikelihood
-from linear_operator.utils.errors import NanError
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
 from torch import Tensor
@@ -174,15 +173,10 @@ class _Stacked:
         state = dict(self._chosen)
         for name, part in self._split(values.to(self._dtype)):
             state[f"mll.{name}"] = part.reshape(lead + self._shapes[name])
-        try:
-            with _evaluation_settings():
-                losses = functional_call(self._loss, state, (), tie_weights=True)
-            losses = losses.reshape(len(models))
-            (gradients,) = torch.autograd.grad(losses.sum(), values)
-        except RuntimeError as error:
-            if len(models) == 1 and _is_numerical(error):
-                return np.full(1, np.nan), np.full((1, self._num_parameters), np.nan)
-            raise
+        with _evaluation_settings():
+            losses = functional_call(self._loss, state, (), tie_weights=True)
+        losses = losses.reshape(len(models))
+        (gradients,) = torch.autograd.grad(losses.sum(), values)
         return losses.detach().double().cpu().numpy(), gradients.cpu().numpy()
 
     def write(self, theta: Array) -> None:
@@ -359,10 +353,6 @@ class _Joint:
             gradients = torch.autograd.grad(
                 loss, list(self._parameters.values()), allow_unused=True
             )
-        except RuntimeError as error:
-            if _is_numerical(error):
-                return np.full(1, np.nan), np.full_like(self.start, np.nan)
-            raise
         finally:
             self.write(before)  # a fit that is interrupted leaves the model as it was
         parts = [
@@ -489,11 +479,3 @@ def _evaluation_settings():
         stack.enter_context(settings.lazily_evaluate_kernels(False))
         stack.enter_context(settings.debug(False))
         yield
-
-
-def _is_numerical(error: RuntimeError) -> bool:
-    """Whether BoTorch counts this error as a NaN loss rather than a failed fit."""
-    words = str(error)
-    return isinstance(error, NanError) or (
-        "singular" in words or "input is not positive-definite" in words
-    )

@@ -1,4 +1,4 @@
-"""Plots of results; they take a result and an `ax`, return the Axes, compute nothing."""
+"""Plots of results: they take a result and an `ax`, and compute nothing new."""
 
 from __future__ import annotations
 
@@ -159,9 +159,7 @@ def _lines(comparison: Comparison, value: str, error: str, ax: Axes | None) -> A
     step = np.diff(sizes).min() if len(sizes) > 1 else 1.0
     for i, name in enumerate(names):
         part = table[table.configuration == name].sort_values("size")
-        shift = (
-            0.06 * step * (i - (len(names) - 1) / 2)
-        )  # bars must not hide each other
+        shift = 0.06 * step * (i - (len(names) - 1) / 2)  # so that no bar hides another
         ax.errorbar(
             part["size"] + shift,
             part[value],
