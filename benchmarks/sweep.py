@@ -61,8 +61,8 @@ SCALARS: dict[str, tuple[float, float, bool, str | None]] = {
 COLUMNS = ["trial", "optimizer", "nesterov", *SCALARS]
 COLUMNS += ["loss", "accuracy", "seconds", "seed"]
 # `lr_max` is the rate of plain gradient descent. With momentum, which lengthens every
-# step by 1 / damping, SGD takes `lr_max * damping`; Adam, whose steps do not shrink with
-# the gradient, takes this share of it.
+# step by 1 / damping, SGD takes `lr_max * damping`; Adam, whose steps do not shrink
+# with the gradient, takes this share of it.
 ADAM_RATE = 1e-2
 
 

@@ -84,6 +84,12 @@ def make_objective(
     Returns:
         An objective that was compared with the `mlls` at their present values.
     """
+    names = [n for n, p in mlls[0].named_parameters() if p.requires_grad]
+    if not names or (parameters is not None and not parameters):
+        raise ValueError(
+            f"the {type(mlls[0].model).__name__} has no parameter to optimize; at "
+            "least one must require a gradient"
+        )
     try:
         stacked = _Stacked(mlls, parameters, bounds)
         if _agrees(stacked, mlls):
@@ -152,8 +158,6 @@ class _Stacked:
         shared = [n for n in self._shapes if not self._has_batch_shape(own[n])]
         if shared:
             raise _SharedParameters(shared, self._num_each)
-        if not self._shapes:
-            raise ValueError("the model has no parameter that requires a gradient")
         self._num_parameters = sum(shape.numel() for shape in self._shapes.values())
         self.start = np.concatenate([self._read(mll) for mll in self._mlls])
         self.bounds = self._make_bounds()

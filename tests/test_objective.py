@@ -1,0 +1,273 @@
+"""The batched objective against every model's own loss and gradient."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from botorch.exceptions.warnings import BotorchWarning
+from botorch.models import (
+    KroneckerMultiTaskGP,
+    MixedSingleTaskGP,
+    MultiTaskGP,
+    SingleTaskGP,
+)
+from botorch.models.transforms import ChainedInputTransform, Normalize, Warp
+from botorch.optim.closures import get_loss_closure
+from botorch.test_functions import Hartmann
+from gpytorch.kernels import MaternKernel, ScaleKernel
+from gpytorch.likelihoods import GaussianLikelihood
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from gpytorch.priors import GammaPrior, LogNormalPrior
+
+from botorch_xval.datasets import encode_tuning_trials
+from botorch_xval.models import ScalarChoiceGP
+from botorch_xval.objective import make_objective
+
+FOLDS, N = 5, 12
+
+
+def data(n: int = N, batch: tuple[int, ...] = (), m: int = 1):
+    generator = torch.Generator().manual_seed(1)
+    X = torch.rand(*batch, n, 6, generator=generator, dtype=torch.float64)
+    Y = Hartmann(negate=True)(X).unsqueeze(-1)
+    return X, torch.cat([Y * (k + 1) + k * X[..., :1] for k in range(m)], dim=-1)
+
+
+def folds(model, n: int = N, **noise):
+    X, Y = data(n + 1)
+    mlls = []
+    for i in range(FOLDS):
+        keep = torch.arange(n + 1) != i
+        one = model(X[keep], Y[keep], **{k: v[keep] for k, v in noise.items()})
+        mlls.append(ExactMarginalLogLikelihood(one.likelihood, one))
+    return mlls
+
+
+def normalized(X, Y):
+    return SingleTaskGP(X, Y, input_transform=Normalize(6))
+
+
+def mixed(X, Y):
+    X = torch.cat([X[:, :3], (X[:, 3:5] * 2.99).floor()], dim=-1)
+    return MixedSingleTaskGP(X, Y, cat_dims=[3, 4])
+
+
+def hand_written(X, Y):
+    kernel = ScaleKernel(
+        MaternKernel(
+            nu=1.5,
+            ard_num_dims=2,
+            active_dims=(0, 3),
+            lengthscale_prior=LogNormalPrior(
+                torch.tensor([0.1, 0.3], dtype=X.dtype),
+                torch.tensor([1.0, 2.0], dtype=X.dtype),
+            ),
+        )
+    )
+    likelihood = GaussianLikelihood(noise_prior=GammaPrior(1.1, 0.05))
+    return SingleTaskGP(X, Y, covar_module=kernel, likelihood=likelihood)
+
+
+def warped(X, Y):
+    chained = ChainedInputTransform(
+        normalize=Normalize(6), warp=Warp(d=6, indices=[0, 1, 2])
+    )
+    return SingleTaskGP(X, Y, input_transform=chained)
+
+
+def noisy(X, Y, train_Yvar=None):
+    yvar = 0.01 + 0.1 * X[:, :1] if train_Yvar is None else train_Yvar
+    return SingleTaskGP(X, Y, yvar, input_transform=Normalize(6))
+
+
+def two_outputs(X, Y):
+    return SingleTaskGP(X, torch.cat([Y, Y**2], -1), input_transform=Normalize(6))
+
+
+def tuning(X, Y):
+    table = encode_tuning_trials()
+    rows = (X[:, 0] * len(table.X)).long()
+    return ScalarChoiceGP(table.X[rows], table.Y[rows], choice_dims=table.choice_dims)
+
+
+def own(mll):
+    parameters = dict(mll.named_parameters())
+    loss = get_loss_closure(mll)()
+    gradients = torch.autograd.grad(loss.sum(), list(parameters.values()))
+    return loss.detach(), dict(zip(parameters, gradients, strict=True))
+
+
+@pytest.mark.parametrize(
+    "model", [normalized, mixed, hand_written, warped, noisy, two_outputs, tuning]
+)
+def test_ordinary_models_have_their_own_losses_and_gradients(model):
+    mlls = [mll.train() for mll in folds(model)]
+    objective = make_objective(mlls)
+    generator = np.random.default_rng(0)
+    theta = objective.start + 0.2 * generator.uniform(size=objective.start.shape)
+    each = objective.num_models // FOLDS
+    losses, gradients = objective(theta, list(range(objective.num_models)))
+    objective.write(theta)
+    for i, mll in enumerate(mlls):
+        part = slice(i * each, (i + 1) * each)
+        loss, gradient = own(mll)
+        np.testing.assert_allclose(losses[part], loss.reshape(-1), rtol=1e-10)
+        for row in range(each):
+            for name, value in objective.parameters(gradients[part][row], 0).items():
+                expected = gradient[name].reshape(each, -1)[row].reshape(value.shape)
+                torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("model", [normalized, two_outputs, noisy, tuning])
+def test_slices_equal_the_whole(model):
+    objective = make_objective([mll.train() for mll in folds(model)])
+    everyone = list(range(objective.num_models))
+    losses, gradients = objective(objective.start, everyone)
+    for models in ([0], [3, 1], [4, 4, 0]):
+        part = objective(objective.start[models], models)
+        np.testing.assert_allclose(part[0], losses[models], rtol=1e-10)
+        np.testing.assert_allclose(part[1], gradients[models], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("batch, m", [((4,), 1), ((4,), 3), ((), 3), ((2, 3), 1)])
+def test_batched_models(batch, m):
+    X, Y = data(batch=batch, m=m)
+    # BoTorch's batched Normalize fails with several outputs.
+    transform = Normalize(6, batch_shape=torch.Size(batch)) if m == 1 else None
+    model = SingleTaskGP(X, Y, input_transform=transform)
+    mll = ExactMarginalLogLikelihood(model.likelihood, model).train()
+    objective = make_objective([mll])
+    shape = (*batch, m) if m > 1 else batch
+    assert objective.num_models == np.prod(shape)
+    losses, gradients = objective(objective.start, list(range(objective.num_models)))
+    loss, gradient = own(mll)
+    np.testing.assert_allclose(losses.reshape(shape), loss, rtol=1e-10)
+    for name, expected in gradient.items():
+        rows = [objective.parameters(g, 0)[name] for g in gradients]
+        found = torch.stack(rows).reshape(expected.shape)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_batch_size_equal_to_the_number_of_inputs():
+    """Then a buffer may look as if it had the batch shape."""
+    X, Y = data(batch=(2,))
+    prior = LogNormalPrior(torch.tensor([0.1, 0.9]), torch.tensor([1.0, 2.0]))
+    kernel = MaternKernel(
+        ard_num_dims=2,
+        active_dims=(1, 4),
+        batch_shape=torch.Size([2]),
+        lengthscale_prior=prior,
+    )
+    model = SingleTaskGP(X, Y, covar_module=kernel).double()
+    mll = ExactMarginalLogLikelihood(model.likelihood, model).train()
+    loss, _ = own(mll)
+    objective = make_objective([mll])
+    assert objective.num_models == 2
+    for i in (0, 1):
+        found, _ = objective(objective.start[[i]], [i])
+        np.testing.assert_allclose(found, loss[[i]], rtol=1e-10)
+
+
+def test_a_shared_parameter_is_named_and_fitted_jointly():
+    X, Y = data(batch=(3,))
+    model = SingleTaskGP(X, Y, covar_module=ScaleKernel(MaternKernel()))
+    mll = ExactMarginalLogLikelihood(model.likelihood, model).train()
+    with pytest.warns(BotorchWarning, match="raw_outputscale.*raw_lengthscale"):
+        objective = make_objective([mll])
+    assert objective.num_models == 1
+    losses, gradients = objective(objective.start, [0])
+    loss, _ = own(mll)
+    np.testing.assert_allclose(losses, [loss.sum()], rtol=1e-10)
+
+    step = 1e-5 * np.eye(objective.start.size)
+    ahead, behind = (
+        np.array([objective(objective.start + sign * e, [0])[0][0] for e in step])
+        for sign in (1, -1)
+    )
+    numeric = (ahead - behind) / 2e-5
+    np.testing.assert_allclose(gradients[0], numeric, rtol=1e-6, atol=1e-8)
+
+
+def multi_task(X, Y):
+    tasks = torch.arange(len(X), dtype=X.dtype)[:, None] % 2
+    return MultiTaskGP(torch.cat([X, tasks], -1), Y, task_feature=-1)
+
+
+def kronecker(X, Y):
+    return KroneckerMultiTaskGP(X, torch.cat([Y, Y**2], -1))
+
+
+@pytest.mark.parametrize("model", [multi_task, kronecker])
+def test_models_over_several_tasks_are_one_model_each(model):
+    mlls = [mll.train() for mll in folds(model)]
+    objective = make_objective(mlls)
+    assert objective.num_models == FOLDS
+    losses, _ = objective(objective.start, list(range(FOLDS)))
+    expected = [get_loss_closure(mll)().item() for mll in mlls]
+    np.testing.assert_allclose(losses, expected, rtol=1e-7)
+
+
+def test_bounds_of_constraints_and_of_the_user():
+    mlls = [mll.train() for mll in folds(normalized)]
+    name = "model.covar_module.raw_lengthscale"
+    ours = {
+        name: (torch.full((1, 6), 0.1), 3.0),
+        "likelihood.noise_covar.raw_noise": (None, 0.5),
+    }
+    for bounds in make_objective(mlls, bounds=ours).bounds:
+        low = {k: v.tolist() for k, v in split(mlls[0], bounds.lb).items()}
+        high = {k: v.tolist() for k, v in split(mlls[0], bounds.ub).items()}
+        assert low[name] == pytest.approx([0.1] * 6)
+        assert high[name] == [3.0] * 6
+        assert high["likelihood.noise_covar.raw_noise"] == [0.5]
+        assert low["model.mean_module.raw_constant"] == [-np.inf]
+    noise = split(mlls[0], make_objective(mlls).bounds[0].lb)
+    assert noise["likelihood.noise_covar.raw_noise"].tolist() == pytest.approx([1e-4])
+
+
+def split(mll, values):
+    sizes = [p.numel() for p in mll.parameters()]
+    names = [name for name, _ in mll.named_parameters()]
+    return dict(zip(names, torch.as_tensor(values).split(sizes), strict=True))
+
+
+def test_frozen_and_chosen_parameters_stay_apart():
+    mlls = [mll.train() for mll in folds(normalized)]
+    for i, mll in enumerate(mlls):
+        mll.likelihood.noise = 0.1 + 0.1 * i
+        mll.likelihood.raw_noise.requires_grad_(False)
+    objective = make_objective(mlls)
+    assert set(objective.parameters(objective.start[0], 0)) == {
+        "model.mean_module.raw_constant",
+        "model.covar_module.raw_lengthscale",
+    }
+    losses, _ = objective(objective.start, list(range(FOLDS)))
+    expected = [get_loss_closure(mll)().item() for mll in mlls]
+    np.testing.assert_allclose(losses, expected, rtol=1e-10)
+    before = [mll.likelihood.noise.item() for mll in mlls]
+    assert (objective.sample() != objective.start).any()
+    assert [mll.likelihood.noise.item() for mll in mlls] == before
+
+
+@pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWarning")
+def test_float32_models():
+    def single(X, Y):
+        return normalized(X.float(), Y.float())
+
+    mlls = [mll.train() for mll in folds(single)]
+    objective = make_objective(mlls)
+    losses, gradients = objective(objective.start, list(range(FOLDS)))
+    assert losses.dtype == gradients.dtype == np.float64
+    expected = [get_loss_closure(mll)().item() for mll in mlls]
+    np.testing.assert_allclose(losses, expected, rtol=1e-3)
+
+
+def test_a_model_without_parameters_is_refused():
+    mlls = [mll.train() for mll in folds(partial(normalized))]
+    for mll in mlls:
+        mll.requires_grad_(False)
+    with pytest.raises(ValueError, match="SingleTaskGP has no parameter to optimize"):
+        make_objective(mlls)
