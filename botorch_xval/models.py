@@ -27,8 +27,8 @@ from botorch_xval.priors import BetaPrior
 __all__ = ["PRIOR_CONFIGURATIONS", "PriorConfiguration", "ScalarChoiceGP"]
 
 # The modes of all named priors. On 10 subsets of 60 rows of the bundled trials, fits
-# with the loosest priors end 5.8 to 33 nats worse from output scale 1 and noise 0.1; with
-# the tight priors both starts end alike.
+# with the loosest priors end 5.8 to 33 nats worse from output scale 1 and noise 0.1;
+# with the tight priors both starts end alike.
 START = {"lengthscale": 1 / 3, "outputscale": 1 / 0.15, "noise": 2.0}
 MIN_NOISE = 1e-6
 

@@ -1,0 +1,479 @@
+"""The drop-in fit against BoTorch's own fits, and what one model's trouble may do."""
+
+from __future__ import annotations
+
+import botorch.fit
+import numpy as np
+import pytest
+import torch
+from botorch.cross_validation import batch_cross_validation, gen_loo_cv_folds
+from botorch.exceptions.errors import ModelFittingError
+from botorch.exceptions.warnings import OptimizationWarning
+from botorch.models import ModelListGP, SingleTaskGP
+from botorch.models.transforms import Normalize
+from botorch.optim.closures import get_loss_closure, get_loss_closure_with_grads
+from botorch.optim.core import OptimizationStatus
+from botorch.optim.fit import fit_gpytorch_mll_scipy, fit_gpytorch_mll_torch
+from botorch.test_functions import Hartmann
+from gpytorch.kernels import RBFKernel
+from gpytorch.mlls import ExactMarginalLogLikelihood, SumMarginalLogLikelihood
+from linear_operator.utils.errors import NotPSDError
+from torch import Tensor
+
+from botorch_xval import fit_each, fit_gpytorch_mll, fit_independently
+
+FOLDS, N = 6, 15
+TIGHT = {"ftol": 1e-13, "gtol": 1e-9, "maxiter": 5000}
+STRATEGIES = ["loop", "batch", "auto"]
+
+
+def data(n: int = N, d: int = 2) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    X = torch.rand(n, d, generator=generator, dtype=torch.float64)
+    noise = 0.2 * torch.randn(n, 1, generator=generator, dtype=torch.float64)
+    return X, (6 * X[:, :1]).sin() + X[:, 1:2] ** 2 + noise
+
+
+def model(X: Tensor, Y: Tensor) -> SingleTaskGP:
+    return SingleTaskGP(X, Y, input_transform=Normalize(X.shape[-1]))
+
+
+def wrap(one: SingleTaskGP) -> ExactMarginalLogLikelihood:
+    return ExactMarginalLogLikelihood(one.likelihood, one)
+
+
+def folds() -> list[ExactMarginalLogLikelihood]:
+    X, Y = data()
+    kept = [torch.arange(N) != i for i in range(FOLDS)]
+    return [wrap(model(X[rows], Y[rows])) for rows in kept]
+
+
+def batch() -> ExactMarginalLogLikelihood:
+    cv = gen_loo_cv_folds(*data())
+    transform = Normalize(2, batch_shape=torch.Size([N]))
+    return wrap(SingleTaskGP(cv.train_X, cv.train_Y, input_transform=transform))
+
+
+def loss(mll: ExactMarginalLogLikelihood) -> Tensor:
+    with torch.no_grad():
+        value = get_loss_closure(mll.train())()
+    mll.eval()
+    return value
+
+
+def state(mll: ExactMarginalLogLikelihood) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in mll.named_parameters()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+class TroubledKernel(RBFKernel):
+    """In trouble in the models for which a row's first input has the marked value."""
+
+    def __init__(self, trouble: str, marked: Tensor, calls: int = 10**9) -> None:
+        super().__init__(ard_num_dims=2)
+        self.trouble, self.marked, self.calls = trouble, marked, calls
+
+    def forward(self, x1, x2, diag=False, **params):
+        covariance = super().forward(x1, x2, diag=diag, **params)
+        bad = ~torch.isin(self.marked, x1[..., 0])
+        if x1.ndim > 2:
+            bad = ~(x1[..., 0] == self.marked).any(dim=-1)
+        if self.calls <= 0 or not bad.any() or diag:
+            return covariance
+        self.calls -= 1
+        if self.trouble == "raise":
+            raise ArithmeticError("the kernel broke")
+        where = bad[..., None, None].expand_as(covariance)
+        value = {"nan": torch.nan, "not positive definite": -9.0}[self.trouble]
+        return torch.where(where, torch.full_like(covariance, value), covariance)
+
+
+def troubled(trouble: str, calls: int = 10**9) -> list[ExactMarginalLogLikelihood]:
+    """Folds; the model of fold 2, which lacks row 2, is in trouble."""
+    X, Y = data()
+    mlls = []
+    for i in range(FOLDS):
+        rows = torch.arange(N) != i
+        kernel = TroubledKernel(trouble, X[2, 0], calls)
+        mlls.append(wrap(SingleTaskGP(X[rows], Y[rows], covar_module=kernel)))
+    return mlls
+
+
+# --- the same end as BoTorch's fits -------------------------------------------------
+
+
+def test_one_model_ends_where_botorchs_does_to_the_last_bit():
+    X, Y = data()
+    ours, theirs = wrap(model(X, Y)), wrap(model(X, Y))
+    assert fit_gpytorch_mll(ours) is ours
+    botorch.fit.fit_gpytorch_mll(theirs)
+    assert same(state(ours), state(theirs))
+    assert not ours.training
+    (record,) = ours.fit_records
+    assert record.status is OptimizationStatus.SUCCESS
+    assert record.attempts == 1
+    assert record.evaluations >= record.iterations > 0
+    assert record.loss == pytest.approx(loss(ours).item(), abs=1e-10)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_together_equals_alone(strategy):
+    mlls = folds()
+    kwargs = {"options": TIGHT}
+    assert fit_each(mlls, {**kwargs, "strategy": strategy}) == {}
+    for mll, single in zip(mlls, folds(), strict=True):
+        botorch.fit.fit_gpytorch_mll(single, optimizer_kwargs=kwargs)
+        assert loss(mll).item() == pytest.approx(loss(single).item(), abs=1e-8)
+        assert mll.fit_records[0].loss == pytest.approx(loss(mll).item(), abs=1e-10)
+
+
+def test_strategies_agree_on_a_batched_model():
+    losses = []
+    for strategy in STRATEGIES:
+        mll = batch()
+        kwargs = {"options": TIGHT, "strategy": strategy}
+        fit_gpytorch_mll(mll, optimizer_kwargs=kwargs)
+        losses.append([record.loss for record in mll.fit_records])
+        assert len(mll.fit_records) == N
+        np.testing.assert_allclose(loss(mll).numpy(), losses[-1], atol=1e-10)
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-8)
+    np.testing.assert_allclose(losses[0], losses[2], atol=1e-8)
+    theirs = batch()
+    botorch.fit.fit_gpytorch_mll(theirs)  # it cannot take `ftol`
+    assert sum(losses[0]) <= loss(theirs).sum().item() + 1e-6
+
+
+def test_both_ways_in_and_batch_cross_validation():
+    expected = batch()
+    fit_gpytorch_mll(expected)
+    through = batch()
+    botorch.fit.fit_gpytorch_mll(through, optimizer=fit_independently)
+    assert same(state(expected), state(through))
+    assert [r.losses for r in through.fit_records] == [
+        r.losses for r in expected.fit_records
+    ]
+    results = batch_cross_validation(
+        SingleTaskGP,
+        ExactMarginalLogLikelihood,
+        gen_loo_cv_folds(*data()),
+        fit_args={"optimizer": fit_independently},
+        model_init_kwargs={
+            "input_transform": Normalize(2, batch_shape=torch.Size([N]))
+        },
+    )
+    own = dict(results.model.named_parameters())
+    for name, value in expected.model.named_parameters():
+        torch.testing.assert_close(own[name], value, rtol=0, atol=0)
+
+
+def test_losses_never_increase_and_order_does_not_matter():
+    mlls = folds()
+    fit_each(mlls)
+    for mll in mlls:
+        (record,) = mll.fit_records
+        assert len(record.losses) == record.iterations + 1
+        assert (np.diff(record.losses) <= 0).all()
+    backwards = folds()[::-1]
+    fit_each(backwards, {"options": TIGHT})
+    forwards = folds()
+    fit_each(forwards, {"options": TIGHT})
+    for one, other in zip(forwards, backwards[::-1], strict=True):
+        assert loss(one).item() == pytest.approx(loss(other).item(), abs=1e-8)
+
+
+def test_a_fit_ends_at_a_zero_gradient_or_on_a_bound():
+    (mll, *_) = mlls = folds()
+    fit_each(mlls, {"options": TIGHT})
+    parameters = dict(mll.train().named_parameters())
+    get_loss_closure(mll)().backward()
+    for name, parameter in parameters.items():
+        bound = 1e-4 if name.endswith("raw_noise") else -np.inf
+        free = parameter.detach() > bound * 1.001
+        assert (parameter.grad[free].abs() < 1e-5).all()
+
+
+def test_several_outputs_and_records_in_batch_order():
+    X, Y = data()
+    both = wrap(SingleTaskGP(X, torch.cat([Y, Y**2 + X[:, :1]], -1)))
+    fit_gpytorch_mll(both, optimizer_kwargs={"options": TIGHT})
+    for k, Y_k in enumerate([Y, Y**2 + X[:, :1]]):
+        single = wrap(SingleTaskGP(X, Y_k))
+        botorch.fit.fit_gpytorch_mll(single, optimizer_kwargs={"options": TIGHT})
+        assert both.fit_records[k].loss == pytest.approx(loss(single).item(), abs=1e-8)
+
+
+def test_model_lists_fit_each_member():
+    X, Y = data()
+    members = [model(X, Y), SingleTaskGP(X[:10], Y[:10])]
+    both = ModelListGP(*members)
+    mll = SumMarginalLogLikelihood(both.likelihood, both)
+    fit_gpytorch_mll(mll)
+    assert not mll.training
+    assert len(mll.fit_records) == 2
+    for member, alone in zip(
+        members, [model(X, Y), SingleTaskGP(X[:10], Y[:10])], strict=True
+    ):
+        botorch.fit.fit_gpytorch_mll(wrap(alone))
+        for name, value in alone.named_parameters():
+            assert torch.equal(value, dict(member.named_parameters())[name])
+
+
+def test_closures_and_other_optimizers_are_left_to_botorch():
+    X, Y = data()
+    expected, delegated = wrap(model(X, Y)), wrap(model(X, Y))
+    botorch.fit.fit_gpytorch_mll(expected, optimizer=fit_gpytorch_mll_scipy)
+    fit_gpytorch_mll(delegated, optimizer=fit_gpytorch_mll_scipy)
+    assert same(state(expected), state(delegated))
+    kwargs = {"step_limit": 3}
+    a, b = wrap(model(X, Y)), wrap(model(X, Y))
+    for fit, mll in ((botorch.fit.fit_gpytorch_mll, a), (fit_gpytorch_mll, b)):
+        fit(mll, optimizer=fit_gpytorch_mll_torch, optimizer_kwargs=kwargs)
+    assert same(state(a), state(b))
+    c = wrap(model(X, Y)).train()
+    closure = get_loss_closure_with_grads(c, dict(c.named_parameters()))
+    fit_gpytorch_mll(c, closure=closure)
+    assert same(state(c), state(expected))
+    d = wrap(model(X, Y)).train()
+    closure = get_loss_closure_with_grads(d, dict(d.named_parameters()))
+    result = fit_independently(d, closure=closure)
+    assert result.status is OptimizationStatus.SUCCESS
+    assert same(state(d), state(expected))
+
+
+def test_custom_fit_is_called():
+    X, Y = data()
+
+    class Own(SingleTaskGP):
+        def custom_fit(self, mll, **kwargs):
+            self.called_with = kwargs
+            return mll
+
+    own = Own(X, Y)
+    fit_gpytorch_mll(wrap(own), optimizer_kwargs={"options": {"maxiter": 1}})
+    assert own.called_with["optimizer_kwargs"] == {"options": {"maxiter": 1}}
+
+
+# --- options ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"maxiter": 2}, {"maxfun": 3}, {"ftol": 1e-3}])
+def test_options_are_each_models_own(options):
+    mll, singles = batch(), folds()
+    fit_gpytorch_mll(mll, optimizer_kwargs={"options": options})
+    fit_each(singles, {"options": options})
+    for i, single in enumerate(singles):
+        (one,), together = single.fit_records, mll.fit_records[i]
+        assert together.iterations == one.iterations
+        assert together.loss == pytest.approx(one.loss, abs=1e-8)
+        limited = "ftol" not in options
+        stopped = OptimizationStatus.STOPPED
+        assert together.status is (stopped if limited else OptimizationStatus.SUCCESS)
+
+
+def test_bounds_may_differ_between_models():
+    name = "model.covar_module.raw_lengthscale"
+    low = torch.linspace(0.5, 2.0, N, dtype=torch.float64).view(N, 1, 1)
+    mll = batch()
+    fit_gpytorch_mll(mll, optimizer_kwargs={"bounds": {name: (low, None)}})
+    found = mll.model.covar_module.raw_lengthscale
+    assert (found >= low).all()
+    assert torch.isclose(found, low.expand_as(found)).any()
+
+
+def test_chosen_parameters_only():
+    mll = batch()
+    before = state(mll)
+    name = "model.covar_module.raw_lengthscale"
+    chosen = {name: dict(mll.named_parameters())[name]}
+    fit_independently(mll.train(), parameters=chosen)
+    changed = {n for n, p in mll.named_parameters() if not torch.equal(p, before[n])}
+    assert changed == {name}
+
+
+def test_timeout_stops_every_model_at_its_best_point():
+    mll = batch()
+    result = fit_independently(mll.train(), timeout_sec=0.0)
+    assert result.status is OptimizationStatus.STOPPED
+    assert {r.status for r in result.records} == {OptimizationStatus.STOPPED}
+    assert "timed out" in result.records[0].message
+
+
+def test_callback_knows_the_model_and_may_end_it():
+    seen: dict[int, list[float]] = {}
+
+    def callback(parameters, result):
+        seen.setdefault(result.model, []).append(result.fval)
+        assert result.status is OptimizationStatus.RUNNING
+        assert parameters["model.covar_module.raw_lengthscale"].shape == (1, 2)
+        if result.model == 3 and result.step == 2:
+            raise StopIteration
+
+    mll = batch()
+    fit_gpytorch_mll(mll, optimizer_kwargs={"callback": callback})
+    for i, record in enumerate(mll.fit_records):
+        assert seen[i] == list(record.losses[1:])
+    assert mll.fit_records[3].status is OptimizationStatus.STOPPED
+    assert mll.fit_records[3].iterations == 2
+    assert mll.fit_records[2].status is OptimizationStatus.SUCCESS
+
+
+def test_wrong_arguments():
+    mll = batch()
+    with pytest.raises(ValueError, match="strategy: expected one of .*got 'fast'"):
+        fit_gpytorch_mll(mll, optimizer_kwargs={"strategy": "fast"})
+    with pytest.raises(TypeError, match=r"unexpected names \['stratgy'\]"):
+        fit_gpytorch_mll(mll, optimizer_kwargs={"stratgy": "loop"})
+
+
+# --- trouble ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    "trouble, words",
+    [
+        ("raise", "ArithmeticError: the kernel broke"),
+        ("nan", "NanError"),
+        ("not positive definite", "NotPSDError"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:A not p.d.")
+def test_one_troubled_model_is_named_and_the_others_are_fitted(
+    trouble, words, strategy
+):
+    healthy = troubled(trouble, calls=0)
+    fit_each(healthy, {"strategy": strategy, "options": TIGHT})
+    mlls = troubled(trouble)
+    start = state(mlls[2])
+    kwargs = {"strategy": strategy, "options": TIGHT}
+    errors = fit_each(mlls, kwargs, max_attempts=2)
+    assert set(errors) == {2}
+    assert words in errors[2]
+    assert same(state(mlls[2]), start)
+    (record,) = mlls[2].fit_records
+    assert record.status is OptimizationStatus.FAILURE
+    assert record.attempts == (1 if trouble == "raise" else 2)
+    for i in set(range(FOLDS)) - {2}:
+        assert mlls[i].fit_records[0].attempts == 1
+        assert mlls[i].fit_records[0].loss == pytest.approx(
+            healthy[i].fit_records[0].loss, abs=1e-8
+        )
+
+
+@pytest.mark.filterwarnings("ignore:A not p.d.")
+def test_a_model_that_recovers_is_retried_alone():
+    torch.manual_seed(0)
+    mlls = troubled("not positive definite", calls=2)
+    assert fit_each(mlls) == {}
+    assert mlls[2].fit_records[0].attempts > 1
+    assert {mlls[i].fit_records[0].attempts for i in (0, 1, 3, 4, 5)} == {1}
+
+
+def test_a_failed_batch_raises_names_and_keeps_the_fitted():
+    X, Y = data()
+    cv = gen_loo_cv_folds(X, Y)
+    kernel = TroubledKernel("raise", X[2, 0])
+    kernel.raw_lengthscale = torch.nn.Parameter(torch.zeros(N, 1, 2))
+    mll = wrap(SingleTaskGP(cv.train_X, cv.train_Y, covar_module=kernel))
+    start = state(mll)
+    with pytest.raises(ModelFittingError, match="1 of 15 fits failed: model 2: Arith"):
+        fit_gpytorch_mll(mll)
+    assert mll.training
+    for name, value in mll.named_parameters():
+        assert torch.equal(value[2], start[name][2])
+        assert not torch.equal(value[3], start[name][3])
+
+
+@pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWarning")
+def test_a_nan_in_one_fold():
+    X, Y = data()
+    cv = gen_loo_cv_folds(X, Y)
+    healthy = wrap(SingleTaskGP(cv.train_X, cv.train_Y, outcome_transform=None))
+    broken = wrap(SingleTaskGP(cv.train_X, cv.train_Y, outcome_transform=None))
+    targets = broken.model.train_targets.clone()
+    targets[4, 0] = torch.nan
+    broken.model.train_targets = targets
+    fit_gpytorch_mll(healthy, optimizer_kwargs={"options": TIGHT})
+    with pytest.raises(ModelFittingError, match="model 4: the loss at the start"):
+        fit_gpytorch_mll(broken, optimizer_kwargs={"options": TIGHT})
+    for i in set(range(N)) - {4}:
+        assert broken.fit_records[i].loss == pytest.approx(
+            healthy.fit_records[i].loss, abs=1e-8
+        )
+
+
+@pytest.mark.filterwarnings("ignore:A not p.d.")
+def test_trouble_of_all_models():
+    X, Y = data()
+    far = torch.tensor(9.0, dtype=torch.float64)
+    kernel = TroubledKernel("raise", far)
+    with pytest.raises(ArithmeticError, match="the kernel broke"):
+        fit_gpytorch_mll(wrap(SingleTaskGP(X, Y, covar_module=kernel)))
+    kernel = TroubledKernel("not positive definite", far)
+    mll = wrap(SingleTaskGP(X, Y, covar_module=kernel))
+    with pytest.raises(NotPSDError):
+        fit_gpytorch_mll(mll, max_attempts=2, caught_exception_types=())
+    with pytest.raises(ModelFittingError, match="1 of 1 fits failed: model 0: NotPSD"):
+        fit_gpytorch_mll(mll, max_attempts=2)
+    assert mll.fit_records[0].attempts == 2
+
+
+def test_a_failed_line_search_is_a_failure_that_a_handler_may_accept():
+    options = {"maxls": 1, "ftol": 0.0}
+    mll = batch()
+    start = state(mll)
+    with pytest.raises(ModelFittingError, match="ABNORMAL"):
+        fit_gpytorch_mll(mll, optimizer_kwargs={"options": options}, max_attempts=1)
+    with pytest.warns(OptimizationWarning, match="fits failed"):
+        result = fit_independently(batch().train(), options=options)
+    assert result.status is OptimizationStatus.FAILURE
+    mll.load_state_dict({**mll.state_dict(), **start})
+    accepted = []
+
+    def handler(warning):
+        accepted.append(str(warning.message))
+        return True
+
+    fit_gpytorch_mll(
+        mll, optimizer_kwargs={"options": options}, warning_handler=handler
+    )
+    assert accepted and all("ABNORMAL" in message for message in accepted)
+
+
+def test_pick_best_of_all_attempts_is_never_worse():
+    torch.manual_seed(0)
+    once, best = batch(), batch()
+    fit_gpytorch_mll(once)
+    fit_gpytorch_mll(best, pick_best_of_all_attempts=True, max_attempts=3)
+    assert {record.attempts for record in best.fit_records} == {3}
+    for one, other in zip(once.fit_records, best.fit_records, strict=True):
+        assert other.loss <= one.loss + 1e-12
+    np.testing.assert_allclose(
+        loss(best).numpy(), [r.loss for r in best.fit_records], atol=1e-10
+    )
+
+
+def test_an_interrupt_leaves_every_model_as_it_was():
+    mll = batch()
+    start = state(mll)
+
+    def interrupt(parameters, result):
+        if result.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_gpytorch_mll(mll, optimizer_kwargs={"callback": interrupt})
+    assert same(state(mll), start)
+
+
+def test_hartmann_is_fitted_as_well_as_by_botorch():
+    X = torch.rand(25, 6, generator=torch.Generator().manual_seed(0)).double()
+    cv = gen_loo_cv_folds(X, Hartmann(negate=True)(X)[:, None])
+    ours = wrap(SingleTaskGP(cv.train_X, cv.train_Y))
+    theirs = wrap(SingleTaskGP(cv.train_X, cv.train_Y))
+    fit_gpytorch_mll(ours)
+    botorch.fit.fit_gpytorch_mll(theirs)
+    assert loss(ours).sum().item() <= loss(theirs).sum().item() * (1 + 1e-5)
