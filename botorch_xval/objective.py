@@ -96,27 +96,29 @@ def make_objective(
             return stacked
         reason: object = "it disagrees with the models' own losses"
     except _SharedParameters as shared:
+        reason = (
+            f"the parameters {', '.join(shared.names)} are shared by the models; give "
+            "them the batch shape of the model"
+        )
+    except Exception as error:  # any model may be built in a way that we do not foresee
+        reason = f"{type(error).__name__}: {error}"
+    if len(mlls) > 1:
+        logger.debug("models are evaluated one after the other: %s", reason)
+        return _Separate([make_objective([mll], parameters, bounds) for mll in mlls])
+    if _batch_shape(mlls[0]).numel() > 1:
         warn(
-            f"The parameters {', '.join(shared.names)} are shared by all "
-            f"{shared.num_models} models of the batch, so the models are fitted "
-            "together by one optimizer on the sum of their losses. Give these "
-            "parameters the batch shape of the model to fit each model on its own.",
+            f"The models of this batched {type(mlls[0].model).__name__} are fitted "
+            f"together, by one optimizer on the sum of their losses: {reason}.",
             BotorchWarning,
             stacklevel=4,
         )
-        return _Joint(mlls[0], parameters, bounds)
-    except Exception as error:  # any model may be built in a way that we do not foresee
-        reason = f"{type(error).__name__}: {error}"
-    logger.debug("no stacked objective: %s", reason)
-    if len(mlls) > 1:
-        return _Separate([make_objective([mll], parameters, bounds) for mll in mlls])
     return _Joint(mlls[0], parameters, bounds)
 
 
 class _SharedParameters(Exception):
-    def __init__(self, names: list[str], num_models: int) -> None:
+    def __init__(self, names: list[str]) -> None:
         super().__init__(names)
-        self.names, self.num_models = names, num_models
+        self.names = names
 
 
 class _Loss(Module):
@@ -157,7 +159,7 @@ class _Stacked:
                 self._shapes[name] = parameter.shape[len(self._batch_shape) :]
         shared = [n for n in self._shapes if not self._has_batch_shape(own[n])]
         if shared:
-            raise _SharedParameters(shared, self._num_each)
+            raise _SharedParameters(shared)
         self._num_parameters = sum(shape.numel() for shape in self._shapes.values())
         self.start = np.concatenate([self._read(mll) for mll in self._mlls])
         self.bounds = self._make_bounds()

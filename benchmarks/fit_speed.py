@@ -1,0 +1,335 @@
+"""How fast, and how well, a batch of models is fitted: BoTorch's three ways and ours.
+
+    python benchmarks/fit_speed.py                       # every row, about an hour
+    python benchmarks/fit_speed.py --rows tuning-60 tuning-100 --repeats 3
+
+Each measurement is a process of its own that builds the row's models, fits them once
+and prints what it cost. The ways of a row run in turn, `--repeats` times, in the
+default environment and with one thread. Finished measurements are kept in
+`results/fit_speed.jsonl`, and the next call goes on from there; the table is
+`results/fit_speed.md`.
+
+Evaluations are model evaluations: a batch of b models that is evaluated once counts b.
+The summed loss is the sum over the models of BoTorch's loss, the negative log marginal
+likelihood minus log priors per training point, at the end, by BoTorch's own closure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import botorch
+import gpytorch
+import numpy as np
+import scipy
+import torch
+from botorch.cross_validation import gen_loo_cv_folds
+from botorch.models import MixedSingleTaskGP, SingleTaskGP
+from botorch.models.transforms import Normalize, Warp
+from botorch.optim.closures import get_loss_closure, get_loss_closure_with_grads
+from botorch.test_functions import Hartmann
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from sklearn.datasets import load_diabetes
+from torch import Tensor
+
+from botorch_xval import ScalarChoiceGP, fit_gpytorch_mll
+from botorch_xval.datasets import encode_tuning_trials
+
+RESULTS = Path(__file__).parent / "results"
+TIMEOUT = 900  # seconds per measurement
+Build = Callable[[Tensor, Tensor], SingleTaskGP]  # `(batch x) n x d`, `(batch x) n x m`
+
+
+def _tuning(n: int) -> tuple[Tensor, Tensor, Build]:
+    table = encode_tuning_trials()
+    rows = np.random.default_rng([0, 0]).permutation(len(table.X))[:n]
+    choices = table.choice_dims
+    return (
+        table.X[rows],
+        table.Y[rows],
+        lambda X, Y: ScalarChoiceGP(X, Y, choice_dims=choices),
+    )
+
+
+def _normalized(X: Tensor, Y: Tensor) -> SingleTaskGP:
+    transform = Normalize(X.shape[-1], batch_shape=X.shape[:-2])
+    return SingleTaskGP(X, Y, input_transform=transform)
+
+
+def _points(n: int, d: int = 6) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(n, d, generator=generator, dtype=torch.float64)
+
+
+def _hartmann(n: int) -> tuple[Tensor, Tensor, Build]:
+    X = _points(n)
+    return X, Hartmann(negate=True)(X)[:, None], _normalized
+
+
+def _mixed(n: int) -> tuple[Tensor, Tensor, Build]:
+    X = _points(n)
+    Y = Hartmann(negate=True)(X)[:, None]
+    X = torch.cat([X[:, :4], (3 * X[:, 4:]).floor()], dim=-1)
+    return X, Y, lambda X, Y: MixedSingleTaskGP(X, Y, cat_dims=[4, 5])
+
+
+def _warped(n: int) -> tuple[Tensor, Tensor, Build]:
+    X = _points(n)
+
+    def build(X: Tensor, Y: Tensor) -> SingleTaskGP:
+        batch_shape = X.shape[:-2] if X.ndim > 2 else None
+        warp = Warp(d=6, indices=list(range(6)), batch_shape=batch_shape)
+        return SingleTaskGP(X, Y, input_transform=warp)
+
+    return X, Hartmann(negate=True)(X)[:, None], build
+
+
+def _fixed_noise(n: int) -> tuple[Tensor, Tensor, Build]:
+    X, Y, _ = _hartmann(n)
+
+    def build(X: Tensor, Y: Tensor) -> SingleTaskGP:
+        transform = Normalize(6, batch_shape=X.shape[:-2])
+        return SingleTaskGP(X, Y, torch.full_like(Y, 1e-3), input_transform=transform)
+
+    return X, Y, build
+
+
+def _diabetes(n: int) -> tuple[Tensor, Tensor, Build]:
+    X, y = load_diabetes(return_X_y=True)
+    rows = np.random.default_rng(0).permutation(len(X))[:n]
+    return torch.as_tensor(X[rows]), torch.as_tensor(y[rows])[:, None], _normalized
+
+
+def _eight_outputs(n: int) -> tuple[Tensor, Tensor, Build]:
+    X = _points(n)
+    Y = torch.stack([Hartmann(negate=True)(X.roll(k, dims=-1)) for k in range(8)], -1)
+    return X, Y, lambda X, Y: SingleTaskGP(X, Y, input_transform=Normalize(6))
+
+
+ROWS: dict[str, tuple[Callable[[int], tuple[Tensor, Tensor, Build]], int]] = {
+    "tuning-30": (_tuning, 30),
+    "tuning-60": (_tuning, 60),
+    "tuning-100": (_tuning, 100),
+    "tuning-160": (_tuning, 160),
+    "hartmann-30": (_hartmann, 30),
+    "hartmann-60": (_hartmann, 60),
+    "hartmann-100": (_hartmann, 100),
+    "mixed-40": (_mixed, 40),
+    "warp-20": (_warped, 20),
+    "fixed-noise-60": (_fixed_noise, 60),
+    "outputs-100": (_eight_outputs, 100),
+    "diabetes-80": (_diabetes, 80),
+}
+WAYS = {
+    "BoTorch one by one": None,
+    "BoTorch summed": None,
+    "BoTorch default": None,
+    "ours loop": {"strategy": "loop"},
+    "ours batch": {"strategy": "batch"},
+    "ours auto": {"strategy": "auto"},
+}
+
+
+def _wrap(model: SingleTaskGP) -> ExactMarginalLogLikelihood:
+    return ExactMarginalLogLikelihood(model.likelihood, model)
+
+
+def measure(row: str, way: str) -> dict[str, object]:
+    """Fit the models of a row once, in one way."""
+    make, n = ROWS[row]
+    X, Y, build = make(n)
+    outputs = Y.shape[-1] > 1
+    if way == "BoTorch one by one" and outputs:
+        mlls = [_wrap(build(X, Y[:, [k]])) for k in range(Y.shape[-1])]
+    elif way == "BoTorch one by one":
+        cv = gen_loo_cv_folds(X, Y)
+        mlls = [_wrap(build(x, y)) for x, y in zip(cv.train_X, cv.train_Y, strict=True)]
+    elif outputs:
+        mlls = [_wrap(build(X, Y))]
+    else:
+        cv = gen_loo_cv_folds(X, Y)
+        mlls = [_wrap(build(cv.train_X, cv.train_Y))]
+    calls = [0]
+    for mll in mlls if WAYS[way] is None else ():  # GPyTorch has no forward hooks
+        mll.forward = _counted(mll.forward, calls)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = perf_counter()
+    for mll in mlls:
+        if way == "BoTorch summed":
+            mll.train()
+            parameters = dict(mll.named_parameters())
+            closure = get_loss_closure_with_grads(mll, parameters)
+            botorch.fit.fit_gpytorch_mll(mll, closure=closure)
+        elif WAYS[way] is None:
+            botorch.fit.fit_gpytorch_mll(mll)
+        else:
+            fit_gpytorch_mll(mll, optimizer_kwargs=WAYS[way])
+    seconds = perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if WAYS[way] is None:
+        num_models = 8 if outputs else n
+        evaluations = calls[0] * (num_models if len(mlls) == 1 else 1)
+    else:
+        evaluations = sum(r.evaluations for r in mlls[0].fit_records)
+    with torch.no_grad():
+        losses = [get_loss_closure(mll.train())().reshape(-1) for mll in mlls]
+    return {
+        "seconds": seconds,
+        "evaluations": evaluations,
+        "losses": torch.cat(losses).tolist(),
+        "mebibytes": (after - before) / 1024,
+    }
+
+
+def _counted(forward: Callable, calls: list[int]) -> Callable:
+    def counting(*args, **kwargs):
+        calls[0] += 1
+        return forward(*args, **kwargs)
+
+    return counting
+
+
+def _environment(threads: str) -> dict[str, str]:
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    env = {k: v for k, v in os.environ.items() if k not in names}
+    return env if threads == "default" else {**env, **dict.fromkeys(names, threads)}
+
+
+def _measure_apart(row: str, way: str, threads: str) -> dict[str, object]:
+    command = [sys.executable, __file__, "--one", row, way]
+    try:
+        output = subprocess.run(
+            command,
+            env=_environment(threads),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"over {TIMEOUT} s"}
+    if output.returncode:
+        return {"error": output.stderr.strip().splitlines()[-1]}
+    return json.loads(output.stdout.splitlines()[-1])
+
+
+def table(measurements: list[dict]) -> str:
+    """The measurements as a Markdown table: medians, with the range of the seconds."""
+    cpu = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    lines = [
+        f"{cpu}, {os.cpu_count()} cores; Python {platform.python_version()}, "
+        f"torch {torch.__version__}, GPyTorch {gpytorch.__version__}, "
+        f"BoTorch {botorch.__version__}, SciPy {scipy.__version__}.",
+        "",
+        "Seconds are medians (with the range) in the default environment and with one "
+        "thread. Worse and better: models whose loss per point ends more than 1e-3 "
+        "above or below the best of BoTorch's three.",
+        "",
+        "| models | way | seconds | one thread | evaluations | summed loss | worse "
+        "| better | MiB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        found = [m for m in measurements if m["row"] == row]
+        hosts = [
+            m["losses"]
+            for m in found
+            if m["way"].startswith("BoTorch") and "losses" in m
+        ]
+        best = np.min(hosts, axis=0) if hosts else None
+        for way in WAYS:
+            mine = [m for m in found if m["way"] == way]
+            if not mine:
+                continue
+            cells = [row, way]
+            for threads in ("default", "1"):
+                part = [m for m in mine if m["threads"] == threads]
+                seconds = [m["seconds"] for m in part if "seconds" in m]
+                if seconds:
+                    spread = f" ({min(seconds):.2f} to {max(seconds):.2f})"
+                    cells.append(f"{median(seconds):.2f}{spread * (len(seconds) > 1)}")
+                else:
+                    cells.append(part[0]["error"] if part else "-")
+            good = [m for m in mine if "losses" in m]
+            if good:
+                last = good[-1]
+                losses = np.array(last["losses"])
+                cells += [f"{last['evaluations']:,}", f"{losses.sum():.5f}"]
+                if best is None:
+                    cells += ["-", "-"]
+                else:
+                    cells += [
+                        str(int((losses > best + 1e-3).sum())),
+                        str(int((losses < best - 1e-3).sum())),
+                    ]
+                cells.append(f"{median(m['mebibytes'] for m in good):.0f}")
+            else:
+                cells += ["-"] * 5
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--one", nargs=2, metavar=("ROW", "WAY"), help=argparse.SUPPRESS
+    )
+    parser.add_argument("--fresh", action="store_true", help="measure our ways again")
+    args = parser.parse_args()
+    if args.one:
+        warnings.simplefilter("ignore")
+        print(json.dumps(measure(*args.one)))
+        return
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "fit_speed.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    done = [json.loads(line) for line in lines]
+    if args.fresh:
+        done = [
+            m for m in done if m["row"] not in args.rows or m["way"] not in args.ways
+        ]
+        path.write_text("".join(json.dumps(m) + "\n" for m in done))
+    for row in args.rows:
+        for repeat in range(args.repeats + 1):
+            # The last round is the one with one thread.
+            threads = "default" if repeat < args.repeats else "1"
+            for way in args.ways:
+                key = {"row": row, "way": way, "threads": threads, "repeat": repeat}
+                old = [m for m in done if {k: m[k] for k in key} == key]
+                if old:
+                    continue
+                if any(
+                    m["row"] == row and m["way"] == way and "error" in m for m in done
+                ):
+                    continue  # once is enough
+                result = {**key, **_measure_apart(row, way, threads)}
+                done.append(result)
+                with path.open("a") as file:
+                    file.write(json.dumps(result) + "\n")
+                shown = {k: v for k, v in result.items() if k != "losses"}
+                print(shown, sum(result.get("losses", [])), flush=True)
+            (RESULTS / "fit_speed.md").write_text(table(done))
+
+
+if __name__ == "__main__":
+    main()
