@@ -29,8 +29,9 @@ from torch import Tensor
 from torch.linalg import LinAlgError
 
 from botorch_xval.minimize import Search, minimize_each
-from botorch_xval.objective import Objective, ParameterBounds, make_objective
+from botorch_xval.objective import Objective, make_objective
 from botorch_xval.records import FitRecord
+from botorch_xval.stacked import ParameterBounds
 
 __all__ = [
     "IndependentResult",

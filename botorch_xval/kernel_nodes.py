@@ -1,0 +1,379 @@
+r"""Covariance matrices and their gradients as a tree of nodes, one for each kernel.
+
+Every node has three methods. `select(index)` takes the data of the chosen models.
+`forward(values)` gives covariances `a x n x n` and, or None, scales `a` by which they
+are still to be multiplied. `backward(outer, scale, values, gradients)` adds to
+`gradients`, `a x p`, the derivatives of the loss by the node's parameters, with
+:math:`\partial L / \partial k` = `scale * outer`; with `want_total` it gives the sums
+of `outer` times the node's covariance, which scales and weights above it need.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from botorch.models.kernels import CategoricalKernel
+from gpytorch.kernels import (
+    AdditiveKernel,
+    Kernel,
+    MaternKernel,
+    ProductKernel,
+    RBFKernel,
+    ScaleKernel,
+)
+from torch import Tensor
+from torch.nn.functional import pad
+
+from botorch_xval.columns import Columns, require
+from botorch_xval.kernels import (
+    ChoiceKernel,
+    FactorizedScalarChoiceKernel,
+    WeightedMixtureKernel,
+)
+
+__all__ = ["Node", "build_node"]
+
+
+def build_node(kernel: Kernel, columns: Columns, X: Tensor, extra: int) -> Node:
+    """The node of a kernel.
+
+    Args:
+        kernel: The structure; its values do not matter.
+        columns: Where the parameters are.
+        X: Inputs of all models, `b x n x d`, after the input transforms.
+        extra: Number of rows to pad.
+
+    Returns:
+        The node.
+
+    Raises:
+        Unsupported: If a part of the kernel has no closed form here.
+    """
+    return _Builder(columns, X, extra).build(kernel, list(range(X.shape[-1])))
+
+
+class _Leaf:
+    """A kernel of the scaled squared distance of its features."""
+
+    keeps_result = True
+
+    def __init__(
+        self,
+        kind: str,
+        features: Tensor,
+        columns: slice,
+        owner: Tensor | None = None,
+        divisor: float = 1.0,
+    ) -> None:
+        self.kind, self.columns = kind, columns
+        self.features = features  # b x n x d
+        # z = x * sqrt(factor) / l, or z = x * sqrt(factor / l)
+        self.by_root = kind == "exponential"
+        factors = {"rbf": 0.5, "matern52": 5.0, "matern32": 3.0, "matern12": 1.0}
+        self.factor = factors.get(kind, 1.0) / divisor
+        self.owner = owner  # lengthscale of each feature, if several share one
+
+    def select(self, index: Tensor) -> None:
+        self.chosen = self.features.index_select(0, index)
+        a, n, d = self.chosen.shape
+        # |z_i - z_j|^2 = [-2 z_i, s_i, 1] [z_j, 1, s_j]': one product, no extra pass
+        shape = (a, n, d + 2 + d % 2)
+        self.left = self.chosen.new_zeros(shape)
+        self.right = self.chosen.new_zeros(shape)
+        self.left[..., d + 1] = 1
+        self.right[..., d] = 1
+        self.z = self.right[..., : d + 1]  # and a column of ones, for row sums
+
+    def forward(self, values: Tensor) -> tuple[Tensor, None]:
+        d = self.chosen.shape[-1]
+        lengthscales = values[:, self.columns]
+        if self.owner is not None:
+            lengthscales = lengthscales[:, self.owner]
+        if self.by_root:
+            inverse = (self.factor / lengthscales).sqrt()
+        else:
+            inverse = math.sqrt(self.factor) / lengthscales
+        z = self.right[..., :d]
+        torch.mul(self.chosen, inverse[:, None, :], out=z)
+        squares = (z * z).sum(dim=-1)
+        torch.mul(z, -2, out=self.left[..., :d])
+        self.left[..., d] = squares
+        self.right[..., d + 1] = squares
+        distance = torch.bmm(self.left, self.right.mT).clamp_min_(0)
+        distance.diagonal(dim1=-2, dim2=-1).zero_()
+        if self.kind in ("rbf", "exponential"):
+            self.result = self.slope = distance.neg_().exp_()
+        else:
+            root = distance.sqrt()
+            decay = root.neg().exp_()
+            if self.kind == "matern12":
+                self.result = decay
+                self.slope = decay / root.masked_fill_(root == 0, torch.inf)
+            else:
+                self.slope = torch.addcmul(decay, root, decay, out=root)
+                if self.kind == "matern32":
+                    self.result, self.slope = self.slope, decay
+                else:
+                    self.result = torch.addcmul(
+                        self.slope, distance, decay, value=1 / 3, out=distance
+                    )
+        return self.result, None
+
+    def backward(
+        self,
+        outer: Tensor,
+        scale: Tensor | None,
+        values: Tensor,
+        gradients: Tensor,
+        want_total: bool = False,
+    ) -> Tensor | None:
+        d = self.chosen.shape[-1]
+        weighted = outer * self.slope
+        products = torch.bmm(weighted, self.z)  # a x n x (d + 1)
+        sums = products[..., d:]
+        z = self.z[..., :d]
+        spread = ((z * sums).sub_(products[..., :d]).mul_(z)).sum(dim=-2)
+        # d k / d R is minus: slope / 6, slope / 2, slope / 2, slope, slope; twice that
+        # is the 2 of the formula above, and R falls with l^-2, or l^-1.
+        share = {"matern52": 1 / 3}.get(self.kind, 1.0)
+        share = 2.0 if self.kind in ("rbf", "exponential") else share
+        power = 1 if self.by_root else 2
+        by_feature = spread * (power * share)
+        if scale is not None:
+            by_feature = by_feature * scale[:, None]
+        if self.owner is not None:
+            width = self.columns.stop - self.columns.start
+            summed = by_feature.new_zeros(len(by_feature), width)
+            by_feature = summed.index_add_(1, self.owner, by_feature)
+        lengthscales = values[:, self.columns]
+        by_lengthscale = by_feature / lengthscales
+        if lengthscales.shape[1] == 1:
+            by_lengthscale = by_lengthscale.sum(dim=-1, keepdim=True)
+        gradients[:, self.columns] += by_lengthscale
+        if not want_total:
+            return None
+        if self.slope is self.result:
+            return sums.sum(dim=(-2, -1))
+        return _inner(outer, self.result)
+
+
+def _inner(first: Tensor, second: Tensor) -> Tensor:
+    """Sums of the elementwise products of `a` matrices."""
+    a = len(first)
+    return torch.bmm(first.reshape(a, 1, -1), second.reshape(a, -1, 1))[:, 0, 0]
+
+
+class _Scale:
+    """`values[column] * child`; the scale is carried along, not multiplied out."""
+
+    def __init__(self, child: Node, columns: slice) -> None:
+        self.child, self.columns = child, columns
+        self.keeps_result = child.keeps_result
+
+    def select(self, index: Tensor) -> None:
+        self.child.select(index)
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        result, scale = self.child.forward(values)
+        self.own = values[:, self.columns.start]
+        return result, self.own if scale is None else scale * self.own
+
+    def backward(self, outer, scale, values, gradients, want_total=False):
+        inner = self.own if scale is None else scale * self.own
+        total = self.child.backward(outer, inner, values, gradients, True)
+        # The child's total is of the child's result times all scales on the way.
+        own = total if scale is None else total * scale
+        gradients[:, self.columns.start] += own
+        return total * self.own if want_total else None
+
+
+class _Mixture:
+    """Sum of children, weighted by stick-breaking fractions if there are columns."""
+
+    keeps_result = False
+
+    def __init__(self, children: list[Node], columns: slice | None = None) -> None:
+        self.children, self.columns = children, columns
+
+    def select(self, index: Tensor) -> None:
+        for child in self.children:
+            child.select(index)
+
+    def forward(self, values: Tensor) -> tuple[Tensor, None]:
+        self.weights = self._weights(values)
+        mixture = None
+        for i, child in enumerate(self.children):
+            result, scale = child.forward(values)
+            if self.weights is not None:
+                weight = self.weights[:, i]
+                scale = weight if scale is None else scale * weight
+            if mixture is None:
+                one = 1.0 if scale is None else scale[:, None, None]
+                mixture = result * one
+            elif scale is None:
+                mixture += result
+            else:
+                mixture.addcmul_(result, scale[:, None, None])
+        return mixture, None
+
+    def backward(self, outer, scale, values, gradients, want_total=False):
+        weighted = self.weights is not None
+        totals = []
+        for i, child in enumerate(self.children):
+            inner = scale
+            if weighted:
+                weight = self.weights[:, i]
+                inner = weight if scale is None else scale * weight
+            want = weighted or want_total
+            totals.append(child.backward(outer, inner, values, gradients, want))
+        if weighted:
+            by_weight = torch.stack(totals, dim=-1)
+            total = (by_weight * self.weights).sum(dim=-1)
+            if scale is not None:
+                by_weight = by_weight * scale[:, None]
+            fractions = values[:, self.columns]
+            parts = by_weight * self.weights
+            after = parts.sum(dim=-1, keepdim=True) - parts.cumsum(dim=-1)
+            gradients[:, self.columns] += parts[:, :-1] / fractions - after[:, :-1] / (
+                1 - fractions
+            )
+            return total
+        return sum(totals) if want_total else None
+
+    def _weights(self, values: Tensor) -> Tensor | None:
+        if self.columns is None:
+            return None
+        fractions = values[:, self.columns]
+        one = torch.ones_like(fractions[:, :1])
+        left = torch.cat([one, (1 - fractions).cumprod(dim=-1)], dim=-1)
+        return left * torch.cat([fractions, one], dim=-1)
+
+
+class _Product:
+    """Elementwise product of children."""
+
+    keeps_result = False
+
+    def __init__(self, children: list[Node]) -> None:
+        self.children = children
+
+    def select(self, index: Tensor) -> None:
+        for child in self.children:
+            child.select(index)
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        pairs = [child.forward(values) for child in self.children]
+        self.results = [result for result, _ in pairs]
+        self.scales = [scale for _, scale in pairs]
+        product = self.results[0] * self.results[1]
+        for result in self.results[2:]:
+            product *= result
+        return product, _times(self.scales)
+
+    def backward(self, outer, scale, values, gradients, want_total=False):
+        total = None
+        for i, child in enumerate(self.children):
+            others = [r for j, r in enumerate(self.results) if j != i]
+            inner = outer * others[0]
+            for result in others[1:]:
+                inner *= result
+            carried = _times([scale, *(s for j, s in enumerate(self.scales) if j != i)])
+            want = want_total and i == len(self.children) - 1
+            total = child.backward(inner, carried, values, gradients, want)
+            if want and (rest := _times([s for s in self.scales[:-1]])) is not None:
+                total = total * rest
+        return total
+
+
+Node = _Leaf | _Scale | _Mixture | _Product
+
+
+def _times(scales: Sequence[Tensor | None]) -> Tensor | None:
+    product = None
+    for scale in scales:
+        if scale is not None:
+            product = scale if product is None else product * scale
+    return product
+
+
+class _Builder:
+    """From GPyTorch's kernels to the nodes above."""
+
+    def __init__(self, columns: Columns, X: Tensor, extra: int) -> None:
+        self._columns, self._X, self._extra = columns, X, extra
+        self._rules: dict[type, Callable[[Kernel, list[int]], Node]] = {
+            ScaleKernel: self._scale,
+            FactorizedScalarChoiceKernel: self._scale,
+            WeightedMixtureKernel: self._mixture,
+            AdditiveKernel: lambda k, dims: _Mixture(self._parts(k, dims)),
+            ProductKernel: lambda k, dims: _Product(self._parts(k, dims)),
+            RBFKernel: lambda k, dims: self._stationary("rbf", k, dims),
+            MaternKernel: self._matern,
+            ChoiceKernel: self._choice,
+            CategoricalKernel: self._categorical,
+        }
+
+    def build(self, kernel: Kernel, dims: list[int], select: bool = True) -> Node:
+        """The node of a kernel that sees the columns `dims` of the inputs."""
+        if select and kernel.active_dims is not None:
+            dims = [dims[i] for i in kernel.active_dims.tolist()]
+        require(type(kernel) in self._rules, kernel)
+        return self._rules[type(kernel)](kernel, dims)
+
+    def _parts(self, kernel: Kernel, dims: list[int]) -> list[Node]:
+        require(len(kernel.kernels) > 1, kernel)
+        return [self.build(part, dims) for part in kernel.kernels]
+
+    def _scale(self, kernel: ScaleKernel, dims: list[int]) -> Node:
+        # A ScaleKernel has its child's active dims, and calls its forward directly.
+        child = self.build(kernel.base_kernel, dims, select=False)
+        return _Scale(child, self._columns.of(kernel, "raw_outputscale"))
+
+    def _mixture(self, kernel: WeightedMixtureKernel, dims: list[int]) -> Node:
+        columns = self._columns.of(kernel, "raw_fractions")
+        return _Mixture(self._parts(kernel, dims), columns)
+
+    def _matern(self, kernel: MaternKernel, dims: list[int]) -> Node:
+        kinds = {0.5: "matern12", 1.5: "matern32", 2.5: "matern52"}
+        return self._stationary(kinds[kernel.nu], kernel, dims)
+
+    def _stationary(self, kind: str, kernel: Kernel, dims: list[int]) -> Node:
+        X = self._X[..., dims]
+        X = X - X.mean(dim=-2, keepdim=True)  # smaller numbers cancel less
+        return self._leaf(kind, X, kernel)
+
+    def _choice(self, kernel: ChoiceKernel, dims: list[int]) -> Node:
+        X = self._X[..., dims]
+        require(bool(((X == 0) | (X == 1)).all()), "choices that are not one-hot")
+        return self._leaf("exponential", X, kernel)
+
+    def _categorical(self, kernel: CategoricalKernel, dims: list[int]) -> Node:
+        features, owner = [], []
+        for k, dim in enumerate(dims):
+            for value in self._X[..., dim].unique():
+                features.append((self._X[..., dim] == value).double())
+                owner.append(k)
+        # Two different values differ in two features; the kernel takes the mean.
+        return self._leaf(
+            "exponential",
+            torch.stack(features, dim=-1),
+            kernel,
+            torch.tensor(owner, device=self._X.device),
+            divisor=2.0 * len(dims),
+        )
+
+    def _leaf(
+        self,
+        kind: str,
+        features: Tensor,
+        kernel: Kernel,
+        owner: Tensor | None = None,
+        divisor: float = 1.0,
+    ) -> _Leaf:
+        columns = self._columns.of(kernel, "raw_lengthscale")
+        if columns.stop - columns.start == 1:
+            owner = None
+        features = pad(features, (0, 0, 0, self._extra)).contiguous()
+        return _Leaf(kind, features, columns, owner, divisor)

@@ -1,0 +1,274 @@
+"""Many models in stacked tensors, of which the chosen ones are evaluated.
+
+The models are one batched GPyTorch model, or several ordinary models of one structure,
+or both; every combination of a model and an element of its batch counts as one. Their
+parameters, buffers and data are stacked once. An evaluation takes the chosen slices and
+passes them to a copy of the first model by :func:`torch.func.functional_call`, so that
+models that were not asked for cost nothing; or, where there is one, to their loss in
+closed form. Input transforms without trainable parameters are applied once, not per
+evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+
+import numpy as np
+import torch
+from botorch.models.gpytorch import BatchedMultiOutputGPyTorchModel
+from botorch.optim.closures import get_loss_closure
+from botorch.optim.utils import get_parameters_and_bounds, sample_all_priors
+from gpytorch import settings
+from gpytorch.likelihoods.noise_models import FixedGaussianNoise
+from gpytorch.mlls import MarginalLogLikelihood
+from numpy.typing import NDArray
+from scipy.optimize import Bounds
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import Module
+
+from botorch_xval.closed_form import ClosedFormLoss
+
+__all__ = ["ParameterBounds", "SharedParameters", "Stacked", "batch_shape_of"]
+
+Array = NDArray[np.float64]
+ParameterBounds = dict[str, tuple[float | Tensor | None, float | Tensor | None]]
+
+
+class SharedParameters(Exception):
+    """Parameters without the batch shape of their model."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names)
+        self.names = names
+
+
+def batch_shape_of(mll: MarginalLogLikelihood) -> torch.Size:
+    """The shape of the batch of independent models that an mll holds."""
+    model = mll.model
+    if isinstance(model, BatchedMultiOutputGPyTorchModel):
+        return model.train_targets.shape[:-1]  # batch shape, and one per output
+    with torch.no_grad():
+        return get_loss_closure(mll)().shape
+
+
+class _Loss(Module):
+    """The loss of an mll as a module's forward pass, for `functional_call`."""
+
+    def __init__(self, mll: MarginalLogLikelihood) -> None:
+        super().__init__()
+        self.mll = mll
+
+    def forward(self) -> Tensor:
+        return get_loss_closure(self.mll)()
+
+
+class Stacked:
+    """All models in stacked tensors, evaluated by a copy of the first one."""
+
+    def __init__(
+        self,
+        mlls: Sequence[MarginalLogLikelihood],
+        parameters: Sequence[str] | None,
+        bounds: ParameterBounds | None,
+    ) -> None:
+        self._mlls = list(mlls)
+        first = self._mlls[0]
+        self._batch_shape = batch_shape_of(first)
+        self._num_each = self._batch_shape.numel()
+        self.num_models = self._num_each * len(self._mlls)
+        self._is_batched = len(self._mlls) > 1 or len(self._batch_shape) > 0
+        own, self._own_bounds = get_parameters_and_bounds(first)
+        self._own_bounds = {**self._own_bounds, **(bounds or {})}
+        self._shapes: dict[str, torch.Size] = {}  # of one model's part
+        for name, parameter in own.items():
+            if (
+                parameters is None
+                and parameter.requires_grad
+                or name in (parameters or ())
+            ):
+                self._shapes[name] = parameter.shape[len(self._batch_shape) :]
+        shared = [n for n in self._shapes if not self._has_batch_shape(own[n])]
+        if shared:
+            raise SharedParameters(shared)
+        self._num_parameters = sum(shape.numel() for shape in self._shapes.values())
+        self.start = np.concatenate([self._read(mll) for mll in self._mlls])
+        self.bounds = self._make_bounds()
+        template = deepcopy(first)
+        self._stack_data(template)
+        self._loss = _Loss(template)
+        self._stack_state(template)
+        self._models: list[int] | None = None  # whose data the template has
+        self._closed_form: ClosedFormLoss | None = None
+
+    def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
+        models = list(models)
+        if self._closed_form is not None:
+            values = torch.as_tensor(theta, device=self._device)
+            losses, gradients = self._closed_form(values, models)
+            return losses.cpu().numpy(), gradients.cpu().numpy()
+        if models != self._models:
+            self._select(models)
+        values = torch.as_tensor(theta, dtype=torch.float64, device=self._device)
+        values.requires_grad_()
+        lead = torch.Size([len(models)]) if self._is_batched else torch.Size()
+        state = dict(self._chosen)
+        for name, part in self._split(values.to(self.dtype)):
+            state[f"mll.{name}"] = part.reshape(lead + self._shapes[name])
+        with _evaluation_settings():
+            losses = functional_call(self._loss, state, (), tie_weights=True)
+        losses = losses.reshape(len(models))
+        (gradients,) = torch.autograd.grad(losses.sum(), values)
+        return losses.detach().double().cpu().numpy(), gradients.cpu().numpy()
+
+    def use_closed_form(self) -> None:
+        """Evaluate in closed form from now on.
+
+        Raises:
+            Unsupported: If a part of the model has none.
+        """
+        noise = self._noise[0][1] if self._noise else None
+        self._closed_form = ClosedFormLoss(
+            self._loss.mll, self._shapes, self._inputs, self._targets, noise
+        )
+
+    def use_modules(self) -> None:
+        """Evaluate by the model's own modules and autograd from now on."""
+        self._closed_form = None
+
+    def write(self, theta: Array) -> None:
+        rows = torch.as_tensor(theta).split(self._num_each)
+        for mll, values in zip(self._mlls, rows, strict=True):
+            own = dict(mll.named_parameters())
+            with torch.no_grad():
+                for name, part in self._split(values):
+                    own[name].copy_(part.reshape(own[name].shape))
+
+    def sample(self) -> Array:
+        return np.concatenate([self._sample(mll) for mll in self._mlls])
+
+    def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
+        values = torch.as_tensor(theta, device=self._device, dtype=self.dtype)
+        return {n: part.reshape(self._shapes[n]) for n, part in self._split(values)}
+
+    def _sample(self, mll: MarginalLogLikelihood) -> Array:
+        before = deepcopy(mll.state_dict())
+        frozen = {n: p for n, p in mll.named_parameters() if n not in self._shapes}
+        kept = {n: p.detach().clone() for n, p in frozen.items()}
+        try:
+            sample_all_priors(mll.model)
+            with torch.no_grad():
+                for name, parameter in frozen.items():
+                    parameter.copy_(kept[name])
+            return self._read(mll)
+        finally:
+            mll.load_state_dict(before)
+
+    def _has_batch_shape(self, tensor: Tensor) -> bool:
+        return tensor.shape[: len(self._batch_shape)] == self._batch_shape
+
+    def _split(self, values: Tensor) -> list[tuple[str, Tensor]]:
+        sizes = [shape.numel() for shape in self._shapes.values()]
+        return list(zip(self._shapes, values.split(sizes, dim=-1), strict=True))
+
+    def _read(self, mll: MarginalLogLikelihood) -> Array:
+        own = dict(mll.named_parameters())
+        parts = [own[n].detach().reshape(self._num_each, -1) for n in self._shapes]
+        return torch.cat(parts, dim=-1).double().cpu().numpy()
+
+    def _make_bounds(self) -> list[Bounds]:
+        shape = (self._num_each, self._num_parameters)
+        limits = [np.full(shape, -np.inf), np.full(shape, np.inf)]
+        column = 0
+        own = dict(self._mlls[0].named_parameters())
+        for name, part in self._shapes.items():
+            columns = slice(column, column + part.numel())
+            for limit, bound in zip(
+                limits, self._own_bounds.get(name, (None, None)), strict=True
+            ):
+                if bound is not None:
+                    value = torch.as_tensor(bound).detach().double().cpu()
+                    value = value.expand(own[name].shape)
+                    limit[:, columns] = value.reshape(self._num_each, -1).numpy()
+            column += part.numel()
+        return [Bounds(*pair) for pair in zip(*limits, strict=True)] * len(self._mlls)
+
+    def _stack_data(self, template: MarginalLogLikelihood) -> None:
+        """Inputs, targets and fixed noise of all models, transformed once."""
+        models = [mll.model for mll in self._mlls]
+        transform = getattr(template.model, "input_transform", None)
+        if transform is not None and not any(
+            p.requires_grad for p in transform.parameters()
+        ):
+            inputs = [
+                [model.transform_inputs(x) for x in model.train_inputs]
+                for model in models
+            ]
+            del template.model.input_transform
+        else:
+            inputs = [list(model.train_inputs) for model in models]
+        self._inputs = [self._flat(parts) for parts in zip(*inputs, strict=True)]
+        self._targets = self._flat([model.train_targets for model in models])
+        self._device, self.dtype = self._targets.device, self._targets.dtype
+        self._noise = []
+        for path, module in template.named_modules():
+            if isinstance(module, FixedGaussianNoise):
+                noise = [mll.get_submodule(path).noise for mll in self._mlls]
+                self._noise.append((module, self._flat(noise)))
+
+    def _stack_state(self, template: MarginalLogLikelihood) -> None:
+        """Buffers and parameters that are not optimized but differ between models."""
+        self._state: dict[str, Tensor] = {}
+        owned = [
+            {**dict(mll.named_parameters()), **dict(mll.named_buffers())}
+            for mll in self._mlls
+        ]
+        present = {
+            **dict(template.named_parameters()),
+            **dict(template.named_buffers()),
+        }
+        for name in present:
+            values = [state[name].detach() for state in owned]
+            if name in self._shapes or not values[0].is_floating_point():
+                continue
+            batched = len(self._batch_shape) > 0 and self._has_batch_shape(values[0])
+            if batched or any(not torch.equal(values[0], v) for v in values[1:]):
+                self._state[f"mll.{name}"] = self._flat(values)
+
+    def _flat(self, values: Sequence[Tensor]) -> Tensor:
+        """One tensor with all models in its first dimension, if there are several."""
+        if not self._is_batched:
+            return values[0]
+        skip = len(self._batch_shape)
+        return torch.cat(
+            [v.reshape(self._num_each, *v.shape[skip:]) for v in values]
+        ).contiguous()
+
+    def _select(self, models: list[int]) -> None:
+        """Give the template the data of the chosen models."""
+        if self._is_batched:
+            index = torch.as_tensor(models, device=self._device)
+
+            def pick(tensor: Tensor) -> Tensor:
+                return tensor.index_select(0, index)
+        else:
+
+            def pick(tensor: Tensor) -> Tensor:
+                return tensor
+
+        model = self._loss.mll.model
+        model.train_inputs = tuple(pick(x) for x in self._inputs)
+        model.train_targets = pick(self._targets)
+        for module, noise in self._noise:
+            module.noise = pick(noise)
+        self._chosen = {name: pick(value) for name, value in self._state.items()}
+        self._models = models
+
+
+@contextmanager
+def _evaluation_settings() -> Iterator[None]:
+    """GPyTorch's lazy kernels know the shape of the whole batch, so they are off."""
+    with settings.lazily_evaluate_kernels(False), settings.debug(False):
+        yield

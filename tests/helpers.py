@@ -1,0 +1,112 @@
+"""Tolerances, and the small problems and models that several test modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from warnings import WarningMessage
+
+import torch
+from botorch.models import SingleTaskGP
+from botorch.models.transforms import Normalize
+from botorch.test_functions import Hartmann
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from torch import Tensor
+
+from botorch_xval.datasets import encode_tuning_trials, load_tuning_trials
+from botorch_xval.tables import EncodedTable
+
+# Tolerances: an identity; the same mathematics by another route; a solved loss; float32.
+IDENTITY = {"rtol": 1e-10, "atol": 1e-10}
+SAME = {"rtol": 1e-7, "atol": 1e-7}
+SOLVED = {"rtol": 1e-6, "atol": 1e-6}
+SINGLE = {"rtol": 1e-3, "atol": 1e-3}
+# At a minimum the loss is flat, so two fits whose losses agree to 1e-12 agree in their
+# hyper-parameters to about 1e-6 times a condition number only, and a score depends on
+# these to first order.
+SCORED = {"rtol": 0.0, "atol": 1e-4}
+
+# With L-BFGS-B's default options a fit may stop at a flat spot depending on the last
+# bit of a loss; tests that compare two fits take these options for both.
+TIGHT = {"ftol": 1e-13, "gtol": 1e-9, "maxiter": 5000}
+
+
+def accept_abnormal(warning: WarningMessage) -> bool:
+    """The `warning_handler` that belongs to `TIGHT`, for BoTorch's fit and ours.
+
+    Where rounding hides all progress the line search may end as ABNORMAL. Without this
+    the fit would begin again from values sampled from the priors, and might end at
+    another minimum.
+    """
+    return "ABNORMAL" in str(warning.message)
+
+
+def assert_close(
+    found: Any, expected: Any, rtol: float = 1e-10, atol: float = 1e-10
+) -> None:
+    """Equal up to a tolerance: tensors, arrays, sequences or numbers; NaN equals NaN."""
+    found, expected = (
+        torch.as_tensor(value, dtype=torch.float64).detach()
+        for value in (found, expected)
+    )
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=atol, equal_nan=True)
+
+
+def optimizer(strategy: str = "auto", **options: float) -> dict[str, Any]:
+    """`fit_kwargs` of a cross-validation: the strategy, and `TIGHT` or own options."""
+    return {
+        "optimizer_kwargs": {"strategy": strategy, "options": options or TIGHT},
+        "warning_handler": accept_abnormal,
+    }
+
+
+def hartmann(n: int = 12, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Hartmann-6 at random points of the unit cube, `n x 6` and `n x 1`."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(n, 6, generator=generator, dtype=torch.float64)
+    return x, Hartmann().to(x).evaluate_true(x).unsqueeze(-1)
+
+
+def noisy_waves(
+    n: int = 16, m: int = 1, batch: tuple[int, ...] = (), seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Two inputs in different units and noisy outcomes: `n x 2` and `n x m`.
+
+    The noise keeps the fitted noise variance off its bound and the covariance well
+    conditioned, so that a fit has one clear minimum.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(*batch, n, 2, generator=generator, dtype=torch.float64)
+    noise = torch.randn(*batch, n, m, generator=generator, dtype=torch.float64)
+    phases = torch.arange(m, dtype=torch.float64)
+    y = torch.sin(6 * x[..., :1] + phases) + x[..., 1:] + 0.3 * noise
+    return x * torch.tensor([1.0, 100.0], dtype=torch.float64) - 5.0, 10 * y
+
+
+def normalized_gp(
+    train_X: Tensor, train_Y: Tensor, train_Yvar: Tensor | None = None
+) -> SingleTaskGP:
+    """BoTorch's default model with inputs scaled to [0, 1]."""
+    return SingleTaskGP(
+        train_X,
+        train_Y,
+        train_Yvar,
+        input_transform=Normalize(train_X.shape[-1], batch_shape=train_X.shape[:-2]),
+    )
+
+
+def tuning_trials(n: int) -> EncodedTable:
+    """The first `n` rows of the bundled table."""
+    return encode_tuning_trials(load_tuning_trials().head(n))
+
+
+def fold_mlls(
+    model: Callable[[Tensor, Tensor], SingleTaskGP], x: Tensor, y: Tensor
+) -> list[ExactMarginalLogLikelihood]:
+    """The mlls of all leave-one-out folds."""
+    mlls = []
+    for i in range(len(x)):
+        train = torch.arange(len(x)) != i
+        fold = model(x[train], y[train])
+        mlls.append(ExactMarginalLogLikelihood(fold.likelihood, fold))
+    return mlls
