@@ -135,9 +135,14 @@ WAYS = {
     "BoTorch one by one": None,
     "BoTorch summed": None,
     "BoTorch default": None,
-    "ours loop": {"strategy": "loop"},
-    "ours batch": {"strategy": "batch"},
-    "ours auto": {"strategy": "auto"},
+    **{
+        f"ours {strategy}, {coordinates}": {
+            "strategy": strategy,
+            "coordinates": coordinates,
+        }
+        for coordinates in ("raw", "log")
+        for strategy in ("loop", "batch", "auto")
+    },
 }
 
 

@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from gpytorch import settings
@@ -118,6 +119,13 @@ class ClosedFormLoss:
                 self._select(models)
             return self._evaluate(theta)
 
+    def copy(self) -> ClosedFormLoss:
+        """The same loss with a workspace of its own, for another thread."""
+        data = [self._targets, *self._kernel.data()]
+        if self._noise is not None:
+            data.append(self._noise)
+        return deepcopy(self, {id(tensor): tensor for tensor in data})
+
     def _select(self, models: list[int]) -> None:
         index = torch.as_tensor(models, device=self._targets.device)
         self._chosen_targets = self._targets.index_select(0, index)
@@ -152,11 +160,9 @@ class ClosedFormLoss:
         inverse = torch.cholesky_inverse(factor)
         weights = torch.bmm(inverse, residuals[:, :, None])
         log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-        quadratic = torch.bmm(residuals[:, None, :], weights)[:, 0, 0]
+        quadratic = (residuals * weights[..., 0]).sum(dim=-1)
         losses = 0.5 * (quadratic + log_det + n * math.log(2 * math.pi))
-        by_covariance = torch.baddbmm(
-            inverse, weights, weights.mT, beta=0.5, alpha=-0.5, out=inverse
-        )
+        by_covariance = inverse.mul_(0.5).addcmul_(weights, weights.mT, value=-0.5)
         if self._extra:
             by_covariance[:, n:] = 0
             by_covariance[:, :, n:] = 0

@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 
 from botorch_xval.priors import BetaPrior
 
-__all__ = ["Columns", "Unsupported", "require"]
+__all__ = ["Columns", "Unsupported", "constraint_kind", "require"]
 
 
 class Unsupported(Exception):
@@ -50,7 +50,7 @@ class Columns:
         self._used: set[str] = set()
         self._kinds: dict[str, tuple[str, float, float]] = {}
         for name, _, constraint in mll.named_parameters_and_constraints():
-            self._kinds[name] = _constraint_kind(constraint)
+            self._kinds[name] = constraint_kind(constraint)
         self._groups = []  # (columns, kind, low, high) of all but the identities
         for name, (kind, low, high) in self._kinds.items():
             if kind == "identity":
@@ -164,7 +164,7 @@ def _coefficients(prior: Prior, width: int, name: str) -> Tensor:
     return coefficients
 
 
-def _constraint_kind(constraint: Interval | None) -> tuple[str, float, float]:
+def constraint_kind(constraint: Interval | None) -> tuple[str, float, float]:
     """How a constraint makes a value, found by trying it: its transform is private."""
     if constraint is None or not constraint.enforced:
         return "identity", 0.0, 0.0

@@ -9,14 +9,16 @@ structure and size, such as the folds of a cross-validation, as if they were one
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 from warnings import WarningMessage, warn
 
 import botorch.fit
 import numpy as np
+import torch
 from botorch.exceptions.errors import ModelFittingError
 from botorch.exceptions.warnings import OptimizationWarning
 from botorch.fit import DEFAULT_WARNING_HANDLER
@@ -28,7 +30,8 @@ from linear_operator.utils.errors import NanError, NotPSDError
 from torch import Tensor
 from torch.linalg import LinAlgError
 
-from botorch_xval.minimize import Search, minimize_each
+from botorch_xval.coordinates import LogCoordinates
+from botorch_xval.minimize import OnIteration, Search, minimize_each
 from botorch_xval.objective import Objective, make_objective
 from botorch_xval.records import FitRecord
 from botorch_xval.stacked import ParameterBounds
@@ -45,11 +48,13 @@ Callback = Callable[[dict[str, Tensor], OptimizationResult], None]
 # BoTorch, too, takes these for a loss that is not a number.
 UNDEFINED = (NanError, LinAlgError)
 STRATEGIES = ("auto", "loop", "batch")
+COORDINATES = ("log", "raw")
+DEFAULT_COORDINATES = "raw"
 
 # Elements of one group's covariance matrices for which the temporaries of an evaluation
 # stay in a core's share of the cache; found with benchmarks/group_size.py.
-_GROUP_ELEMENTS = 60_000
-_GROUP_LIMITS = (4, 32)
+_GROUP_ELEMENTS = 80_000
+_GROUP_LIMITS = (4, 16)
 
 
 @dataclass(slots=True)
@@ -147,6 +152,7 @@ def fit_independently(
     callback: Callback | None = None,
     timeout_sec: float | None = None,
     strategy: str = "auto",
+    coordinates: str = DEFAULT_COORDINATES,
 ) -> IndependentResult | OptimizationResult:
     """One attempt to fit each model of an mll with its own SciPy optimizer.
 
@@ -170,6 +176,8 @@ def fit_independently(
         strategy: How the losses are evaluated; it does not change the results.
             "loop": one model after the other; "batch": all that still run together;
             "auto": "batch" on CUDA, groups that fit into the cache on CPU.
+        coordinates: "log": optimize the logarithms of positive parameters, which takes
+            far fewer evaluations; "raw": BoTorch's parameters and so its path.
 
     Returns:
         The result over all models, with `records`; these are `mll.fit_records`, too.
@@ -197,6 +205,7 @@ def fit_independently(
         callback=callback,
         timeout_sec=timeout_sec,
         strategy=strategy,
+        coordinates=coordinates,
         max_attempts=1,
     )
     records = mll.fit_records
@@ -253,7 +262,7 @@ def fit_each(
     options = dict(optimizer_kwargs or {})
     unknown = set(options) - {
         *("parameters", "bounds", "method", "options", "callback", "timeout_sec"),
-        "strategy",
+        *("strategy", "coordinates"),
     }
     if unknown:
         raise TypeError(
@@ -281,71 +290,131 @@ def _fit(
     callback: Callback | None = None,
     timeout_sec: float | None = None,
     strategy: str = "auto",
+    coordinates: str = DEFAULT_COORDINATES,
     max_attempts: int = 1,
     pick_best: bool = False,
     warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
     caught: tuple[type[BaseException], ...] = (NotPSDError,),
 ) -> dict[int, str]:
     """All attempts for all models; writes values and records, returns the failures."""
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy: expected one of {STRATEGIES}, got {strategy!r}")
+    _check_choice("strategy", strategy, STRATEGIES)
+    _check_choice("coordinates", coordinates, COORDINATES)
     begin = monotonic()
-    caught = (*caught, *UNDEFINED)
     objective = make_objective(
         mlls, None if parameters is None else list(parameters), bounds
     )
-    best: dict[int, Search] = {}
-    last: dict[int, Search] = {}
-    spent = {i: (0, 0.0, 0) for i in range(objective.num_models)}
-    todo = list(spent)
-    for attempt in range(max_attempts):
-        starts = objective.start if attempt == 0 else objective.sample()
-        searches = minimize_each(
-            objective,
-            starts[todo],
-            [objective.bounds[i] for i in todo],
-            models=todo,
-            width=_width(strategy, mlls[0]),
-            method=method,
-            options=options,
-            on_iteration=_report(callback, objective, begin),
-            timeout_sec=timeout_sec,
-            undefined=(NotPSDError, *UNDEFINED),
-        )
-        for i, search in zip(list(todo), searches, strict=True):
-            evaluations, seconds, attempts = spent[i]
-            spent[i] = (
-                evaluations + search.evaluations,
-                seconds + search.seconds,
-                attempts + 1,
+    searched = LogCoordinates(objective) if coordinates == "log" else objective
+    caught = (*caught, *UNDEFINED)
+    attempts = {i: _Attempts() for i in range(objective.num_models)}
+    todo = list(attempts)
+    with _single_threaded_torch(objective) as num_threads:
+        # A callback is the user's, who may not expect calls from several threads.
+        count = num_threads if callback is None else 1
+        workers = searched.workers(max(1, min(count, objective.num_models)))
+        for attempt in range(max_attempts):
+            starts = searched.start if attempt == 0 else _sample(objective, searched)
+            searches = minimize_each(
+                workers,
+                starts[todo],
+                [searched.bounds[i] for i in todo],
+                models=todo,
+                width=_width(strategy, mlls[0]),
+                method=method,
+                options=options,
+                on_iteration=_report(callback, objective, searched, begin),
+                timeout_sec=timeout_sec,
+                undefined=(NotPSDError, *UNDEFINED),
             )
-            last[i] = search
-            if _succeeded(search, warning_handler):
-                if i not in best or search.best_loss < best[i].best_loss:
-                    best[i] = search
-                done = not pick_best
-            else:
-                done = search.error is not None and not isinstance(search.error, caught)
-            if done:
-                todo.remove(i)
-        if not todo:
-            break
-    for search in last.values():
-        uncaught = search.error is not None and not isinstance(search.error, caught)
-        if uncaught and not best and all(s.error is not None for s in last.values()):
-            raise search.error  # no model's own trouble but everybody's
-    theta = np.stack(
-        [
-            best[i].best_point if i in best else objective.start[i]
-            for i in range(objective.num_models)
-        ]
-    )
+            for i, search in zip(todo, searches, strict=True):
+                attempts[i].add(search, _succeeded(search, warning_handler))
+            todo = [i for i in todo if attempts[i].goes_on(pick_best, caught)]
+            if not todo:
+                break
+    errors = [each.last.error for each in attempts.values()]
+    if all(e is not None and not isinstance(e, caught) for e in errors):
+        raise errors[0]  # no model's own trouble but everybody's
+    theta = objective.start.copy()
+    for i, each in attempts.items():
+        if each.best is not None:
+            theta[i] = _to_raw(searched, each.best.best_point)
     objective.write(theta)
-    records = [_record(best.get(i, last[i]), *spent[i]) for i in last]
-    each = len(records) // len(mlls)
+    records = [each.record() for each in attempts.values()]
+    size = len(records) // len(mlls)
     for k, mll in enumerate(mlls):
-        mll.fit_records = records[k * each : (k + 1) * each]
-    return {i: records[i].message for i in last if i not in best}
+        mll.fit_records = records[k * size : (k + 1) * size]
+    return {i: each.last.message for i, each in attempts.items() if each.best is None}
+
+
+class _Attempts:
+    """The attempts to fit one model."""
+
+    def __init__(self) -> None:
+        self.best: Search | None = None
+        self.last: Search | None = None
+        self.count, self.evaluations, self.seconds = 0, 0, 0.0
+
+    def add(self, search: Search, succeeded: bool) -> None:
+        self.last = search
+        self.count += 1
+        self.evaluations += search.evaluations
+        self.seconds += search.seconds
+        if succeeded and (self.best is None or search.best_loss < self.best.best_loss):
+            self.best = search
+        self.succeeded = succeeded
+
+    def goes_on(self, pick_best: bool, caught: tuple[type[BaseException], ...]) -> bool:
+        if self.succeeded:
+            return pick_best
+        return self.last.error is None or isinstance(self.last.error, caught)
+
+    def record(self) -> FitRecord:
+        search = self.last if self.best is None else self.best
+        losses = list(search.losses)
+        if losses and search.best_loss < losses[-1]:  # stopped between two iterations
+            losses.append(search.best_loss)
+        return FitRecord(
+            losses=tuple(losses),
+            evaluations=self.evaluations,
+            iterations=max(len(search.losses) - 1, 0),
+            status=search.status,
+            message=search.message,
+            seconds=self.seconds,
+            attempts=self.count,
+        )
+
+
+def _to_raw(searched: Objective | LogCoordinates, points: np.ndarray) -> np.ndarray:
+    return searched.to_raw(points) if isinstance(searched, LogCoordinates) else points
+
+
+def _sample(objective: Objective, searched: Objective | LogCoordinates) -> np.ndarray:
+    sampled = objective.sample()
+    if isinstance(searched, LogCoordinates):
+        return searched.from_raw(sampled)
+    return sampled
+
+
+@contextmanager
+def _single_threaded_torch(objective: Objective) -> Iterator[int]:
+    """The user's number of threads, for us to use, and one for torch meanwhile.
+
+    Where several threads evaluate small matrices, torch's own would only wait for each
+    other. The general paths and CUDA keep the user's setting.
+    """
+    num_threads = torch.get_num_threads()
+    if len(objective.workers(2)) == 1:
+        yield 1
+        return
+    torch.set_num_threads(1)
+    try:
+        yield num_threads
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name}: expected one of {known}, got {value!r}")
 
 
 def _width(strategy: str, mll: MarginalLogLikelihood) -> int | None:
@@ -360,14 +429,17 @@ def _width(strategy: str, mll: MarginalLogLikelihood) -> int | None:
 
 
 def _report(
-    callback: Callback | None, objective: Objective, begin: float
-) -> Callable[[int, np.ndarray, int, float], None] | None:
+    callback: Callback | None,
+    objective: Objective,
+    searched: Objective | LogCoordinates,
+    begin: float,
+) -> OnIteration | None:
     if callback is None:
         return None
 
-    def report(model: int, theta: np.ndarray, iteration: int, loss: float) -> None:
+    def report(model: int, point: np.ndarray, iteration: int, loss: float) -> None:
         callback(
-            objective.parameters(theta, model),
+            objective.parameters(_to_raw(searched, point), model),
             ModelResult(
                 step=iteration,
                 fval=loss,
@@ -392,26 +464,6 @@ def _succeeded(
         warnings.simplefilter("always")
         warn(search.message, OptimizationWarning, stacklevel=1)
     return warning_handler(caught[0])
-
-
-def _record(
-    search: Search, evaluations: int, seconds: float, attempts: int
-) -> FitRecord:
-    losses = list(search.losses)
-    if losses and search.best_loss < losses[-1]:  # stopped between two iterations
-        losses.append(search.best_loss)
-    record = FitRecord(
-        losses=tuple(losses),
-        evaluations=evaluations,
-        iterations=max(len(search.losses) - 1, 0),
-        status=search.status,
-        message=search.message,
-        seconds=seconds,
-        attempts=attempts,
-    )
-    if search.error is not None or record.status is OptimizationStatus.FAILURE:
-        record = replace(record, status=OptimizationStatus.FAILURE)
-    return record
 
 
 def _describe(errors: dict[int, str], records: Sequence[FitRecord]) -> str:

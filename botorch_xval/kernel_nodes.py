@@ -1,6 +1,6 @@
 r"""Covariance matrices and their gradients as a tree of nodes, one for each kernel.
 
-Every node has three methods. `select(index)` takes the data of the chosen models.
+`data()` lists what a node only reads. `select(index)` takes the data of chosen models.
 `forward(values)` gives covariances `a x n x n` and, or None, scales `a` by which they
 are still to be multiplied. `backward(outer, scale, values, gradients)` adds to
 `gradients`, `a x p`, the derivatives of the loss by the node's parameters, with
@@ -74,6 +74,9 @@ class _Leaf:
         factors = {"rbf": 0.5, "matern52": 5.0, "matern32": 3.0, "matern12": 1.0}
         self.factor = factors.get(kind, 1.0) / divisor
         self.owner = owner  # lengthscale of each feature, if several share one
+
+    def data(self) -> list[Tensor]:
+        return [self.features]
 
     def select(self, index: Tensor) -> None:
         self.chosen = self.features.index_select(0, index)
@@ -160,9 +163,11 @@ class _Leaf:
 
 
 def _inner(first: Tensor, second: Tensor) -> Tensor:
-    """Sums of the elementwise products of `a` matrices."""
-    a = len(first)
-    return torch.bmm(first.reshape(a, 1, -1), second.reshape(a, -1, 1))[:, 0, 0]
+    """Sums of the elementwise products of `a` matrices.
+
+    Faster than a batched dot product, whose last bit also depends on `a`.
+    """
+    return (first * second).sum(dim=(-2, -1))
 
 
 class _Scale:
@@ -171,6 +176,9 @@ class _Scale:
     def __init__(self, child: Node, columns: slice) -> None:
         self.child, self.columns = child, columns
         self.keeps_result = child.keeps_result
+
+    def data(self) -> list[Tensor]:
+        return self.child.data()
 
     def select(self, index: Tensor) -> None:
         self.child.select(index)
@@ -196,6 +204,9 @@ class _Mixture:
 
     def __init__(self, children: list[Node], columns: slice | None = None) -> None:
         self.children, self.columns = children, columns
+
+    def data(self) -> list[Tensor]:
+        return [tensor for child in self.children for tensor in child.data()]
 
     def select(self, index: Tensor) -> None:
         for child in self.children:
@@ -258,6 +269,9 @@ class _Product:
 
     def __init__(self, children: list[Node]) -> None:
         self.children = children
+
+    def data(self) -> list[Tensor]:
+        return [tensor for child in self.children for tensor in child.data()]
 
     def select(self, index: Tensor) -> None:
         for child in self.children:

@@ -11,9 +11,12 @@ This module knows no Gaussian process: a model is a row of an array of parameter
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
+from threading import Event
 from time import monotonic
 from typing import Any
 
@@ -172,7 +175,7 @@ class Search:
 
 
 def minimize_each(
-    evaluate: Evaluate,
+    evaluate: Evaluate | Sequence[Evaluate],
     starts: NDArray[np.float64],
     bounds: Sequence[Bounds | None] | None = None,
     *,
@@ -190,13 +193,15 @@ def minimize_each(
         evaluate: `losses, gradients = evaluate(points, models)` with points and
             gradients `a x p` and losses `a`, for `a` chosen models. When it raises for
             several models, each of them is evaluated alone, and only those for which
-            it raises again end with that error.
+            it raises again end with that error. Several such functions, which must not
+            share what they write to, are used by as many threads.
         starts: Initial parameters, `b x p`.
         bounds: For each of the `b` models its bounds, or None.
         models: The numbers of the `b` models as `evaluate` knows them; default
             `0 ... b - 1`.
-        width: How many models run at the same time; when one ends the next one begins.
-            Default: all. It changes the order of evaluations, not the results.
+        width: How many models run at the same time in each thread; when one ends the
+            next one begins. Default: all, or an equal share of them. It changes the
+            order of evaluations, not the results.
         method: A gradient-based method of :func:`scipy.optimize.minimize`.
         options: Its options, the same for every model.
         on_iteration: Called as `(model, parameters, iteration, loss)` after every
@@ -208,15 +213,20 @@ def minimize_each(
     Returns:
         The ended searches, in the order of `starts`.
     """
+    evaluators = [evaluate] if callable(evaluate) else list(evaluate)
     names = list(range(len(starts))) if models is None else list(models)
+    if width is None:
+        width = -(-len(names) // len(evaluators))
     deadline = np.inf if timeout_sec is None else monotonic() + timeout_sec
-    searches: list[Search] = []
+    queue = deque(range(len(names)))
+    searches: list[Search] = [None] * len(names)
+    halt = Event()
 
-    def begin(i: int) -> Search:
+    def begin(i: int) -> None:
         def report(x: NDArray[np.float64], iteration: int, loss: float) -> None:
             on_iteration(names[i], x, iteration, loss)
 
-        return Search(
+        searches[i] = Search(
             starts[i],
             None if bounds is None else bounds[i],
             method,
@@ -224,13 +234,17 @@ def minimize_each(
             None if on_iteration is None else report,
         )
 
-    running: list[int] = []
-    width = len(names) if width is None else width
-    with _single_threaded_blas():
-        while running or len(searches) < len(names):
-            while len(running) < width and len(searches) < len(names):
-                searches.append(begin(len(searches)))
-                running.append(len(searches) - 1)
+    def drive(evaluate: Evaluate) -> None:
+        running: list[int] = []
+        while not halt.is_set():
+            while len(running) < width and queue:
+                try:
+                    running.append(queue.popleft())
+                except IndexError:  # another thread was faster
+                    break
+                begin(running[-1])
+            if not running:
+                return
             waiting = [i for i in running if searches[i].point is not None]
             for chosen, values in _evaluate(evaluate, searches, waiting, names):
                 for i, value in zip(chosen, values, strict=True):
@@ -247,6 +261,19 @@ def minimize_each(
                         f"timed out after {timeout_sec} seconds",
                     )
             running = [i for i in running if searches[i].point is not None]
+
+    with _single_threaded_blas():
+        if len(evaluators) == 1:
+            drive(evaluators[0])
+            return searches
+        with ThreadPoolExecutor(len(evaluators)) as pool:
+            try:
+                futures = [pool.submit(drive, each) for each in evaluators]
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                halt.set()  # whatever happened, nobody goes on behind our back
+        for future in futures:
+            future.result()
     return searches
 
 

@@ -34,13 +34,13 @@ from botorch_xval.stacked import (
     SharedParameters,
     Stacked,
     batch_shape_of,
+    transforms_of,
 )
 
 __all__ = ["Objective", "make_objective"]
 
-logger = logging.getLogger(__name__)
-
 Array = NDArray[np.float64]
+logger = logging.getLogger(__name__)
 
 
 class Objective(Protocol):
@@ -49,9 +49,14 @@ class Objective(Protocol):
     num_models: int
     start: Array  # b x p, the values the models have when the objective is made
     bounds: list[Bounds]  # one for each model
+    softplus: NDArray[np.bool_]  # p, whether a parameter's value is its softplus
+    untransformed: NDArray[np.bool_]  # p, whether its value is the parameter itself
 
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
         """Losses per point, `a`, and gradients, `a x p`, at `theta`, `a x p`."""
+
+    def workers(self, count: int) -> list[Objective]:
+        """Up to `count` equal objectives that different threads may evaluate."""
 
     def write(self, theta: Array) -> None:
         """Give all models the values `theta`, `b x p`."""
@@ -138,6 +143,8 @@ class _Joint:
         }
         self._closure = get_loss_closure(mll)
         self.start = self._read()
+        shapes = {name: p.shape for name, p in self._parameters.items()}
+        self.softplus, self.untransformed = transforms_of(mll, shapes)
         low, high = np.full_like(self.start, -np.inf), np.full_like(self.start, np.inf)
         column = 0
         for name, parameter in self._parameters.items():
@@ -166,6 +173,9 @@ class _Joint:
             for p, g in zip(self._parameters.values(), gradients, strict=True)
         ]
         return np.array([loss.item()]), torch.cat(parts).numpy()[None]
+
+    def workers(self, count: int) -> list[Objective]:
+        return [self]
 
     def write(self, theta: Array) -> None:
         with torch.no_grad():
@@ -207,6 +217,8 @@ class _Separate:
         self.num_models = int(self._ends[-1])
         self.start = np.concatenate([objective.start for objective in objectives])
         self.bounds = [b for objective in objectives for b in objective.bounds]
+        self.softplus = objectives[0].softplus
+        self.untransformed = objectives[0].untransformed
 
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
         losses, gradients = np.empty(len(models)), np.empty_like(theta)
@@ -215,6 +227,9 @@ class _Separate:
             loss, gradient = objective(theta[i : i + 1], [own])
             losses[i], gradients[i] = loss[0], gradient[0]
         return losses, gradients
+
+    def workers(self, count: int) -> list[Objective]:
+        return [self]
 
     def write(self, theta: Array) -> None:
         parts = np.split(theta, self._ends[:-1])

@@ -12,8 +12,8 @@ evaluation.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
+from contextlib import contextmanager, suppress
+from copy import copy, deepcopy
 
 import numpy as np
 import torch
@@ -30,8 +30,15 @@ from torch.func import functional_call
 from torch.nn import Module
 
 from botorch_xval.closed_form import ClosedFormLoss
+from botorch_xval.columns import Unsupported, constraint_kind
 
-__all__ = ["ParameterBounds", "SharedParameters", "Stacked", "batch_shape_of"]
+__all__ = [
+    "ParameterBounds",
+    "SharedParameters",
+    "Stacked",
+    "batch_shape_of",
+    "transforms_of",
+]
 
 Array = NDArray[np.float64]
 ParameterBounds = dict[str, tuple[float | Tensor | None, float | Tensor | None]]
@@ -52,6 +59,23 @@ def batch_shape_of(mll: MarginalLogLikelihood) -> torch.Size:
         return model.train_targets.shape[:-1]  # batch shape, and one per output
     with torch.no_grad():
         return get_loss_closure(mll)().shape
+
+
+def transforms_of(
+    mll: MarginalLogLikelihood, shapes: dict[str, torch.Size]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which of the numbers of all parameters are by softplus, and which as they are.
+
+    A parameter whose constraint has bounds of its own for every model, or another
+    transform, is neither.
+    """
+    kinds = dict.fromkeys(shapes, "other")
+    for name, _, constraint in mll.named_parameters_and_constraints():
+        with suppress(Unsupported):
+            kinds[name] = constraint_kind(constraint)[0]
+    counts = [shape.numel() for shape in shapes.values()]
+    each = np.repeat([kinds[name] for name in shapes], counts)
+    return each == "softplus", each == "identity"
 
 
 class _Loss(Module):
@@ -96,6 +120,7 @@ class Stacked:
         self._num_parameters = sum(shape.numel() for shape in self._shapes.values())
         self.start = np.concatenate([self._read(mll) for mll in self._mlls])
         self.bounds = self._make_bounds()
+        self.softplus, self.untransformed = transforms_of(first, self._shapes)
         template = deepcopy(first)
         self._stack_data(template)
         self._loss = _Loss(template)
@@ -133,6 +158,19 @@ class Stacked:
         self._closed_form = ClosedFormLoss(
             self._loss.mll, self._shapes, self._inputs, self._targets, noise
         )
+
+    def workers(self, count: int) -> list[Stacked]:
+        """Up to `count` equal objectives that different threads may evaluate.
+
+        Only the closed form on CPU has more than one: GPyTorch's modules and settings
+        belong to one thread.
+        """
+        if self._closed_form is None or self._device.type != "cpu":
+            return [self]
+        others = [copy(self) for _ in range(count - 1)]
+        for other in others:
+            other._closed_form = self._closed_form.copy()
+        return [self, *others]
 
     def use_modules(self) -> None:
         """Evaluate by the model's own modules and autograd from now on."""

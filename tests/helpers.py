@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from warnings import WarningMessage
 
+import numpy as np
 import torch
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Normalize
@@ -16,7 +17,7 @@ from torch import Tensor
 from botorch_xval.datasets import encode_tuning_trials, load_tuning_trials
 from botorch_xval.tables import EncodedTable
 
-# Tolerances: an identity; the same mathematics by another route; a solved loss; float32.
+# An identity; the same mathematics by another route; a solved loss; float32.
 IDENTITY = {"rtol": 1e-10, "atol": 1e-10}
 SAME = {"rtol": 1e-7, "atol": 1e-7}
 SOLVED = {"rtol": 1e-6, "atol": 1e-6}
@@ -44,9 +45,11 @@ def accept_abnormal(warning: WarningMessage) -> bool:
 def assert_close(
     found: Any, expected: Any, rtol: float = 1e-10, atol: float = 1e-10
 ) -> None:
-    """Equal up to a tolerance: tensors, arrays, sequences or numbers; NaN equals NaN."""
+    """Close: tensors, arrays, sequences or numbers; NaN equals NaN."""
     found, expected = (
-        torch.as_tensor(value, dtype=torch.float64).detach()
+        value.detach().double()
+        if isinstance(value, Tensor)
+        else torch.from_numpy(np.array(value, dtype=np.float64))
         for value in (found, expected)
     )
     torch.testing.assert_close(found, expected, rtol=rtol, atol=atol, equal_nan=True)

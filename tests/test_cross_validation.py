@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -308,9 +310,7 @@ def test_rows_that_no_fold_holds_out_have_no_score():
 def test_folds_that_hold_out_one_row_are_leave_one_out_in_any_order():
     x, y = noisy_waves(7)
     order = torch.tensor([3, 1, 6, 0, 5, 2, 4])
-    one = cross_validate(
-        normalized_gp, x, y, fit_kwargs=optimizer("loop", maxiter=3)
-    )
+    one = cross_validate(normalized_gp, x, y, fit_kwargs=optimizer("loop", maxiter=3))
     two = cross_validate(
         normalized_gp,
         x,
@@ -337,7 +337,7 @@ def test_one_record_for_every_fold_and_output(m):
         assert record.iterations == len(record.losses) - 1 > 0
         assert record.evaluations >= len(record.losses)
         assert record.seconds > 0
-        assert all(b <= a for a, b in zip(record.losses, record.losses[1:]))
+        assert all(b <= a for a, b in pairwise(record.losses))
 
 
 def test_records_are_in_the_order_of_the_folds():
@@ -446,6 +446,41 @@ def test_a_fold_that_fails_is_recorded_if_no_other_fold_has_its_size():
     assert list(found.failed) == ["fold 0"]
     missing = found.mean.isnan().squeeze(-1).nonzero().squeeze(-1)
     assert missing.tolist() == [0, 1, 4, 7]  # row 7 is in no fold
+
+
+class RaisingKernel(MarkedKernel):
+    """As above, but with an error of its own instead of a matrix."""
+
+    def forward(self, x1: Tensor, x2: Tensor, **params: Any) -> Tensor:
+        if self.training and not (x1 == self.marked).all(dim=-1).any(dim=-1).all():
+            raise RuntimeError("the marked point is missing")
+        return super().forward(x1, x2, **params)
+
+
+@pytest.mark.parametrize("num_held_out", [1, 3], ids=["same size", "alone in its size"])
+def test_defect_any_error_of_one_fold_is_recorded_whatever_its_size(num_held_out):
+    x, y = unit_problem(8)
+    marked = x[0].clone()
+    x[:num_held_out] = marked
+    held_out = torch.zeros(3, 8, dtype=torch.bool)
+    held_out[0, :num_held_out] = held_out[1, 4] = held_out[2, 5] = True
+
+    def model(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+        return SingleTaskGP(train_X, train_Y, covar_module=RaisingKernel(marked))
+
+    with pytest.warns(BotorchWarning, match="1 of 3 folds .* marked point is missing"):
+        found = cross_validate(model, x, y, folds=held_out, fit_kwargs=FEW_STEPS)
+    assert list(found.failed) == ["fold 0"]
+
+
+@no_jitter_warnings
+@pytest.mark.filterwarnings("ignore:.* folds could not be fitted")
+def test_defect_a_cross_validation_without_any_score_has_no_elpd():
+    x, y = unit_problem(5)
+    nowhere = torch.full((2,), 2.0, dtype=torch.float64)
+    found = cross_validate(marked_model(nowhere), x, y, fit_kwargs=FEW_STEPS)
+    assert len(found.failed) == 5
+    assert math.isnan(found.elpd)  # not 0.0, which would beat a good model
 
 
 def test_an_error_of_the_model_names_the_fold():

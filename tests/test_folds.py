@@ -9,7 +9,7 @@ from botorch_xval.folds import Folds, by_size, k_fold, leave_one_out, make_folds
 
 
 def mask(*rows: str) -> torch.Tensor:
-    """`mask("100", "011")`: two folds, the first holds out row 0, the other the rest."""
+    """`mask("100", "011")`: two folds, of row 0 and of the others."""
     return torch.tensor([[cell == "1" for cell in row] for row in rows])
 
 

@@ -1,0 +1,211 @@
+"""The command line through its real code, on a few rows of the bundled table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+from helpers import assert_close, noisy_waves
+
+from botorch_xval.__main__ import configurations, default_model, main
+from botorch_xval.compare import compare
+from botorch_xval.datasets import encode_tuning_trials, load_tuning_trials
+from botorch_xval.models import PRIOR_CONFIGURATIONS, ScalarChoiceGP
+from botorch_xval.tables import encode_table
+
+FILES = ["fits.csv", "losses.png", "points.csv", "scores.csv", "scores.png"]
+NAMES = ["tight priors", "loose priors", "loosest priors", "BoTorch default"]
+CHOICES, LOGGED = ["optimizer"], ["lr_max", "batch_size"]
+OPTIONS = (
+    "--target loss --log-target --choices optimizer --log-scalars lr_max,batch_size "
+    "--ignore seed --sizes 8"
+).split()
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left_behind() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some columns of the first 14 trials, as a user might have them."""
+    path = tmp_path_factory.mktemp("table") / "trials.csv"
+    columns = ["optimizer", "lr_max", "epochs", "batch_size", "loss", "seed"]
+    load_tuning_trials().head(14)[columns].to_csv(path, index=False)
+    return path
+
+
+def scores(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "scores.csv")
+
+
+def width_and_height(path: Path) -> tuple[int, int]:
+    height, width, _ = plt.imread(path).shape
+    return width, height
+
+
+# A demo
+
+
+def test_a_demo_writes_its_report(tmp_path, capsys):
+    folder = tmp_path / "report"
+    assert main(["demo", "--sizes", "6", "--seed", "1", "--out", str(folder)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    table = scores(folder)
+    assert sorted(table.configuration) == sorted(NAMES)
+    assert table["size"].to_list() == [6] * 4
+    assert table.mean_log_density.is_monotonic_decreasing
+    points, fits = (pd.read_csv(folder / name) for name in ("points.csv", "fits.csv"))
+    assert len(points) == 4 * 6 and points.log_density.notna().all()
+    assert fits.folds.to_list() == [6] * 4 and fits.failed.to_list() == [0] * 4
+    for name in ("scores.png", "losses.png"):
+        assert min(width_and_height(folder / name)) > 500
+
+    output = capsys.readouterr().out
+    assert "441 of 448 rows; 7 left out: no loss" in output
+    assert "held-out log(loss)" in output
+    for entry in table.itertuples():
+        (line,) = (
+            text
+            for text in output.splitlines()
+            if text.startswith(f"    6  {entry.configuration} ")
+        )
+        assert f"{entry.mean_log_density:.4f}" in line
+        assert f"{entry.rmse:.4f}" in line
+    assert all(name in output.split("Written to")[1] for name in FILES)
+
+
+def test_a_demo_scores_as_the_python_interface_does(tmp_path):
+    table = encode_tuning_trials()
+    main(["demo", "--sizes", "4,5", "--out", str(tmp_path)])
+    expected = compare(
+        configurations(table.choice_dims),
+        table.X,
+        table.Y,
+        sizes=[4, 5],
+        progress=False,
+    )
+    points = pd.read_csv(tmp_path / "points.csv")
+    pd.testing.assert_frame_equal(points, expected.points, rtol=1e-10)
+
+
+# A user's table
+
+
+def test_a_users_table_is_scored_as_by_the_python_interface(trials, tmp_path, capsys):
+    arguments = ["--replicates", "2", "--seed", "4"]
+    out = ["--out", str(tmp_path)]
+    assert main(["compare", str(trials), *OPTIONS, *arguments, *out]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    table = encode_table(
+        pd.read_csv(trials).drop(columns="seed"),
+        "loss",
+        choices=CHOICES,
+        log_scalars=LOGGED,
+        log_target=True,
+    )
+    expected = compare(
+        configurations(table.choice_dims),
+        table.X,
+        table.Y,
+        sizes=[8],
+        replicates=2,
+        seed=4,
+        progress=False,
+    )
+    found, expected = scores(tmp_path), expected.table()
+    del found["seconds"], expected["seconds"]
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-10)
+    assert "14 of 14 rows; none left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--target", "los"], "did you mean 'loss'"),
+        (["--choices", "optimizer,nesterov"], "'nesterov'"),
+        (["--ignore", "sed"], "did you mean 'seed'"),
+        (["--log-scalars", "optimizer"], "'optimizer'"),
+        (["--sizes", "15"], "from 3 to 14 (the rows of X), got [15]"),
+        (["--replicates", "0"], "replicates: expected at least 1, got 0"),
+    ],
+)
+def test_a_mistake_is_named_with_status_2(trials, tmp_path, capsys, change, message):
+    folder = tmp_path / "report"
+    arguments = ["compare", str(trials), *OPTIONS, "--out", str(folder)]
+    assert main([*arguments, *change]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("botorch-xval: ") and error.count("\n") == 1
+    assert message in error
+    assert not folder.exists()
+
+
+def test_a_missing_table_is_named(tmp_path, capsys):
+    assert main(["compare", str(tmp_path / "nowhere.csv"), "--target", "loss"]) == 2
+    assert "nowhere.csv" in capsys.readouterr().err
+
+
+def test_defect_a_folder_that_cannot_be_made_is_named(trials, tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    assert main(["compare", str(trials), *OPTIONS, "--out", str(file)]) == 2
+    assert str(file) in capsys.readouterr().err
+
+
+# Arguments
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["compare"]])
+def test_help_is_there(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+    assert caught.value.code == 0
+    assert "usage: botorch-xval" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: command"),
+        (["compare", "trials.csv"], "required: --target"),
+        (["demo", "--sizes", "6,x"], "whole numbers separated by commas, got '6,x'"),
+        (["demo", "--replicates", "x"], "--replicates: invalid int value"),
+    ],
+)
+def test_wrong_arguments_are_explained(arguments, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+# What is compared
+
+
+def test_configurations_are_the_named_priors_and_botorchs_default():
+    found = configurations([1])
+    assert list(found) == NAMES
+    x, y = noisy_waves(6)
+    x[:, 1] = torch.arange(6) % 2
+    for name, priors in zip(NAMES, PRIOR_CONFIGURATIONS, strict=False):
+        model = found[name](x, y)
+        assert isinstance(model, ScalarChoiceGP)
+        assert model.priors == PRIOR_CONFIGURATIONS[priors]
+        assert list(model.choice_dims) == [1]
+    assert found["BoTorch default"] is default_model
+
+
+def test_the_default_model_scales_inputs_and_outcomes_itself():
+    x, y = noisy_waves(6)
+    model = default_model(x, y, torch.full_like(y, 4.0))
+    scaled = model.input_transform(x)
+    assert_close(scaled.min(dim=0).values, [0.0, 0.0])
+    assert_close(scaled.max(dim=0).values, [1.0, 1.0])
+    assert_close(model.train_targets.std(), 1.0)
+    assert_close(model.likelihood.noise * y.var(), [4.0] * 6)
