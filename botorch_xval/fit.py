@@ -312,10 +312,12 @@ def _fit(
         count = num_threads if callback is None else 1
         workers = searched.workers(max(1, min(count, objective.num_models)))
         for attempt in range(max_attempts):
-            starts = searched.start if attempt == 0 else _sample(objective, searched)
+            starts = searched.start[todo]
+            if attempt > 0:
+                starts = _from_raw(searched, objective.sample(todo))
             searches = minimize_each(
                 workers,
-                starts[todo],
+                starts,
                 [searched.bounds[i] for i in todo],
                 models=todo,
                 width=_width(strategy, mlls[0]),
@@ -387,11 +389,8 @@ def _to_raw(searched: Objective | LogCoordinates, points: np.ndarray) -> np.ndar
     return searched.to_raw(points) if isinstance(searched, LogCoordinates) else points
 
 
-def _sample(objective: Objective, searched: Objective | LogCoordinates) -> np.ndarray:
-    sampled = objective.sample()
-    if isinstance(searched, LogCoordinates):
-        return searched.from_raw(sampled)
-    return sampled
+def _from_raw(searched: Objective | LogCoordinates, theta: np.ndarray) -> np.ndarray:
+    return searched.from_raw(theta) if isinstance(searched, LogCoordinates) else theta
 
 
 @contextmanager

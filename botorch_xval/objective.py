@@ -61,8 +61,8 @@ class Objective(Protocol):
     def write(self, theta: Array) -> None:
         """Give all models the values `theta`, `b x p`."""
 
-    def sample(self) -> Array:
-        """New starting values from the priors of all models, `b x p`."""
+    def sample(self, models: Sequence[int]) -> Array:
+        """New starting values of the chosen models from their priors, `a x p`."""
 
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
         """The parameters of one model by name, from its row of values, `p`."""
@@ -182,7 +182,7 @@ class _Joint:
             for name, value in self.parameters(theta[0], 0).items():
                 self._parameters[name].copy_(value)
 
-    def sample(self) -> Array:
+    def sample(self, models: Sequence[int]) -> Array:
         before = deepcopy(self._mll.state_dict())
         try:
             sample_all_priors(self._mll.model)
@@ -236,8 +236,9 @@ class _Separate:
         for objective, values in zip(self._objectives, parts, strict=True):
             objective.write(values)
 
-    def sample(self) -> Array:
-        return np.concatenate([objective.sample() for objective in self._objectives])
+    def sample(self, models: Sequence[int]) -> Array:
+        found = [self._find(model) for model in models]
+        return np.concatenate([objective.sample([own]) for objective, own in found])
 
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
         objective, own = self._find(model)

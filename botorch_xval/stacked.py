@@ -184,8 +184,11 @@ class Stacked:
                 for name, part in self._split(values):
                     own[name].copy_(part.reshape(own[name].shape))
 
-    def sample(self) -> Array:
-        return np.concatenate([self._sample(mll) for mll in self._mlls])
+    def sample(self, models: Sequence[int]) -> Array:
+        owners = sorted({model // self._num_each for model in models})
+        drawn = {i: self._sample(self._mlls[i]) for i in owners}
+        rows = [divmod(model, self._num_each) for model in models]
+        return np.stack([drawn[i][j] for i, j in rows])
 
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
         values = torch.as_tensor(theta, device=self._device, dtype=self.dtype)
