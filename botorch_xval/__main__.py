@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         print(table.summary())
         _run(table, args)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"botorch-xval: {error}", file=sys.stderr)
         return 2
     return 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -58,7 +59,8 @@ class Comparison:
         for size, part in self.points.groupby("size"):
             scores = part.groupby(["row", "configuration"]).log_density.mean().unstack()
             rmse = part.groupby("configuration").squared_error.mean() ** 0.5
-            best = scores.mean().idxmax()
+            means = scores.mean()
+            best = means.idxmax() if means.notna().any() else scores.columns[0]
             differences = scores.sub(scores[best], axis=0)
             block = pd.DataFrame(
                 {
@@ -116,7 +118,10 @@ def compare(
     n = len(X)
     if not configurations:
         raise ValueError("configurations: expected at least one, got none")
-    wrong = [s for s in sizes if not 3 <= s <= n]
+    for name, values in (("Y", Y), ("Yvar", Yvar)):
+        if values is not None and len(values) != n:
+            raise ValueError(f"{name}: expected {n} rows as in X, got {len(values)}")
+    wrong = [s for s in sizes if not isinstance(s, Integral) or not 3 <= s <= n]
     if wrong or not sizes or len(set(sizes)) < len(sizes):
         raise ValueError(
             f"sizes: expected different whole numbers from 3 to {n} (the rows of X), "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,8 +54,12 @@ class CrossValidation:
 
     @property
     def elpd(self) -> float:
-        """Sum of all log predictive densities, in nats; NaN rows are left out."""
-        return self.log_density.nansum().item()
+        """Sum of all log predictive densities, in nats; NaN rows are left out.
+
+        NaN if there is no other row.
+        """
+        scores = self.log_density[~self.log_density.isnan()]
+        return scores.sum().item() if len(scores) else math.nan
 
 
 def cross_validate(

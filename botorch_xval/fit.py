@@ -108,7 +108,9 @@ def fit_gpytorch_mll(
     Raises:
         ModelFittingError: When all attempts failed for a model. It names the models
             and the reasons; those models have their initial values again, the others
-            their fitted ones, and the mll is in training mode.
+            their fitted ones, and the mll is in training mode. An exception that is not
+            of `caught_exception_types` and ends the fit of every model is raised as it
+            is.
     """
     if isinstance(mll, SumMarginalLogLikelihood) and not hasattr(
         mll.model, "custom_fit"
@@ -136,9 +138,19 @@ def fit_gpytorch_mll(
             optimizer_kwargs=optimizer_kwargs,
             **kwargs,
         )
-    errors = fit_each([mll], optimizer_kwargs=optimizer_kwargs, **kwargs)
-    _raise(errors, mll.fit_records)
-    return mll.eval()
+    failed = _fit_each([mll], optimizer_kwargs, **kwargs)
+    if not failed:
+        return mll.eval()
+    caught = kwargs.get("caught_exception_types", (NotPSDError,))
+    errors = [search.error for search in failed.values()]
+    if len(failed) == len(mll.fit_records) and not any(
+        error is None or isinstance(error, (*caught, *UNDEFINED)) for error in errors
+    ):
+        raise errors[0]  # no model's own trouble but everybody's
+    raise ModelFittingError(
+        "All attempts to fit the model have failed. "
+        + _describe(failed, mll.fit_records)
+    ) from next((error for error in errors if error is not None), None)
 
 
 def fit_independently(
@@ -196,7 +208,7 @@ def fit_independently(
             timeout_sec=timeout_sec,
         )
     start = monotonic()
-    errors = _fit(
+    failed = _fit(
         [mll],
         parameters=parameters,
         bounds=bounds,
@@ -209,8 +221,8 @@ def fit_independently(
         max_attempts=1,
     )
     records = mll.fit_records
-    if errors:
-        warn(_describe(errors, records), OptimizationWarning, stacklevel=2)
+    if failed:
+        warn(_describe(failed, records), OptimizationWarning, stacklevel=2)
     statuses = {record.status for record in records}
     return IndependentResult(
         step=max(record.iterations for record in records),
@@ -225,7 +237,7 @@ def fit_independently(
             if status in statuses
         ),
         runtime=monotonic() - start,
-        message=f"{len(records) - len(errors)} of {len(records)} fits succeeded.",
+        message=f"{len(records) - len(failed)} of {len(records)} fits succeeded.",
         records=records,
     )
 
@@ -252,13 +264,34 @@ def fit_each(
         warning_handler: Called with the warning of a failed attempt; the attempt counts
             as a success after all if this returns True.
         caught_exception_types: Exceptions after which a model is tried again. Others
-            end that model's fit, or are raised if they end every model's.
+            end that model's fit.
         **ignore: As BoTorch's function, this one ignores other arguments.
 
     Returns:
         By number of a model that failed the reason; empty if none did. Every mll has
         its `fit_records` and is in training mode.
     """
+    failed = _fit_each(
+        mlls,
+        optimizer_kwargs,
+        max_attempts,
+        pick_best_of_all_attempts,
+        warning_handler,
+        caught_exception_types,
+    )
+    return {model: search.message for model, search in failed.items()}
+
+
+def _fit_each(
+    mlls: Sequence[MarginalLogLikelihood],
+    optimizer_kwargs: dict[str, Any] | None = None,
+    max_attempts: int = 5,
+    pick_best_of_all_attempts: bool = False,
+    warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
+    caught_exception_types: tuple[type[BaseException], ...] = (NotPSDError,),
+    **ignore: Any,
+) -> dict[int, Search]:
+    """As :func:`fit_each`, but with the last search of every model that failed."""
     options = dict(optimizer_kwargs or {})
     unknown = set(options) - {
         *("parameters", "bounds", "method", "options", "callback", "timeout_sec"),
@@ -295,7 +328,7 @@ def _fit(
     pick_best: bool = False,
     warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
     caught: tuple[type[BaseException], ...] = (NotPSDError,),
-) -> dict[int, str]:
+) -> dict[int, Search]:
     """All attempts for all models; writes values and records, returns the failures."""
     _check_choice("strategy", strategy, STRATEGIES)
     _check_choice("coordinates", coordinates, COORDINATES)
@@ -332,9 +365,6 @@ def _fit(
             todo = [i for i in todo if attempts[i].goes_on(pick_best, caught)]
             if not todo:
                 break
-    errors = [each.last.error for each in attempts.values()]
-    if all(e is not None and not isinstance(e, caught) for e in errors):
-        raise errors[0]  # no model's own trouble but everybody's
     theta = objective.start.copy()
     for i, each in attempts.items():
         if each.best is not None:
@@ -344,7 +374,7 @@ def _fit(
     size = len(records) // len(mlls)
     for k, mll in enumerate(mlls):
         mll.fit_records = records[k * size : (k + 1) * size]
-    return {i: each.last.message for i, each in attempts.items() if each.best is None}
+    return {i: each.last for i, each in attempts.items() if each.best is None}
 
 
 class _Attempts:
@@ -465,14 +495,7 @@ def _succeeded(
     return warning_handler(caught[0])
 
 
-def _describe(errors: dict[int, str], records: Sequence[FitRecord]) -> str:
-    shown = [f"model {i}: {message}" for i, message in list(errors.items())[:5]]
-    more = [f"and {len(errors) - 5} more"] if len(errors) > 5 else []
-    return f"{len(errors)} of {len(records)} fits failed: " + "; ".join(shown + more)
-
-
-def _raise(errors: dict[int, str], records: Sequence[FitRecord]) -> None:
-    if errors:
-        raise ModelFittingError(
-            "All attempts to fit the model have failed. " + _describe(errors, records)
-        )
+def _describe(failed: dict[int, Search], records: Sequence[FitRecord]) -> str:
+    shown = [f"model {i}: {search.message}" for i, search in list(failed.items())[:5]]
+    more = [f"and {len(failed) - 5} more"] if len(failed) > 5 else []
+    return f"{len(failed)} of {len(records)} fits failed: " + "; ".join(shown + more)

@@ -85,6 +85,7 @@ def plot_losses(
         The axes.
     """
     ax = plt.subplots(layout="constrained")[1] if ax is None else ax
+    records = [record for record in records if record.losses]  # else failed at once
     longest = max(len(record.losses) for record in records)
     values = np.array(
         [np.pad(r.losses, (0, longest - len(r.losses)), "edge") for r in records]
@@ -136,15 +137,15 @@ def plot_summed_and_independent(
     ):
         plot_losses(records, ax, label)
         evaluations = sum(record.evaluations for record in records)
-        loss = sum(record.losses[-1] for record in records)
+        loss = sum(record.losses[-1] for record in records if record.losses)
         ax.set_title(
             f"{title}\n{evaluations:,} model evaluations, summed loss {loss:.4f}",
             loc="left",
             fontsize=11,
         )
     # The first steps are far below the rest; show where the models spend their time.
-    finals = [-record.losses[-1] for record in (*summed, *independent)]
-    starts = [-record.losses[0] for record in (*summed, *independent)]
+    finals = [-record.losses[-1] for record in (*summed, *independent) if record.losses]
+    starts = [-record.losses[0] for record in (*summed, *independent) if record.losses]
     spread = max(finals) - min(finals)
     axes[0].set_ylim(max(min(starts), min(finals) - 2 * spread), max(finals) + 0.05)
     axes[1].set_ylabel("")

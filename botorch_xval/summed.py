@@ -75,7 +75,7 @@ def fit_summed(
         FitRecord(
             losses=tuple(float(losses[i]) for losses in accepted),
             evaluations=search.evaluations,
-            iterations=len(accepted) - 1,
+            iterations=max(len(accepted) - 1, 0),
             status=search.status,
             message=search.message,
             seconds=search.seconds / len(everyone),
