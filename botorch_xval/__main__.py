@@ -91,24 +91,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(table: EncodedTable, args: argparse.Namespace) -> None:
-    import matplotlib
+    # Here, so that `--help` and errors in the table do not wait for matplotlib.
+    from matplotlib import pyplot
 
-    matplotlib.use("agg")  # files only; users of the library choose their own
     from botorch_xval import plots
 
+    pyplot.switch_backend("agg")  # files only, no window
     folder = Path(args.out)
+    n = len(table.X)
+    sizes = args.sizes or [size for size in DEFAULT_SIZES if size <= n] or [n]
     result = compare(
         configurations(table.choice_dims),
         table.X,
         table.Y,
-        sizes=args.sizes,
+        sizes=sizes,
         replicates=args.replicates,
         seed=args.seed,
         folder=folder,
     )
     _print(result, table.target_name)
     plots.plot_comparison(result).savefig(folder / "scores.png", dpi=150)
-    size = max(args.sizes)
+    size = max(sizes)
     rows = result.points[result.points["size"] == size].drop_duplicates("row").row
     rows = rows.head(size).to_list()
     name, model = next(iter(configurations(table.choice_dims).items()))
@@ -121,6 +124,7 @@ def _run(table: EncodedTable, args: argparse.Namespace) -> None:
     records = [record for mll in independent for record in mll.fit_records]
     figure = plots.plot_summed_and_independent(summed_records, records)
     figure.savefig(folder / "losses.png", dpi=150)
+    pyplot.close("all")
     print(
         f"model evaluations: {sum(r.evaluations for r in summed_records):,} summed, "
         f"{sum(r.evaluations for r in records):,} independent\n"
@@ -196,9 +200,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--sizes",
             type=_sizes,
-            default=DEFAULT_SIZES,
             metavar="N,N",
-            help="numbers of rows to compare at (default: 20,40,60)",
+            help="numbers of rows to compare at (default: those of 20,40,60 that fit)",
         )
         command.add_argument(
             "--replicates", type=int, default=1, help="shuffles of the rows (1)"

@@ -45,8 +45,9 @@ class Comparison:
     def table(self) -> pd.DataFrame:
         """Mean log predictive density by size and configuration, best first.
 
-        Columns: `size`, `configuration`, `mean_log_density` and its `standard_error`,
-        the paired `difference` to the best configuration of that size and its
+        Columns: `size`, `configuration`, `rows` (scored by every configuration that
+        has any score; the others are left out for all), over these rows
+        `mean_log_density` and its `standard_error`, the paired `difference` to the best configuration of that size and its
         `difference_se`, `rmse`, `failed` folds, `evaluations` and `seconds`. Standard
         errors are over distinct rows (scores of a row are first averaged over the
         replicates); they treat rows as independent, which folds that share training
@@ -57,8 +58,13 @@ class Comparison:
         ].sum()
         blocks = []
         for size, part in self.points.groupby("size"):
-            scores = part.groupby(["row", "configuration"]).log_density.mean().unstack()
-            rmse = part.groupby("configuration").squared_error.mean() ** 0.5
+            scored = part[["row", "configuration", "log_density", "squared_error"]]
+            scored = scored.groupby(["row", "configuration"]).mean().unstack()
+            # A configuration that fails on hard rows must not win by their absence.
+            common = scored.dropna(axis=1, how="all").dropna()
+            scored = scored.loc[common.index]
+            scores = scored.log_density
+            rmse = scored.squared_error.mean() ** 0.5
             means = scores.mean()
             best = means.idxmax() if means.notna().any() else scores.columns[0]
             differences = scores.sub(scores[best], axis=0)
@@ -66,6 +72,7 @@ class Comparison:
                 {
                     "size": size,
                     "configuration": scores.columns,
+                    "rows": len(common),
                     "mean_log_density": scores.mean().to_numpy(),
                     "standard_error": scores.sem().to_numpy(),
                     "difference": differences.mean().to_numpy(),
