@@ -47,7 +47,8 @@ class Comparison:
 
         Columns: `size`, `configuration`, `rows` (scored by every configuration that
         has any score; the others are left out for all), over these rows
-        `mean_log_density` and its `standard_error`, the paired `difference` to the best configuration of that size and its
+        `mean_log_density` and its `standard_error`, the paired `difference` to the best
+        configuration of that size and its
         `difference_se`, `rmse`, `failed` folds, `evaluations` and `seconds`. Standard
         errors are over distinct rows (scores of a row are first averaged over the
         replicates); they treat rows as independent, which folds that share training

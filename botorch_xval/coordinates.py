@@ -1,4 +1,4 @@
-r"""Logarithmic coordinates: the optimizer sees log values of positive parameters.
+r"""Logarithmic coordinates: an optimizer that sees log values of positive parameters.
 
 BoTorch optimizes raw parameters: a lengthscale by the inverse of the softplus function,
 a noise variance as it is. A step of given length in the raw noise is huge where the
@@ -12,74 +12,81 @@ value :math:`v(\theta)` a step is a factor instead:
     \frac{d\theta}{du} = \frac{v}{1 - e^{-v}} \text{ (softplus)}, \quad
     \frac{d\theta}{du} = v \text{ (a positive bound)}.
 
-Loss, priors and optima are the same; only the path there, and so sometimes which of
-several optima is found, is another one.
+Loss, priors and optima are the same; only the path is another one, and so, where there
+are several optima, sometimes the one that is found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import Bounds
-
-from botorch_xval.objective import Array, Objective
 
 __all__ = ["LogCoordinates"]
 
+Array = NDArray[np.float64]
 
+
+@dataclass(frozen=True)
 class LogCoordinates:
-    """An objective of `u` instead of `theta`; both are arrays `a x p`.
+    """The change of variables between `theta` and `u`, arrays `... x p`."""
 
-    Args:
-        objective: The objective of `theta`.
+    softplus: NDArray[np.intp]  # columns where u is the logarithm of softplus(theta)
+    positive: NDArray[np.intp]  # columns where u is the logarithm of theta
 
-    Attributes:
-        start: Initial `u`, `b x p`.
-        bounds: Bounds of `u`, one for each model.
-    """
+    @classmethod
+    def of(
+        cls,
+        softplus: NDArray[np.bool_],
+        untransformed: NDArray[np.bool_],
+        bounds: Sequence[Bounds],
+    ) -> LogCoordinates:
+        """The coordinates for models with these parameters.
 
-    def __init__(self, objective: Objective) -> None:
-        self._objective = objective
-        lower = np.stack([bounds.lb for bounds in objective.bounds])
-        # A lower bound must be positive in every model for the logarithm to exist.
-        self._soft = objective.softplus
-        self._plain = ~self._soft & (lower > 0).all(axis=0) & objective.untransformed
-        self.num_models = objective.num_models
-        self.start = self.from_raw(objective.start)
-        self.bounds = [
-            Bounds(self.from_raw(bounds.lb), self.from_raw(bounds.ub))
-            for bounds in objective.bounds
-        ]
+        Args:
+            softplus: Whether a parameter's value is its softplus, `p`.
+            untransformed: Whether its value is the parameter itself, `p`; it is
+                positive if all models bound it from below by a positive number.
+            bounds: The bounds of every model's `theta`.
 
-    def __call__(self, points: Array, models: Sequence[int]) -> tuple[Array, Array]:
-        """Losses and their gradients by `u`."""
-        losses, gradients = self._objective(self.to_raw(points), models)
-        value = np.exp(points[:, self._soft])
-        gradients[:, self._soft] *= value / -np.expm1(-value)
-        gradients[:, self._plain] *= np.exp(points[:, self._plain])
-        return losses, gradients
+        Returns:
+            The coordinates; all other parameters stay as they are.
+        """
+        lower = np.stack([each.lb for each in bounds])
+        positive = untransformed & (lower > 0).all(axis=0)
+        return cls(np.flatnonzero(softplus), np.flatnonzero(positive))
 
-    def workers(self, count: int) -> list[LogCoordinates]:
-        """As many as the objective has."""
-        return [LogCoordinates(worker) for worker in self._objective.workers(count)]
-
-    def to_raw(self, points: Array) -> Array:
-        """`theta` of `u`, of any leading shape."""
-        theta = points.copy()
-        value = np.exp(points[..., self._soft])
-        theta[..., self._soft] = value + np.log(-np.expm1(-value))  # inverse softplus
-        theta[..., self._plain] = np.exp(points[..., self._plain])
-        return theta
+    def to_raw(self, u: Array) -> Array:
+        """`theta` of `u`."""
+        return self.with_slopes(u)[0]
 
     def from_raw(self, theta: Array) -> Array:
-        """`u` of `theta`, of any leading shape; a bound may be infinite."""
-        points = theta.copy()
-        raw = theta[..., self._soft]
+        """`u` of `theta`; bounds may be infinite."""
+        u = theta.copy()
+        raw = theta[..., self.softplus]
         with np.errstate(divide="ignore"):
             # Far below zero log(softplus(x)) is x, and softplus(x) loses its digits.
-            points[..., self._soft] = np.where(
-                raw < -30, raw, np.log(np.logaddexp(0.0, np.maximum(raw, -30)))
+            logarithm = np.log(np.logaddexp(0.0, np.maximum(raw, -30.0)))
+            u[..., self.softplus] = np.where(raw < -30.0, raw, logarithm)
+            u[..., self.positive] = np.log(theta[..., self.positive])
+        return u
+
+    def with_slopes(self, u: Array) -> tuple[Array, Array]:
+        """`theta` of `u`, and `d theta / d u`, elementwise."""
+        theta, slopes = u.copy(), np.ones_like(u)
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = np.exp(u[..., self.softplus])
+            decay = -np.expm1(-value)
+            theta[..., self.softplus] = value + np.log(decay)
+            slopes[..., self.softplus] = value / decay
+            theta[..., self.positive] = slopes[..., self.positive] = np.exp(
+                u[..., self.positive]
             )
-            points[..., self._plain] = np.log(theta[..., self._plain])
-        return points
+        return theta, slopes
+
+    def bounds(self, bounds: Bounds) -> Bounds:
+        """Bounds of `u` for bounds of `theta`."""
+        return Bounds(self.from_raw(bounds.lb), self.from_raw(bounds.ub))

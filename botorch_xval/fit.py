@@ -49,12 +49,16 @@ Callback = Callable[[dict[str, Tensor], OptimizationResult], None]
 UNDEFINED = (NanError, LinAlgError)
 STRATEGIES = ("auto", "loop", "batch")
 COORDINATES = ("log", "raw")
-DEFAULT_COORDINATES = "raw"
+DEFAULT_COORDINATES = "log"
+# Iterations on the raw parameters before. The first steps decide in which of several
+# optima a fit ends; with these it nearly always is BoTorch's, see
+# benchmarks/results/fit_speed.md.
+WARM_UP = 8
 
-# Elements of one group's covariance matrices for which the temporaries of an evaluation
-# stay in a core's share of the cache; found with benchmarks/group_size.py.
-_GROUP_ELEMENTS = 80_000
-_GROUP_LIMITS = (4, 16)
+# Groups on CPU: small enough for the cache, large enough that Python's share is small.
+# Found with benchmarks/group_size.py.
+GROUP_ELEMENTS = 260_000  # of the covariance matrices of one group
+GROUP_LIMITS = (4, 32)  # models
 
 
 @dataclass(slots=True)
@@ -336,29 +340,33 @@ def _fit(
     objective = make_objective(
         mlls, None if parameters is None else list(parameters), bounds
     )
-    searched = LogCoordinates(objective) if coordinates == "log" else objective
+    chosen = None
+    if coordinates == "log" and method == "L-BFGS-B":
+        chosen = LogCoordinates.of(
+            objective.softplus, objective.untransformed, objective.bounds
+        )
     caught = (*caught, *UNDEFINED)
     attempts = {i: _Attempts() for i in range(objective.num_models)}
     todo = list(attempts)
     with _single_threaded_torch(objective) as num_threads:
         # A callback is the user's, who may not expect calls from several threads.
         count = num_threads if callback is None else 1
-        workers = searched.workers(max(1, min(count, objective.num_models)))
+        workers = objective.workers(max(1, min(count, objective.num_models)))
         for attempt in range(max_attempts):
-            starts = searched.start[todo]
-            if attempt > 0:
-                starts = _from_raw(searched, objective.sample(todo))
+            starts = objective.start[todo] if attempt == 0 else objective.sample(todo)
             searches = minimize_each(
                 workers,
                 starts,
-                [searched.bounds[i] for i in todo],
+                [objective.bounds[i] for i in todo],
                 models=todo,
                 width=_width(strategy, mlls[0]),
                 method=method,
                 options=options,
-                on_iteration=_report(callback, objective, searched, begin),
+                on_iteration=_report(callback, objective, begin),
                 timeout_sec=timeout_sec,
                 undefined=(NotPSDError, *UNDEFINED),
+                coordinates=chosen,
+                warm_up=WARM_UP,
             )
             for i, search in zip(todo, searches, strict=True):
                 attempts[i].add(search, _succeeded(search, warning_handler))
@@ -368,7 +376,7 @@ def _fit(
     theta = objective.start.copy()
     for i, each in attempts.items():
         if each.best is not None:
-            theta[i] = _to_raw(searched, each.best.best_point)
+            theta[i] = each.best.best_point
     objective.write(theta)
     records = [each.record() for each in attempts.values()]
     size = len(records) // len(mlls)
@@ -415,14 +423,6 @@ class _Attempts:
         )
 
 
-def _to_raw(searched: Objective | LogCoordinates, points: np.ndarray) -> np.ndarray:
-    return searched.to_raw(points) if isinstance(searched, LogCoordinates) else points
-
-
-def _from_raw(searched: Objective | LogCoordinates, theta: np.ndarray) -> np.ndarray:
-    return searched.from_raw(theta) if isinstance(searched, LogCoordinates) else theta
-
-
 @contextmanager
 def _single_threaded_torch(objective: Objective) -> Iterator[int]:
     """The user's number of threads, for us to use, and one for torch meanwhile.
@@ -453,22 +453,21 @@ def _width(strategy: str, mll: MarginalLogLikelihood) -> int | None:
         return 1
     if strategy == "batch" or targets.is_cuda:
         return None
-    least, most = _GROUP_LIMITS
-    return min(max(_GROUP_ELEMENTS // targets.shape[-1] ** 2, least), most)
+    least, most = GROUP_LIMITS
+    return min(max(GROUP_ELEMENTS // targets.shape[-1] ** 2, least), most)
 
 
 def _report(
     callback: Callback | None,
     objective: Objective,
-    searched: Objective | LogCoordinates,
     begin: float,
 ) -> OnIteration | None:
     if callback is None:
         return None
 
-    def report(model: int, point: np.ndarray, iteration: int, loss: float) -> None:
+    def report(model: int, theta: np.ndarray, iteration: int, loss: float) -> None:
         callback(
-            objective.parameters(_to_raw(searched, point), model),
+            objective.parameters(theta, model),
             ModelResult(
                 step=iteration,
                 fval=loss,

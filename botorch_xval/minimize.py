@@ -10,11 +10,13 @@ This module knows no Gaussian process: a model is a row of an array of parameter
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from threading import Event
 from time import monotonic
@@ -27,13 +29,22 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, OptimizeResult, minimize
 from threadpoolctl import ThreadpoolController
 
+from botorch_xval.coordinates import LogCoordinates
+
 __all__ = ["Search", "minimize_each"]
 
-Evaluate = Callable[
-    [NDArray[np.float64], list[int]], tuple[NDArray[np.float64], NDArray[np.float64]]
-]
-Value = tuple[NDArray[np.float64], float, NDArray[np.float64]]  # point, loss, gradient
-OnIteration = Callable[[int, NDArray[np.float64], int, float], None]
+Array = NDArray[np.float64]
+Evaluate = Callable[[Array, list[int]], tuple[Array, Array]]
+OnIteration = Callable[[int, Array, int, float], None]
+
+
+@dataclass(frozen=True)
+class _Value:
+    x: Array  # what SciPy sees
+    theta: Array
+    loss: float
+    gradient: Array  # by x
+
 
 # SciPy's methods have different codes for a limit reached, but all say it in words.
 _LIMIT_REACHED = re.compile(r"limit|max", re.IGNORECASE)
@@ -60,11 +71,13 @@ class Search:
 
     def __init__(
         self,
-        start: NDArray[np.float64],
+        start: Array,
         bounds: Bounds | None = None,
         method: str = "L-BFGS-B",
         options: dict[str, Any] | None = None,
-        on_iteration: Callable[[NDArray[np.float64], int, float], None] | None = None,
+        on_iteration: Callable[[Array, int, float], None] | None = None,
+        coordinates: LogCoordinates | None = None,
+        warm_up: int = 0,
     ) -> None:
         """
         Args:
@@ -74,6 +87,8 @@ class Search:
             options: Its options.
             on_iteration: Called with the parameters, the number of the iteration and
                 the loss after every accepted iteration; StopIteration ends the search.
+            coordinates: What SciPy is to see instead of the parameters.
+            warm_up: Iterations to do before on the parameters themselves.
         """
         self.best_point = np.array(start, dtype=np.float64)
         self.best_loss = np.inf
@@ -83,34 +98,28 @@ class Search:
         self.message = ""
         self.error: Exception | None = None
         self.seconds = 0.0
-        self._arguments = {"bounds": bounds, "method": method, "options": options}
+        self._bounds, self._method = bounds, method
+        self._options = dict(options or {})
         self._on_iteration = on_iteration
-        self._recent: list[Value] = []
+        self._coordinates, self._warm_up = coordinates, warm_up
+        self._recent: list[_Value] = []
         self._driver = getcurrent()
         self._coroutine = greenlet(self._run)
-        self.point: NDArray[np.float64] | None = self._coroutine.switch()
+        self.point: Array | None = self._coroutine.switch()
 
-    def advance(self, loss: float, gradient: NDArray[np.float64]) -> None:
+    def advance(self, loss: float, gradient: Array) -> None:
         """Give the value at `point` and run until the next one is wanted.
 
         A point without a finite loss and gradient counts as worse than the last
         accepted one, so that the search takes a shorter step; at the start it ends it.
         """
         self.evaluations += 1
-        if np.isfinite(loss) and np.isfinite(gradient).all():
+        if math.isfinite(loss) and np.isfinite(gradient).all():
             if not self.losses:
                 self.losses.append(loss)
-                self._accepted = (self.point, loss, gradient)
             if loss < self.best_loss:
                 self.best_point, self.best_loss = self.point, loss
-            self._recent.append((self.point, loss, gradient))
-        elif self.losses:
-            # As if there were a parabola along the step whose minimum is a tenth of it
-            # away: what SciPy's line searches interpolate is then well defined.
-            point, accepted, slope = self._accepted
-            loss = accepted + 4 * abs(slope @ (self.point - point))
-            gradient = -slope
-        else:
+        elif not self.losses:
             self.stop(OptimizationStatus.FAILURE, f"the loss at the start is {loss}")
             return
         self.point = self._coroutine.switch((loss, gradient))
@@ -129,32 +138,81 @@ class Search:
 
     def _run(self) -> None:
         try:
-            result = minimize(
-                self._value,
-                self.best_point,
-                jac=True,
-                callback=self._iteration,
-                **self._arguments,
-            )
+            limit = self._options.get("maxiter", np.inf)
+            if self._coordinates is not None and 0 < self._warm_up < limit:
+                coordinates, self._coordinates = self._coordinates, None
+                result = self._minimize({"maxiter": self._warm_up})
+                self._coordinates = coordinates
+                spent = self.evaluations >= self._options.get("maxfun", np.inf)
+                if result.success or spent or len(self.losses) <= self._warm_up:
+                    self._finish(result)
+                    return
+            self._finish(self._minimize({}))
         except _Stop:
             return  # whoever stopped it has set status and message
-        self._finish(result)
 
-    def _value(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        return self._driver.switch(np.array(x))
+    def _minimize(self, options: dict[str, Any]) -> OptimizeResult:
+        """SciPy, from the best point on, with what is left of the user's limits."""
+        start, bounds, left = self.best_point, self._bounds, dict(self._options)
+        if self._coordinates is not None:
+            start = self._coordinates.from_raw(start)
+            bounds = None if bounds is None else self._coordinates.bounds(bounds)
+        for name, used in (
+            ("maxiter", max(len(self.losses) - 1, 0)),
+            ("maxfun", self.evaluations),
+        ):
+            if name in left:
+                left[name] = max(left[name] - used, 1)
+        self._accepted: _Value | None = None
+        return minimize(
+            self._value,
+            start,
+            jac=self._slope,
+            bounds=bounds,
+            method=self._method,
+            options={**left, **options},
+            callback=self._iteration,
+        )
 
-    def _iteration(self, x: NDArray[np.float64], *_: Any) -> None:
+    def _value(self, x: Array) -> float:
+        x, slopes = np.array(x), None
+        theta = x
+        if self._coordinates is not None:
+            theta, slopes = self._coordinates.with_slopes(x)
+        loss, gradient = self._driver.switch(theta)
+        if slopes is not None:
+            gradient = gradient * slopes
+        if math.isfinite(loss) and np.isfinite(gradient).all():
+            value = _Value(x, theta, loss, gradient)
+            self._recent.append(value)
+            if self._accepted is None:
+                self._accepted = value
+        else:
+            # As if there were a parabola along the step with its minimum a tenth of the
+            # way out: what SciPy's line searches interpolate is then well defined.
+            last = self._accepted
+            loss = last.loss + 4 * abs(last.gradient @ (x - last.x))
+            gradient = -last.gradient
+        self._at, self._gradient = x, gradient
+        return loss
+
+    def _slope(self, x: Array) -> Array:
+        if not np.array_equal(x, self._at):  # nearly always it is where the value was
+            self._value(x)
+        return self._gradient
+
+    def _iteration(self, x: Array, *_: Any) -> None:
         # Not every method hands its loss to the callback, so it is looked up.
         for value in reversed(self._recent):
-            if np.array_equal(value[0], x):
+            if np.array_equal(value.x, x):
                 self._accepted = value
                 break
         self._recent.clear()
-        loss = self._accepted[1]
-        self.losses.append(loss)
+        last = self._accepted
+        self.losses.append(last.loss)
         if self._on_iteration is not None:
             try:
-                self._on_iteration(np.array(x), len(self.losses) - 1, loss)
+                self._on_iteration(last.theta.copy(), len(self.losses) - 1, last.loss)
             except StopIteration as stop:
                 self.status = OptimizationStatus.STOPPED
                 self.message = f"stopped by the callback {stop}".strip()
@@ -163,9 +221,12 @@ class Search:
     def _finish(self, result: OptimizeResult) -> None:
         message = result.message
         self.message = message if isinstance(message, str) else message.decode("ascii")
-        finite = np.isfinite(result.fun) and np.isfinite(result.x).all()
-        if finite and result.fun <= self.losses[0]:
-            self.best_point, self.best_loss = np.array(result.x), float(result.fun)
+        x, loss = np.array(result.x), float(result.fun)
+        finite = np.isfinite(loss) and np.isfinite(x).all()
+        if finite and loss <= self.losses[-1]:
+            self.best_point, self.best_loss = x, loss
+            if self._coordinates is not None:
+                self.best_point = self._coordinates.to_raw(x)
         if result.success and finite:
             self.status = OptimizationStatus.SUCCESS
         elif _LIMIT_REACHED.search(self.message) and finite:
@@ -176,7 +237,7 @@ class Search:
 
 def minimize_each(
     evaluate: Evaluate | Sequence[Evaluate],
-    starts: NDArray[np.float64],
+    starts: Array,
     bounds: Sequence[Bounds | None] | None = None,
     *,
     models: Sequence[int] | None = None,
@@ -186,6 +247,8 @@ def minimize_each(
     on_iteration: OnIteration | None = None,
     timeout_sec: float | None = None,
     undefined: tuple[type[BaseException], ...] = (),
+    coordinates: LogCoordinates | None = None,
+    warm_up: int = 0,
 ) -> list[Search]:
     """Minimize every model's loss on its own, evaluating those that run together.
 
@@ -209,6 +272,8 @@ def minimize_each(
         timeout_sec: Seconds after which every running model stops at its best point.
         undefined: Exceptions that say that the loss has no value at this point; the
             search then tries a shorter step, as it does where the loss is not finite.
+        coordinates: What SciPy is to see instead of the parameters.
+        warm_up: Iterations to do before on the parameters themselves.
 
     Returns:
         The ended searches, in the order of `starts`.
@@ -223,7 +288,7 @@ def minimize_each(
     halt = Event()
 
     def begin(i: int) -> None:
-        def report(x: NDArray[np.float64], iteration: int, loss: float) -> None:
+        def report(x: Array, iteration: int, loss: float) -> None:
             on_iteration(names[i], x, iteration, loss)
 
         searches[i] = Search(
@@ -232,6 +297,8 @@ def minimize_each(
             method,
             options,
             None if on_iteration is None else report,
+            coordinates,
+            warm_up,
         )
 
     def drive(evaluate: Evaluate) -> None:

@@ -40,6 +40,7 @@ from botorch_xval.stacked import (
 __all__ = ["Objective", "make_objective"]
 
 Array = NDArray[np.float64]
+LARGE_BATCH = 500_000  # elements of the covariance matrices of one mll
 logger = logging.getLogger(__name__)
 
 
@@ -252,8 +253,7 @@ class _Separate:
 
 def _try_closed_form(objective: Stacked) -> None:
     """Use the closed form if there is one and it agrees with the modules' values."""
-    last = objective.num_models - 1
-    models = sorted({0, last // 2, last})
+    models = _first_middle_last(objective.num_models)
     start = objective.start[models]
     away = start + 0.1 * np.random.default_rng(0).uniform(size=start.shape)
     points = (start, np.clip(away, objective.bounds[0].lb, objective.bounds[0].ub))
@@ -282,36 +282,52 @@ def _try_closed_form(objective: Stacked) -> None:
 def _agrees(objective: Stacked, mlls: Sequence[MarginalLogLikelihood]) -> bool:
     """Whether losses and gradients equal the models' own at their present values.
 
-    Of many mlls the first, the middle and the last one are compared, in one evaluation,
-    so that a value that belongs to another model would show. An mll that has no loss of
-    its own there cannot be compared; its fit will say why.
+    Of many models the first, the middle and the last one are compared, in one
+    evaluation, so that a value that belongs to another model would show. An mll that
+    has no loss of its own there cannot be compared; its fit will say why. Of a large
+    batch no gradients are compared: they would take the memory that we want to save.
     """
-    own: dict[int, tuple[Array, Array]] = {}
-    for i in sorted({0, len(mlls) // 2, len(mlls) - 1}):
+    each = objective.num_models // len(mlls)
+    size = each * mlls[0].model.train_targets.shape[-1] ** 2
+    own: dict[int, tuple[Array, ...]] = {}
+    for i in _first_middle_last(len(mlls)):
         try:
-            own[i] = _own_values(mlls[i], objective)
+            own[i] = _own_values(mlls[i], objective, size < LARGE_BATCH)
         except Exception as error:
             logger.debug("mll %d has no loss at the start: %s", i, error)
     if not own:
         return True
-    each = objective.num_models // len(mlls)
-    models = [i * each + j for i in own for j in range(each)]
-    losses, gradients = objective(objective.start[models], models)
+    chosen = _first_middle_last(each)
+    models = [i * each + j for i in own for j in chosen]
     tolerance = 1e-7 if objective.dtype == torch.float64 else 1e-2
+    found = objective(objective.start[models], models)
     return all(
-        np.allclose(found, np.concatenate(parts), tolerance, tolerance, equal_nan=True)
-        for found, parts in zip(
-            (losses, gradients), zip(*own.values(), strict=True), strict=True
+        np.allclose(
+            values,
+            np.concatenate([p[chosen] for p in parts]),
+            tolerance,
+            tolerance,
+            equal_nan=True,
         )
+        for values, parts in zip(found, zip(*own.values(), strict=True), strict=False)
     )
 
 
-def _own_values(mll: MarginalLogLikelihood, objective: Stacked) -> tuple[Array, Array]:
-    """Losses and gradients of an mll by BoTorch's closure and autograd."""
+def _first_middle_last(count: int) -> list[int]:
+    return sorted({0, count // 2, count - 1})
+
+
+def _own_values(
+    mll: MarginalLogLikelihood, objective: Stacked, with_gradients: bool
+) -> tuple[Array, ...]:
+    """Losses, and gradients if wanted, of an mll by BoTorch's closure and autograd."""
+    with torch.set_grad_enabled(with_gradients):
+        losses = get_loss_closure(mll)().reshape(-1)
+    values = losses.detach().double().cpu().numpy()
+    if not with_gradients:
+        return (values,)
     own = dict(mll.named_parameters())
-    names = objective.parameters(objective.start[0], 0)
-    tensors = [own[name] for name in names]
-    losses = get_loss_closure(mll)().reshape(-1)
+    tensors = [own[name] for name in objective.parameters(objective.start[0], 0)]
     gradients = torch.autograd.grad(losses.sum(), tensors, allow_unused=True)
     parts = [
         (torch.zeros_like(tensor) if gradient is None else gradient)
@@ -319,5 +335,4 @@ def _own_values(mll: MarginalLogLikelihood, objective: Stacked) -> tuple[Array, 
         .double()
         for tensor, gradient in zip(tensors, gradients, strict=True)
     ]
-    values = losses.detach().double().cpu().numpy()
     return values, torch.cat(parts, dim=-1).cpu().numpy()

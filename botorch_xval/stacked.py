@@ -22,6 +22,7 @@ from botorch.optim.closures import get_loss_closure
 from botorch.optim.utils import get_parameters_and_bounds, sample_all_priors
 from gpytorch import settings
 from gpytorch.likelihoods.noise_models import FixedGaussianNoise
+from gpytorch.means import ZeroMean
 from gpytorch.mlls import MarginalLogLikelihood
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
@@ -122,6 +123,9 @@ class Stacked:
         self.bounds = self._make_bounds()
         self.softplus, self.untransformed = transforms_of(first, self._shapes)
         template = deepcopy(first)
+        for module in template.modules():
+            if isinstance(module, ZeroMean):  # its zeros have the shape of all models
+                module.batch_shape = torch.Size()
         self._stack_data(template)
         self._loss = _Loss(template)
         self._stack_state(template)
