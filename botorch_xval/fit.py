@@ -49,7 +49,7 @@ Callback = Callable[[dict[str, Tensor], OptimizationResult], None]
 UNDEFINED = (NanError, LinAlgError)
 STRATEGIES = ("auto", "loop", "batch")
 COORDINATES = ("log", "raw")
-DEFAULT_COORDINATES = "log"
+DEFAULT_COORDINATES = "raw"
 # Iterations on the raw parameters before. The first steps decide in which of several
 # optima a fit ends; with these it nearly always is BoTorch's, see
 # benchmarks/results/fit_speed.md.
@@ -192,8 +192,10 @@ def fit_independently(
         strategy: How the losses are evaluated; it does not change the results.
             "loop": one model after the other; "batch": all that still run together;
             "auto": "batch" on CUDA, groups that fit into the cache on CPU.
-        coordinates: "log": optimize the logarithms of positive parameters, which takes
-            far fewer evaluations; "raw": BoTorch's parameters and so its path.
+        coordinates: "raw": BoTorch's parameters, and so its path; "log": after a few
+            such iterations the logarithms of positive parameters, which takes fewer
+            evaluations, but ends in another optimum now and then (oftener a better
+            one). For `method="L-BFGS-B"`; others have "raw".
 
     Returns:
         The result over all models, with `records`; these are `mll.fit_records`, too.

@@ -179,6 +179,7 @@ class Search:
         theta = x
         if self._coordinates is not None:
             theta, slopes = self._coordinates.with_slopes(x)
+            theta = self._inside(theta)
         loss, gradient = self._driver.switch(theta)
         if slopes is not None:
             gradient = gradient * slopes
@@ -195,6 +196,12 @@ class Search:
             gradient = -last.gradient
         self._at, self._gradient = x, gradient
         return loss
+
+    def _inside(self, theta: Array) -> Array:
+        """Within the bounds, which rounding may have passed by a last bit."""
+        if self._bounds is None:
+            return theta
+        return np.clip(theta, self._bounds.lb, self._bounds.ub)
 
     def _slope(self, x: Array) -> Array:
         if not np.array_equal(x, self._at):  # nearly always it is where the value was
@@ -226,7 +233,7 @@ class Search:
         if finite and loss <= self.losses[-1]:
             self.best_point, self.best_loss = x, loss
             if self._coordinates is not None:
-                self.best_point = self._coordinates.to_raw(x)
+                self.best_point = self._inside(self._coordinates.to_raw(x))
         if result.success and finite:
             self.status = OptimizationStatus.SUCCESS
         elif _LIMIT_REACHED.search(self.message) and finite:

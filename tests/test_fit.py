@@ -174,9 +174,10 @@ def test_both_ways_in_and_batch_cross_validation():
         torch.testing.assert_close(own[name], value, rtol=0, atol=0)
 
 
-def test_losses_never_increase_and_order_does_not_matter():
+@pytest.mark.parametrize("coordinates", ["raw", "log"])
+def test_losses_never_increase_and_order_does_not_matter(coordinates):
     mlls = folds()
-    fit_each(mlls)
+    fit_each(mlls, {"coordinates": coordinates})
     for mll in mlls:
         (record,) = mll.fit_records
         assert len(record.losses) == record.iterations + 1
@@ -189,9 +190,10 @@ def test_losses_never_increase_and_order_does_not_matter():
         assert loss(one).item() == pytest.approx(loss(other).item(), abs=1e-8)
 
 
-def test_a_fit_ends_at_a_zero_gradient_or_on_a_bound():
+@pytest.mark.parametrize("coordinates", ["raw", "log"])
+def test_a_fit_ends_at_a_zero_gradient_or_on_a_bound(coordinates):
     (mll, *_) = mlls = folds()
-    fit_each(mlls, {"options": TIGHT})
+    fit_each(mlls, {"options": TIGHT, "coordinates": coordinates})
     parameters = dict(mll.train().named_parameters())
     get_loss_closure(mll)().backward()
     for name, parameter in parameters.items():
@@ -278,11 +280,13 @@ def test_options_are_each_models_own(options):
         assert together.status is (stopped if limited else OptimizationStatus.SUCCESS)
 
 
-def test_bounds_may_differ_between_models():
+@pytest.mark.parametrize("coordinates", ["raw", "log"])
+def test_bounds_may_differ_between_models(coordinates):
     name = "model.covar_module.raw_lengthscale"
     low = torch.linspace(0.5, 2.0, N, dtype=torch.float64).view(N, 1, 1)
     mll = batch()
-    fit_gpytorch_mll(mll, optimizer_kwargs={"bounds": {name: (low, None)}})
+    kwargs = {"bounds": {name: (low, None)}, "coordinates": coordinates}
+    fit_gpytorch_mll(mll, optimizer_kwargs=kwargs)
     found = mll.model.covar_module.raw_lengthscale
     assert (found >= low).all()
     assert torch.isclose(found, low.expand_as(found)).any()
@@ -329,6 +333,8 @@ def test_wrong_arguments():
     mll = batch()
     with pytest.raises(ValueError, match="strategy: expected one of .*got 'fast'"):
         fit_gpytorch_mll(mll, optimizer_kwargs={"strategy": "fast"})
+    with pytest.raises(ValueError, match="coordinates: expected one of .*got 'ln'"):
+        fit_gpytorch_mll(mll, optimizer_kwargs={"coordinates": "ln"})
     with pytest.raises(TypeError, match=r"unexpected names \['stratgy'\]"):
         fit_gpytorch_mll(mll, optimizer_kwargs={"stratgy": "loop"})
 
@@ -472,6 +478,29 @@ def test_an_interrupt_leaves_every_model_as_it_was():
     with pytest.raises(KeyboardInterrupt):
         fit_gpytorch_mll(mll, optimizer_kwargs={"callback": interrupt})
     assert same(state(mll), start)
+
+
+def test_logarithmic_coordinates_take_fewer_evaluations_to_losses_as_good():
+    raw, log = batch(), batch()
+    fit_gpytorch_mll(raw)
+    fit_gpytorch_mll(log, optimizer_kwargs={"coordinates": "log"})
+    counts = [sum(r.evaluations for r in mll.fit_records) for mll in (raw, log)]
+    assert counts[1] < counts[0]
+    difference = (loss(log) - loss(raw)).numpy()
+    assert (difference < 1e-3).sum() >= N - 1  # one may end in another optimum
+    start = [record.losses[:9] for record in raw.fit_records]
+    assert [record.losses[:9] for record in log.fit_records] == start
+
+
+@pytest.mark.parametrize("coordinates", ["raw", "log"])
+def test_strategies_agree_to_the_last_bit_in_closed_form(coordinates):
+    ends = []
+    for strategy in STRATEGIES:
+        mll = batch()
+        kwargs = {"strategy": strategy, "coordinates": coordinates}
+        fit_gpytorch_mll(mll, optimizer_kwargs=kwargs)
+        ends.append([record.losses for record in mll.fit_records])
+    assert ends[0] == ends[1] == ends[2]
 
 
 def test_hartmann_is_fitted_as_well_as_by_botorch():
