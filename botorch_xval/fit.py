@@ -120,11 +120,17 @@ def fit_gpytorch_mll(
         mll.model, "custom_fit"
     ):
         mll.train()
-        for part in mll.mlls:
-            fit_gpytorch_mll(
-                part, closure, optimizer, closure_kwargs, optimizer_kwargs, **kwargs
-            )
+        failed_parts = []
+        for i, part in enumerate(mll.mlls):
+            try:
+                fit_gpytorch_mll(
+                    part, closure, optimizer, closure_kwargs, optimizer_kwargs, **kwargs
+                )
+            except ModelFittingError as error:
+                failed_parts.append(f"member {i}: {error}")
         mll.fit_records = [r for m in mll.mlls for r in getattr(m, "fit_records", [])]
+        if failed_parts:
+            raise ModelFittingError("; ".join(failed_parts))
         return mll.eval() if not any(m.training for m in mll.mlls) else mll
     if (
         closure is not None
@@ -352,7 +358,7 @@ def _fit(
     todo = list(attempts)
     with _single_threaded_torch(objective) as num_threads:
         # A callback is the user's, who may not expect calls from several threads.
-        count = num_threads if callback is None else 1
+        count = 1 if callback is not None or strategy == "loop" else num_threads
         workers = objective.workers(max(1, min(count, objective.num_models)))
         for attempt in range(max_attempts):
             starts = objective.start[todo] if attempt == 0 else objective.sample(todo)
@@ -433,7 +439,7 @@ def _single_threaded_torch(objective: Objective) -> Iterator[int]:
     other. The general paths and CUDA keep the user's setting.
     """
     num_threads = torch.get_num_threads()
-    if len(objective.workers(2)) == 1:
+    if not objective.is_parallel:
         yield 1
         return
     torch.set_num_threads(1)

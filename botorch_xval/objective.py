@@ -52,6 +52,7 @@ class Objective(Protocol):
     bounds: list[Bounds]  # one for each model
     softplus: NDArray[np.bool_]  # p, whether a parameter's value is its softplus
     untransformed: NDArray[np.bool_]  # p, whether its value is the parameter itself
+    is_parallel: bool  # whether several threads may evaluate
 
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
         """Losses per point, `a`, and gradients, `a x p`, at `theta`, `a x p`."""
@@ -127,6 +128,7 @@ class _Joint:
     """
 
     num_models = 1
+    is_parallel = False
 
     def __init__(
         self,
@@ -210,6 +212,8 @@ class _Joint:
 
 class _Separate:
     """Several objectives as one, evaluated one after the other."""
+
+    is_parallel = False
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
         self._objectives = list(objectives)

@@ -83,9 +83,14 @@ def plot_losses(
 
     Returns:
         The axes.
+
+    Raises:
+        ValueError: If no record has a loss.
     """
     ax = plt.subplots(layout="constrained")[1] if ax is None else ax
     records = [record for record in records if record.losses]  # else failed at once
+    if not records:
+        raise ValueError("records: expected at least one fit that has a loss, got none")
     longest = max(len(record.losses) for record in records)
     values = np.array(
         [np.pad(r.losses, (0, longest - len(r.losses)), "edge") for r in records]
@@ -109,7 +114,8 @@ def plot_losses(
             (step, step + 1),
             ends,
             color=COLORS[1],
-            linewidth=1.2,
+            linewidth=0.9,
+            alpha=0.7,
             label=f"steps on which a {label} got worse ({len(worse):,})"
             if i == 0
             else None,
@@ -127,7 +133,7 @@ def plot_summed_and_independent(
 ) -> Figure:
     """The course of the same models fitted by one optimizer, and by one each."""
     figure, axes = plt.subplots(
-        1, 2, sharey=True, figsize=(11, 4.8), layout="constrained"
+        1, 2, sharex=True, sharey=True, figsize=(11, 4.8), layout="constrained"
     )
     for ax, title, records in zip(
         axes,
@@ -144,10 +150,16 @@ def plot_summed_and_independent(
             fontsize=11,
         )
     # The first steps are far below the rest; show where the models spend their time.
-    finals = [-record.losses[-1] for record in (*summed, *independent) if record.losses]
-    starts = [-record.losses[0] for record in (*summed, *independent) if record.losses]
-    spread = max(finals) - min(finals)
-    axes[0].set_ylim(max(min(starts), min(finals) - 2 * spread), max(finals) + 0.05)
+    ends = np.array(
+        [(-r.losses[0], -r.losses[-1]) for r in (*summed, *independent) if r.losses]
+    )
+    spread = np.ptp(ends[:, 1])
+    climb = np.median(ends[:, 1] - ends[:, 0])
+    margin = max(4 * spread, 0.15 * climb)
+    axes[0].set_ylim(
+        max(ends[:, 0].min(), ends[:, 1].min() - margin),
+        ends[:, 1].max() + 0.1 * margin,
+    )
     axes[1].set_ylabel("")
     return figure
 

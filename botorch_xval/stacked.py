@@ -163,13 +163,17 @@ class Stacked:
             self._loss.mll, self._shapes, self._inputs, self._targets, noise
         )
 
-    def workers(self, count: int) -> list[Stacked]:
-        """Up to `count` equal objectives that different threads may evaluate.
+    @property
+    def is_parallel(self) -> bool:
+        """Whether several threads may evaluate: the closed form on CPU.
 
-        Only the closed form on CPU has more than one: GPyTorch's modules and settings
-        belong to one thread.
+        GPyTorch's modules and settings belong to one thread.
         """
-        if self._closed_form is None or self._device.type != "cpu":
+        return self._closed_form is not None and self._device.type == "cpu"
+
+    def workers(self, count: int) -> list[Stacked]:
+        """Up to `count` equal objectives that different threads may evaluate."""
+        if not self.is_parallel:
             return [self]
         others = [copy(self) for _ in range(count - 1)]
         for other in others:

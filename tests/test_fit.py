@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import botorch.fit
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from botorch.cross_validation import batch_cross_validation, gen_loo_cv_folds
 from botorch.exceptions.errors import ModelFittingError
 from botorch.exceptions.warnings import OptimizationWarning
 from botorch.models import ModelListGP, SingleTaskGP
-from botorch.models.transforms import Normalize
+from botorch.models.transforms import Normalize, Standardize
 from botorch.optim.closures import get_loss_closure, get_loss_closure_with_grads
 from botorch.optim.core import OptimizationStatus
 from botorch.optim.fit import fit_gpytorch_mll_scipy, fit_gpytorch_mll_torch
@@ -228,6 +230,20 @@ def test_model_lists_fit_each_member():
             assert torch.equal(value, dict(member.named_parameters())[name])
 
 
+def test_a_failed_member_of_a_list_does_not_stop_the_others():
+    X, Y = data()
+    broken = SingleTaskGP(X, Y, outcome_transform=Standardize(1))
+    targets = broken.train_targets.clone()
+    targets[0] = torch.nan
+    broken.train_targets = targets
+    both = ModelListGP(broken, model(X, Y))
+    mll = SumMarginalLogLikelihood(both.likelihood, both)
+    with pytest.raises(ModelFittingError, match="member 0: .*the loss at the start"):
+        fit_gpytorch_mll(mll, max_attempts=2)
+    statuses = [record.status for record in mll.fit_records]
+    assert statuses == [OptimizationStatus.FAILURE, OptimizationStatus.SUCCESS]
+
+
 def test_closures_and_other_optimizers_are_left_to_botorch():
     X, Y = data()
     expected, delegated = wrap(model(X, Y)), wrap(model(X, Y))
@@ -261,6 +277,15 @@ def test_custom_fit_is_called():
     own = Own(X, Y)
     fit_gpytorch_mll(wrap(own), optimizer_kwargs={"options": {"maxiter": 1}})
     assert own.called_with["optimizer_kwargs"] == {"options": {"maxiter": 1}}
+
+
+def test_signatures_are_botorchs():
+    def names(function):
+        return list(inspect.signature(function).parameters)
+
+    assert names(fit_gpytorch_mll) == names(botorch.fit.fit_gpytorch_mll)
+    theirs = names(fit_gpytorch_mll_scipy)
+    assert names(fit_independently)[: len(theirs)] == theirs
 
 
 # --- options ------------------------------------------------------------------------
