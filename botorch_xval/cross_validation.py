@@ -133,9 +133,8 @@ def cross_validate(
         each = len(mlls[0].fit_records)  # models of a fold: one, or one per output
         for j, i in enumerate(numbers):
             fits[i] = mlls[j].fit_records
-            own = range(j * each, (j + 1) * each)
-            if reasons := [errors[k] for k in own if k in errors]:
-                failed[folds.names[i]] = "; ".join(reasons)
+            if bad := [r for k, r in enumerate(fits[i]) if j * each + k in errors]:
+                failed[folds.names[i]] = "; ".join(record.message for record in bad)
                 continue
             test = folds.held_out[i].to(train_X.device)
             noise = None if train_Yvar is None else train_Yvar[test]

@@ -148,19 +148,20 @@ def fit_gpytorch_mll(
             optimizer_kwargs=optimizer_kwargs,
             **kwargs,
         )
-    failed = _fit_each([mll], optimizer_kwargs, **kwargs)
-    if not failed:
+    errors = fit_each([mll], optimizer_kwargs, **kwargs)
+    if not errors:
         return mll.eval()
     caught = kwargs.get("caught_exception_types", (NotPSDError,))
-    errors = [search.error for search in failed.values()]
-    if len(failed) == len(mll.fit_records) and not any(
-        error is None or isinstance(error, (*caught, *UNDEFINED)) for error in errors
+    known = (ModelFittingError, *caught, *UNDEFINED)
+    first = next(iter(errors.values()))
+    if len(errors) == len(mll.fit_records) and not any(
+        isinstance(error, known) for error in errors.values()
     ):
-        raise errors[0]  # no model's own trouble but everybody's
+        raise first  # no model's own trouble but everybody's
     raise ModelFittingError(
         "All attempts to fit the model have failed. "
-        + _describe(failed, mll.fit_records)
-    ) from next((error for error in errors if error is not None), None)
+        + _describe(errors, mll.fit_records)
+    ) from first
 
 
 def fit_independently(
@@ -220,7 +221,7 @@ def fit_independently(
             timeout_sec=timeout_sec,
         )
     start = monotonic()
-    failed = _fit(
+    errors = _fit(
         [mll],
         parameters=parameters,
         bounds=bounds,
@@ -233,8 +234,8 @@ def fit_independently(
         max_attempts=1,
     )
     records = mll.fit_records
-    if failed:
-        warn(_describe(failed, records), OptimizationWarning, stacklevel=2)
+    if errors:
+        warn(_describe(errors, records), OptimizationWarning, stacklevel=2)
     statuses = {record.status for record in records}
     return IndependentResult(
         step=max(record.iterations for record in records),
@@ -249,7 +250,7 @@ def fit_independently(
             if status in statuses
         ),
         runtime=monotonic() - start,
-        message=f"{len(records) - len(failed)} of {len(records)} fits succeeded.",
+        message=f"{len(records) - len(errors)} of {len(records)} fits succeeded.",
         records=records,
     )
 
@@ -262,7 +263,7 @@ def fit_each(
     warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
     caught_exception_types: tuple[type[BaseException], ...] = (NotPSDError,),
     **ignore: Any,
-) -> dict[int, str]:
+) -> dict[int, Exception]:
     """Fit several models of one structure and size together, each on its own.
 
     Nothing is raised for a model that fails: it keeps its initial values.
@@ -280,30 +281,10 @@ def fit_each(
         **ignore: As BoTorch's function, this one ignores other arguments.
 
     Returns:
-        By number of a model that failed the reason; empty if none did. Every mll has
-        its `fit_records` and is in training mode.
+        By number of a model that failed the error that ended its last attempt (a
+        ModelFittingError if the optimizer failed); empty if none did. Every mll has its
+        `fit_records` and is in training mode.
     """
-    failed = _fit_each(
-        mlls,
-        optimizer_kwargs,
-        max_attempts,
-        pick_best_of_all_attempts,
-        warning_handler,
-        caught_exception_types,
-    )
-    return {model: search.message for model, search in failed.items()}
-
-
-def _fit_each(
-    mlls: Sequence[MarginalLogLikelihood],
-    optimizer_kwargs: dict[str, Any] | None = None,
-    max_attempts: int = 5,
-    pick_best_of_all_attempts: bool = False,
-    warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
-    caught_exception_types: tuple[type[BaseException], ...] = (NotPSDError,),
-    **ignore: Any,
-) -> dict[int, Search]:
-    """As :func:`fit_each`, but with the last search of every model that failed."""
     options = dict(optimizer_kwargs or {})
     unknown = set(options) - {
         *("parameters", "bounds", "method", "options", "callback", "timeout_sec"),
@@ -340,7 +321,7 @@ def _fit(
     pick_best: bool = False,
     warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
     caught: tuple[type[BaseException], ...] = (NotPSDError,),
-) -> dict[int, Search]:
+) -> dict[int, Exception]:
     """All attempts for all models; writes values and records, returns the failures."""
     _check_choice("strategy", strategy, STRATEGIES)
     _check_choice("coordinates", coordinates, COORDINATES)
@@ -390,7 +371,11 @@ def _fit(
     size = len(records) // len(mlls)
     for k, mll in enumerate(mlls):
         mll.fit_records = records[k * size : (k + 1) * size]
-    return {i: each.last for i, each in attempts.items() if each.best is None}
+    return {
+        i: each.last.error or ModelFittingError(each.last.message)
+        for i, each in attempts.items()
+        if each.best is None
+    }
 
 
 class _Attempts:
@@ -502,7 +487,7 @@ def _succeeded(
     return warning_handler(caught[0])
 
 
-def _describe(failed: dict[int, Search], records: Sequence[FitRecord]) -> str:
-    shown = [f"model {i}: {search.message}" for i, search in list(failed.items())[:5]]
-    more = [f"and {len(failed) - 5} more"] if len(failed) > 5 else []
-    return f"{len(failed)} of {len(records)} fits failed: " + "; ".join(shown + more)
+def _describe(errors: dict[int, Exception], records: Sequence[FitRecord]) -> str:
+    shown = [f"model {i}: {records[i].message}" for i in list(errors)[:5]]
+    more = [f"and {len(errors) - 5} more"] if len(errors) > 5 else []
+    return f"{len(errors)} of {len(records)} fits failed: " + "; ".join(shown + more)
