@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 from warnings import warn
@@ -124,7 +125,9 @@ def cross_validate(
             train = ~folds.held_out[i].to(train_X.device)
             noise = {} if train_Yvar is None else {"train_Yvar": train_Yvar[train]}
             try:
-                fold_model = model(train_X[train], train_Y[train], **noise)
+                # A copy, since a function may hand the same transform or kernel to all
+                # models, and BoTorch does not copy what it is given.
+                fold_model = deepcopy(model(train_X[train], train_Y[train], **noise))
             except Exception as error:
                 error.add_note(f"raised by the model of fold {folds.names[i]!r}")
                 raise

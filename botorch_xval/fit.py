@@ -19,9 +19,12 @@ from warnings import WarningMessage, warn
 import botorch.fit
 import numpy as np
 import torch
-from botorch.exceptions.errors import ModelFittingError
+from botorch.exceptions.errors import ModelFittingError, UnsupportedError
 from botorch.exceptions.warnings import OptimizationWarning
 from botorch.fit import DEFAULT_WARNING_HANDLER
+from botorch.models import ModelListGP
+from botorch.models.transforms.input import InputTransform
+from botorch.models.transforms.outcome import OutcomeTransform
 from botorch.optim.core import OptimizationResult, OptimizationStatus
 from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
@@ -116,8 +119,10 @@ def fit_gpytorch_mll(
             of `caught_exception_types` and ends the fit of every model is raised as it
             is.
     """
-    if isinstance(mll, SumMarginalLogLikelihood) and not hasattr(
-        mll.model, "custom_fit"
+    if (
+        isinstance(mll, SumMarginalLogLikelihood)
+        and isinstance(mll.model, ModelListGP)
+        and not hasattr(mll.model, "custom_fit")
     ):
         mll.train()
         failed_parts = []
@@ -284,6 +289,12 @@ def fit_each(
         By number of a model that failed the error that ended its last attempt (a
         ModelFittingError if the optimizer failed); empty if none did. Every mll has its
         `fit_records` and is in training mode.
+
+    Raises:
+        ValueError: If there is no mll, if two share parameters or a transform, or if a
+            name in `parameters` or `bounds` is unknown.
+        TypeError: If `optimizer_kwargs` has an unknown name.
+        UnsupportedError: If a model is a ModelListGP.
     """
     options = dict(optimizer_kwargs or {})
     unknown = set(options) - {
@@ -295,6 +306,7 @@ def fit_each(
             f"optimizer_kwargs has unexpected names {sorted(unknown)}; see the "
             "arguments of fit_independently"
         )
+    _check_mlls(mlls)
     for mll in mlls:
         mll.train()
     return _fit(
@@ -305,6 +317,29 @@ def fit_each(
         caught=caught_exception_types,
         **options,
     )
+
+
+def _check_mlls(mlls: Sequence[MarginalLogLikelihood]) -> None:
+    if not mlls:
+        raise ValueError("mlls: expected at least one, got none")
+    owners: dict[int, int] = {}
+    for i, mll in enumerate(mlls):
+        if isinstance(mll.model, ModelListGP):
+            raise UnsupportedError(
+                "fit_each takes no ModelListGP; give it the mlls of its members, or "
+                "fit it by fit_gpytorch_mll"
+            )
+        learned = [
+            (path, module)
+            for path, module in mll.named_modules()
+            if isinstance(module, InputTransform | OutcomeTransform)
+        ]
+        for path, part in (*mll.named_parameters(), *learned):
+            if owners.setdefault(id(part), i) != i:
+                raise ValueError(
+                    f"mlls {owners[id(part)]} and {i} share their {path!r}; give every "
+                    "model its own"
+                )
 
 
 def _fit(
@@ -338,8 +373,10 @@ def _fit(
     attempts = {i: _Attempts() for i in range(objective.num_models)}
     todo = list(attempts)
     with _single_threaded_torch(objective) as num_threads:
-        # A callback is the user's, who may not expect calls from several threads.
-        count = 1 if callback is not None or strategy == "loop" else num_threads
+        # A callback is the user's, who may not expect calls from several threads. Only
+        # of L-BFGS-B we know that it keeps nothing that threads would share.
+        alone = callback is not None or strategy == "loop" or method != "L-BFGS-B"
+        count = 1 if alone else num_threads
         workers = objective.workers(max(1, min(count, objective.num_models)))
         for attempt in range(max_attempts):
             starts = objective.start[todo] if attempt == 0 else objective.sample(todo)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -336,7 +337,9 @@ def minimize_each(
                     )
             running = [i for i in running if searches[i].point is not None]
 
-    with _single_threaded_blas():
+    # SciPy's line searches set warning filters for a while, and so do several searches
+    # in turn; the outer context puts back what was there before.
+    with _single_threaded_blas(), warnings.catch_warnings():
         if len(evaluators) == 1:
             drive(evaluators[0])
             return searches

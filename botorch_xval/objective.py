@@ -24,9 +24,11 @@ from botorch.exceptions.warnings import BotorchWarning
 from botorch.optim.closures import get_loss_closure
 from botorch.optim.utils import get_parameters_and_bounds, sample_all_priors
 from gpytorch.mlls import MarginalLogLikelihood
+from linear_operator.utils.errors import NanError, NotPSDError
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
 from torch import Tensor
+from torch.linalg import LinAlgError
 
 from botorch_xval.columns import Unsupported
 from botorch_xval.stacked import (
@@ -95,6 +97,18 @@ def make_objective(
             f"the {type(mlls[0].model).__name__} has no parameter to optimize; at "
             "least one must require a gradient"
         )
+    for i, mll in enumerate(mlls):
+        if [n for n, p in mll.named_parameters() if p.requires_grad] != names:
+            raise ValueError(
+                f"mll {i} has other parameters to optimize than mll 0; fit them apart"
+            )
+    known = {name for name, _ in mlls[0].named_parameters()}
+    for argument, given in (("parameters", parameters), ("bounds", bounds)):
+        if unknown := sorted(set(given or ()) - known):
+            raise ValueError(
+                f"{argument}: the model has no parameters {unknown}; it has "
+                f"{sorted(known)}"
+            )
     try:
         stacked = Stacked(mlls, parameters, bounds)
         if _agrees(stacked, mlls):
@@ -222,8 +236,9 @@ class _Separate:
         self.num_models = int(self._ends[-1])
         self.start = np.concatenate([objective.start for objective in objectives])
         self.bounds = [b for objective in objectives for b in objective.bounds]
-        self.softplus = objectives[0].softplus
-        self.untransformed = objectives[0].untransformed
+        # Logarithms only where every model takes them.
+        self.softplus = np.all([each.softplus for each in objectives], axis=0)
+        self.untransformed = np.all([each.untransformed for each in objectives], axis=0)
 
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
         losses, gradients = np.empty(len(models)), np.empty_like(theta)
@@ -271,7 +286,7 @@ def _try_closed_form(objective: Stacked) -> None:
         objective.use_modules()
         expected = [objective(theta, models) for theta in points]
         objective.use_closed_form()
-    except Exception as error:  # at a point without a value there is nothing to compare
+    except (NotPSDError, NanError, LinAlgError) as error:  # nothing to compare
         logger.debug("no comparison with the closed form: %s", error)
         objective.use_modules()
         return

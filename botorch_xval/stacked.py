@@ -21,9 +21,11 @@ from botorch.models.gpytorch import BatchedMultiOutputGPyTorchModel
 from botorch.optim.closures import get_loss_closure
 from botorch.optim.utils import get_parameters_and_bounds, sample_all_priors
 from gpytorch import settings
+from gpytorch.constraints import Interval
 from gpytorch.likelihoods.noise_models import FixedGaussianNoise
 from gpytorch.means import ZeroMean
 from gpytorch.mlls import MarginalLogLikelihood
+from gpytorch.priors import Prior
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
 from torch import Tensor
@@ -34,6 +36,7 @@ from botorch_xval.closed_form import ClosedFormLoss
 from botorch_xval.columns import Unsupported, constraint_kind
 
 __all__ = [
+    "DifferentModels",
     "ParameterBounds",
     "SharedParameters",
     "Stacked",
@@ -43,6 +46,10 @@ __all__ = [
 
 Array = NDArray[np.float64]
 ParameterBounds = dict[str, tuple[float | Tensor | None, float | Tensor | None]]
+
+
+class DifferentModels(Exception):
+    """Models that differ in more than their data and the values of parameters."""
 
 
 class SharedParameters(Exception):
@@ -79,6 +86,48 @@ def transforms_of(
     return each == "softplus", each == "identity"
 
 
+def _check_equal_structure(mlls: Sequence[MarginalLogLikelihood]) -> None:
+    """Models are stacked on the first one's modules, so these must be alike.
+
+    Priors and constraints may not differ even in their values: GPyTorch does not have
+    all of these in buffers, and the closed form reads them once.
+    """
+
+    def structure(mll: MarginalLogLikelihood) -> list[object]:
+        plain = bool | int | float | str | torch.Size
+        modules = [
+            (
+                path,
+                type(module),
+                {k: v for k, v in vars(module).items() if isinstance(v, plain)},
+            )
+            for path, module in mll.named_modules()
+        ]
+        parameters = [
+            (name, parameter.shape, parameter.requires_grad)
+            for name, parameter in mll.named_parameters()
+        ]
+        return [modules, parameters]
+
+    def fixed(mll: MarginalLogLikelihood) -> list[Tensor]:
+        return [
+            buffer
+            for module in mll.modules()
+            for buffer in module.buffers(recurse=False)
+            if isinstance(module, Prior | Interval) or not buffer.is_floating_point()
+        ]
+
+    first_structure, first_fixed = structure(mlls[0]), fixed(mlls[0])
+    for i, mll in enumerate(mlls[1:], start=1):
+        if structure(mll) != first_structure:
+            raise DifferentModels(f"model {i} is of another structure than model 0")
+        pairs = zip(first_fixed, fixed(mll), strict=True)
+        if not all(torch.equal(one, other) for one, other in pairs):
+            raise DifferentModels(
+                f"model {i} has another prior, bound or index than model 0"
+            )
+
+
 class _Loss(Module):
     """The loss of an mll as a module's forward pass, for `functional_call`."""
 
@@ -101,6 +150,7 @@ class Stacked:
     ) -> None:
         self._mlls = list(mlls)
         first = self._mlls[0]
+        _check_equal_structure(self._mlls)
         self._batch_shape = batch_shape_of(first)
         self._num_each = self._batch_shape.numel()
         self.num_models = self._num_each * len(self._mlls)
@@ -158,6 +208,9 @@ class Stacked:
         Raises:
             Unsupported: If a part of the model has none.
         """
+        if not self._is_batched:
+            # Its modules have BoTorch's losses to the last bit, and so its fit.
+            raise Unsupported("a single model")
         noise = self._noise[0][1] if self._noise else None
         self._closed_form = ClosedFormLoss(
             self._loss.mll, self._shapes, self._inputs, self._targets, noise
@@ -282,9 +335,13 @@ class Stacked:
             values = [state[name].detach() for state in owned]
             if name in self._shapes or not values[0].is_floating_point():
                 continue
-            batched = len(self._batch_shape) > 0 and self._has_batch_shape(values[0])
-            if batched or any(not torch.equal(values[0], v) for v in values[1:]):
+            if name.startswith("model.outcome_transform"):
+                continue  # the targets are transformed already
+            if len(self._batch_shape) > 0 and self._has_batch_shape(values[0]):
                 self._state[f"mll.{name}"] = self._flat(values)
+            elif any(not torch.equal(values[0], v) for v in values[1:]):
+                each = [v.expand(self._num_each, *v.shape) for v in values]
+                self._state[f"mll.{name}"] = torch.cat(each)
 
     def _flat(self, values: Sequence[Tensor]) -> Tensor:
         """One tensor with all models in its first dimension, if there are several."""

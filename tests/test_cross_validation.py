@@ -548,3 +548,26 @@ def test_refuses_a_posterior_that_is_not_gaussian():
 
     with pytest.raises(UnsupportedError, match="Gaussian .* got TransformedPosterior"):
         cross_validate(model, x, y.exp(), fit_kwargs=FEW_STEPS)
+
+
+def test_modules_that_a_factory_shares_between_folds_do_not_mix_them():
+    X, Y = shared_data()
+    standardize, normalize = Standardize(m=1), Normalize(X.shape[-1])
+
+    def sharing(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+        return SingleTaskGP(
+            train_X, train_Y, outcome_transform=standardize, input_transform=normalize
+        )
+
+    def own(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+        transform = Normalize(X.shape[-1])
+        return SingleTaskGP(train_X, train_Y, input_transform=transform)
+
+    shared, separate = cross_validate(sharing, X, Y), cross_validate(own, X, Y)
+    assert torch.equal(shared.log_density, separate.log_density)
+
+
+def shared_data() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    X = 4 * torch.rand(10, 2, generator=generator, dtype=torch.float64)
+    return X, 3 * X.sin().sum(dim=-1, keepdim=True) + 5

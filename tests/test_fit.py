@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 
 import botorch.fit
 import numpy as np
 import pytest
 import torch
 from botorch.cross_validation import batch_cross_validation, gen_loo_cv_folds
-from botorch.exceptions.errors import ModelFittingError
+from botorch.exceptions.errors import ModelFittingError, UnsupportedError
 from botorch.exceptions.warnings import OptimizationWarning
 from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.transforms import Normalize, Standardize
@@ -362,6 +363,27 @@ def test_wrong_arguments():
         fit_gpytorch_mll(mll, optimizer_kwargs={"coordinates": "ln"})
     with pytest.raises(TypeError, match=r"unexpected names \['stratgy'\]"):
         fit_gpytorch_mll(mll, optimizer_kwargs={"stratgy": "loop"})
+
+
+def test_shared_parts_and_model_lists_are_refused_by_fit_each():
+    X, Y = data()
+    transform = Normalize(2)
+    mlls = [wrap(SingleTaskGP(X, Y, input_transform=transform)) for _ in range(2)]
+    with pytest.raises(ValueError, match="mlls 0 and 1 share their .*input_transform"):
+        fit_each(mlls)
+    both = ModelListGP(model(X, Y), model(X, Y))
+    with pytest.raises(UnsupportedError, match="no ModelListGP"):
+        fit_each([SumMarginalLogLikelihood(both.likelihood, both)])
+    with pytest.raises(ValueError, match="expected at least one, got none"):
+        fit_each([])
+
+
+@pytest.mark.filterwarnings("ignore:Method CG cannot handle bounds")
+@pytest.mark.parametrize("method", ["CG", "L-BFGS-B"])
+def test_warning_filters_and_threads_are_as_before(method):
+    before = list(warnings.filters), torch.get_num_threads()
+    fit_each(folds(), {"method": method, "strategy": "batch"})
+    assert (list(warnings.filters), torch.get_num_threads()) == before
 
 
 # --- trouble ------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from botorch.models import (
 from botorch.models.transforms import ChainedInputTransform, Normalize, Warp
 from botorch.optim.closures import get_loss_closure
 from botorch.test_functions import Hartmann
+from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import MaternKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
@@ -25,6 +26,7 @@ from gpytorch.priors import GammaPrior, LogNormalPrior
 from botorch_xval.datasets import encode_tuning_trials
 from botorch_xval.models import ScalarChoiceGP
 from botorch_xval.objective import make_objective
+from botorch_xval.stacked import Stacked
 
 FOLDS, N = 5, 12
 
@@ -271,3 +273,63 @@ def test_a_model_without_parameters_is_refused():
         mll.requires_grad_(False)
     with pytest.raises(ValueError, match="SingleTaskGP has no parameter to optimize"):
         make_objective(mlls)
+
+
+def test_folds_are_stacked_and_in_closed_form():
+    for model in (normalized, noisy, two_outputs, tuning, mixed):
+        objective = make_objective([mll.train() for mll in folds(model)])
+        assert type(objective) is Stacked and objective._closed_form is not None
+    objective = make_objective([mll.train() for mll in folds(hand_written)])
+    assert type(objective) is Stacked
+
+
+def kernel(nu=2.5, prior=None, low=1e-4, frozen=False):
+    def build(X, Y):
+        matern = MaternKernel(nu=nu, ard_num_dims=6, lengthscale_prior=prior)
+        matern.requires_grad_(not frozen)
+        constraint = GreaterThan(low, transform=None, initial_value=2 * low)
+        likelihood = GaussianLikelihood(noise_constraint=constraint)
+        return SingleTaskGP(X, Y, covar_module=matern, likelihood=likelihood)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        kernel(nu=0.5),
+        kernel(prior=LogNormalPrior(2.0, 1.0)),
+        kernel(prior=GammaPrior(3.0, 6.0)),
+        kernel(low=0.3),
+        kernel(frozen=True),
+    ],
+)
+def test_models_that_differ_are_evaluated_each_by_its_own_modules(other):
+    """Also if none of them is the first, the middle or the last one."""
+    plain = folds(kernel(prior=LogNormalPrior(0.0, 1.0)))
+    mlls = [plain[0], folds(other)[1], *plain[2:]]
+    for mll in mlls:
+        mll.train()
+    if not all(p.requires_grad for p in mlls[1].parameters()):
+        with pytest.raises(ValueError, match="mll 1 has other parameters to optimize"):
+            make_objective(mlls)
+        return
+    objective = make_objective(mlls)
+    losses, _ = objective(objective.start, range(FOLDS))
+    expected = [get_loss_closure(mll)().item() for mll in mlls]
+    np.testing.assert_allclose(losses, expected, rtol=1e-10)
+    name = "likelihood.noise_covar.raw_noise"
+    noise = [
+        split(mll, bounds.lb)[name].item()
+        for mll, bounds in zip(mlls, objective.bounds, strict=True)
+    ]
+    own = [mll.likelihood.noise_covar.raw_noise_constraint.lower_bound for mll in mlls]
+    np.testing.assert_allclose(noise, [bound.item() for bound in own])
+
+
+def test_unknown_names_are_refused():
+    mlls = [mll.train() for mll in folds(normalized)]
+    with pytest.raises(ValueError, match=r"bounds: .*no parameters \['noise'\]"):
+        make_objective(mlls, bounds={"noise": (0.1, None)})
+    with pytest.raises(ValueError, match=r"parameters: .*no parameters \['scale'\]"):
+        make_objective(mlls, parameters=["scale"])
