@@ -26,6 +26,7 @@ class Unsupported(Exception):
 
 
 def require(condition: bool, part: object) -> None:
+    """Raise `Unsupported`, naming the part of a model, unless the condition holds."""
     if not condition:
         raise Unsupported(part if isinstance(part, str) else type(part).__name__)
 

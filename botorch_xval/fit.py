@@ -206,7 +206,8 @@ def fit_independently(
             "auto": "batch" on CUDA, groups that fit into the cache on CPU.
         coordinates: "raw": BoTorch's parameters, and so its path; "log": after a few
             such iterations the logarithms of positive parameters, which takes fewer
-            evaluations, but ends in another optimum now and then. For `method="L-BFGS-B"`; others have "raw".
+            evaluations, but ends in another optimum now and then. For
+            `method="L-BFGS-B"`; others have "raw".
 
     Returns:
         The result over all models, with `records`; these are `mll.fit_records`, too.
