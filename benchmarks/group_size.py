@@ -1,14 +1,17 @@
 """How many models to evaluate at a time on CPU.
 
-    python benchmarks/group_size.py
+    python benchmarks/group_size.py                 # every row, about ten minutes
+    python benchmarks/group_size.py tuning-30 hartmann-60
 
 Milliseconds per model evaluation (loss and gradient in closed form) by one thread, and
-seconds of a whole fit by all threads, for groups of several sizes. The constants
-`GROUP_ELEMENTS` and `GROUP_LIMITS` of `botorch_xval.fit` were read off this table.
+seconds of 30 iterations by all threads, for groups of several sizes. The constants
+`GROUP_ELEMENTS` and `GROUP_LIMITS` of `botorch_xval.fit` were read off such a table; a
+part of one is in `results/group_size.txt`.
 """
 
 from __future__ import annotations
 
+import sys
 import warnings
 from statistics import median
 from time import perf_counter
@@ -35,7 +38,7 @@ def folds(row: str) -> ExactMarginalLogLikelihood:
 
 def per_evaluation(row: str, group: int) -> float:
     objective = make_objective([folds(row)])
-    models = list(range(group))
+    models = [i % objective.num_models for i in range(group)]
     times = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -63,7 +66,7 @@ def whole_fit(row: str, group: int) -> float:
 def main() -> None:
     warnings.simplefilter("ignore")
     print(f"groups of            {''.join(f'{group:>8}' for group in GROUPS)}")
-    for row in ROWS:
+    for row in sys.argv[1:] or ROWS:
         costs = [per_evaluation(row, group) for group in GROUPS]
         print(f"{row:<14}ms each{''.join(f'{cost:>8.3f}' for cost in costs)}")
         seconds = [whole_fit(row, group) for group in GROUPS]
