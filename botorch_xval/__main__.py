@@ -120,7 +120,8 @@ def _run(table: EncodedTable, args: argparse.Namespace) -> None:
         _leave_one_out_mlls(model, table.X[rows], table.Y[rows]) for _ in range(2)
     )
     summed_records = fit_summed(summed)
-    fit_each(independent)
+    # The same coordinates on both sides: what differs is who is fitted with whom.
+    fit_each(independent, {"coordinates": "raw"})
     records = [record for mll in independent for record in mll.fit_records]
     figure = plots.plot_summed_and_independent(summed_records, records)
     figure.savefig(folder / "losses.png", dpi=150)

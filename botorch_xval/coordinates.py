@@ -87,6 +87,12 @@ class LogCoordinates:
             )
         return theta, slopes
 
+    def share_of(self, theta: Array, share: float) -> Array:
+        """Lower bounds: this share of positive parameters, none of others, `p`."""
+        low = np.full_like(theta, -np.inf)
+        low[self.positive] = share * theta[self.positive]
+        return low
+
     def bounds(self, bounds: Bounds) -> Bounds:
         """Bounds of `u` for bounds of `theta`."""
         return Bounds(self.from_raw(bounds.lb), self.from_raw(bounds.ub))

@@ -8,36 +8,33 @@ structure and size, such as the folds of a cross-validation, as if they were one
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 from warnings import WarningMessage, warn
 
 import botorch.fit
-import numpy as np
-import torch
 from botorch.exceptions.errors import ModelFittingError, UnsupportedError
 from botorch.exceptions.warnings import OptimizationWarning
 from botorch.fit import DEFAULT_WARNING_HANDLER
 from botorch.models import ModelListGP
-from botorch.models.transforms.input import InputTransform
-from botorch.models.transforms.outcome import OutcomeTransform
 from botorch.optim.core import OptimizationResult, OptimizationStatus
 from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from gpytorch.mlls.sum_marginal_log_likelihood import SumMarginalLogLikelihood
-from linear_operator.utils.errors import NanError, NotPSDError
+from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
-from torch.linalg import LinAlgError
 
-from botorch_xval.coordinates import LogCoordinates
-from botorch_xval.minimize import OnIteration, Search, minimize_each
-from botorch_xval.objective import Objective, make_objective
+from botorch_xval.attempts import (
+    DEFAULT_COORDINATES,
+    UNDEFINED,
+    Callback,
+    ModelResult,
+    fit_models,
+)
 from botorch_xval.records import FitRecord
-from botorch_xval.stacked import ParameterBounds
+from botorch_xval.stacked import ParameterBounds, are_alike, shared_part
 
 __all__ = [
     "IndependentResult",
@@ -46,30 +43,6 @@ __all__ = [
     "fit_gpytorch_mll",
     "fit_independently",
 ]
-
-Callback = Callable[[dict[str, Tensor], OptimizationResult], None]
-# BoTorch, too, takes these for a loss that is not a number.
-UNDEFINED = (NanError, LinAlgError)
-STRATEGIES = ("auto", "loop", "batch")
-COORDINATES = ("log", "raw")
-DEFAULT_COORDINATES = "raw"
-# Iterations on the raw parameters before. The first steps decide in which of several
-# optima a fit ends: on 40 folds of `mixed-40` of benchmarks/fit_speed.py 11 end worse
-# than in raw coordinates without these steps, 1 with them (3 each end better).
-WARM_UP = 8
-
-# Groups on CPU: small enough for the cache, large enough that Python's share is small.
-# Found with benchmarks/group_size.py.
-GROUP_ELEMENTS = 260_000  # of the covariance matrices of one group
-GROUP_LIMITS = (4, 32)  # models
-
-
-@dataclass(slots=True)
-class ModelResult(OptimizationResult):
-    """What a callback is told: BoTorch's result, and which model it is about."""
-
-    model: int = 0
-    """Number of the model in batch order."""
 
 
 @dataclass(slots=True)
@@ -119,54 +92,106 @@ def fit_gpytorch_mll(
             of `caught_exception_types` and ends the fit of every model is raised as it
             is.
     """
+    vars(mll).pop("fit_records", None)
+    arguments = {
+        "closure": closure,
+        "optimizer": optimizer,
+        "closure_kwargs": closure_kwargs,
+        "optimizer_kwargs": optimizer_kwargs,
+        **kwargs,
+    }
+    is_default = (
+        closure is None
+        and closure_kwargs is None
+        and optimizer in (None, fit_independently)
+        and kwargs.get("data_loader") is None
+    )
     if (
         isinstance(mll, SumMarginalLogLikelihood)
         and isinstance(mll.model, ModelListGP)
         and not hasattr(mll.model, "custom_fit")
     ):
-        mll.train()
-        failed_parts = []
-        for i, part in enumerate(mll.mlls):
-            try:
-                fit_gpytorch_mll(
-                    part, closure, optimizer, closure_kwargs, optimizer_kwargs, **kwargs
-                )
-            except ModelFittingError as error:
-                failed_parts.append(f"member {i}: {error}")
-        mll.fit_records = [r for m in mll.mlls for r in getattr(m, "fit_records", [])]
-        if failed_parts:
-            raise ModelFittingError("; ".join(failed_parts))
-        return mll.eval() if not any(m.training for m in mll.mlls) else mll
-    if (
-        closure is not None
-        or closure_kwargs is not None
-        or optimizer not in (None, fit_independently)
-        or kwargs.get("data_loader") is not None
-        or hasattr(mll.model, "custom_fit")
-        or not isinstance(mll, ExactMarginalLogLikelihood)
-    ):
-        return botorch.fit.fit_gpytorch_mll(
-            mll,
-            closure=closure,
-            optimizer=optimizer,
-            closure_kwargs=closure_kwargs,
-            optimizer_kwargs=optimizer_kwargs,
-            **kwargs,
-        )
+        return _fit_list(mll, is_default, arguments)
+    if not (is_default and _is_ours(mll)):
+        return botorch.fit.fit_gpytorch_mll(mll, **arguments)
     errors = fit_each([mll], optimizer_kwargs, **kwargs)
-    if not errors:
-        return mll.eval()
-    caught = kwargs.get("caught_exception_types", (NotPSDError,))
+    if errors:
+        caught = kwargs.get("caught_exception_types", (NotPSDError,))
+        raise _as_one(errors, mll.fit_records, caught)
+    return mll.eval()
+
+
+def _is_ours(mll: MarginalLogLikelihood) -> bool:
+    """Whether we fit this mll, or leave it to BoTorch."""
+    return isinstance(mll, ExactMarginalLogLikelihood) and not hasattr(
+        mll.model, "custom_fit"
+    )
+
+
+def _fit_list(
+    mll: SumMarginalLogLikelihood, is_default: bool, arguments: dict[str, Any]
+) -> SumMarginalLogLikelihood:
+    """The members of a list; those of one structure and size together."""
+    mll.train()
+    groups: list[list[int]] = []
+    for i, part in enumerate(mll.mlls):
+        for group in groups:
+            members = [mll.mlls[j] for j in group]
+            if (
+                is_default
+                and all(_is_ours(each) for each in (members[0], part))
+                and are_alike(members[0], part)
+                and shared_part([*members, part]) is None
+            ):
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    failed: dict[int, ModelFittingError] = {}
+    for group in groups:
+        members = [mll.mlls[i] for i in group]
+        if len(group) == 1:
+            try:
+                fit_gpytorch_mll(members[0], **arguments)
+            except ModelFittingError as error:
+                failed[group[0]] = error
+            continue
+        errors = fit_each(members, **arguments)
+        size = len(members[0].fit_records)
+        for k, (i, part) in enumerate(zip(group, members, strict=True)):
+            own = {j - k * size: error for j, error in errors.items() if j // size == k}
+            if not own:
+                part.eval()
+                continue
+            caught = arguments.get("caught_exception_types", (NotPSDError,))
+            failed[i] = _as_one(own, part.fit_records, caught)
+            if not isinstance(failed[i], ModelFittingError):
+                raise failed[i]
+    mll.fit_records = [r for m in mll.mlls for r in getattr(m, "fit_records", [])]
+    if failed:
+        raise ModelFittingError(
+            "; ".join(f"member {i}: {error}" for i, error in sorted(failed.items()))
+        )
+    return mll.eval() if not any(m.training for m in mll.mlls) else mll
+
+
+def _as_one(
+    errors: dict[int, Exception],
+    records: Sequence[FitRecord],
+    caught: tuple[type[BaseException], ...],
+) -> Exception:
+    """What `fit_gpytorch_mll` raises for the errors of some models of an mll."""
     known = (ModelFittingError, *caught, *UNDEFINED)
     first = next(iter(errors.values()))
-    if len(errors) == len(mll.fit_records) and not any(
+    if len(errors) == len(records) and not any(
         isinstance(error, known) for error in errors.values()
     ):
-        raise first  # no model's own trouble but everybody's
-    raise ModelFittingError(
-        "All attempts to fit the model have failed. "
-        + _describe(errors, mll.fit_records)
-    ) from first
+        return first  # no model's own trouble but everybody's
+    whole = ModelFittingError(
+        "All attempts to fit the model have failed. " + _describe(errors, records)
+    )
+    whole.__cause__ = first
+    return whole
 
 
 def fit_independently(
@@ -204,10 +229,11 @@ def fit_independently(
         strategy: How the losses are evaluated; it does not change the results.
             "loop": one model after the other; "batch": all that still run together;
             "auto": "batch" on CUDA, groups that fit into the cache on CPU.
-        coordinates: "raw": BoTorch's parameters, and so its path; "log": after a few
-            such iterations the logarithms of positive parameters, which takes fewer
-            evaluations, but ends in another optimum now and then. For
-            `method="L-BFGS-B"`; others have "raw".
+        coordinates: "log": after a few iterations on BoTorch's parameters the
+            logarithms of positive ones, with `maxcor` 30, which takes less than half
+            of the evaluations; "raw": BoTorch's parameters throughout, and so its path
+            (to rounding). Where a loss has several optima they may end in different
+            ones. "log" is for `method="L-BFGS-B"`; others have "raw".
 
     Returns:
         The result over all models, with `records`; these are `mll.fit_records`, too.
@@ -226,7 +252,7 @@ def fit_independently(
             timeout_sec=timeout_sec,
         )
     start = monotonic()
-    errors = _fit(
+    errors = fit_models(
         [mll],
         parameters=parameters,
         bounds=bounds,
@@ -309,7 +335,7 @@ def fit_each(
     _check_mlls(mlls)
     for mll in mlls:
         mll.train()
-    return _fit(
+    return fit_models(
         mlls,
         max_attempts=max_attempts,
         pick_best=pick_best_of_all_attempts,
@@ -322,206 +348,17 @@ def fit_each(
 def _check_mlls(mlls: Sequence[MarginalLogLikelihood]) -> None:
     if not mlls:
         raise ValueError("mlls: expected at least one, got none")
-    owners: dict[int, int] = {}
-    for i, mll in enumerate(mlls):
+    for mll in mlls:
         if isinstance(mll.model, ModelListGP):
             raise UnsupportedError(
                 "fit_each takes no ModelListGP; give it the mlls of its members, or "
                 "fit it by fit_gpytorch_mll"
             )
-        learned = [
-            (path, module)
-            for path, module in mll.named_modules()
-            if isinstance(module, InputTransform | OutcomeTransform)
-        ]
-        for path, part in (*mll.named_parameters(), *learned):
-            if owners.setdefault(id(part), i) != i:
-                raise ValueError(
-                    f"mlls {owners[id(part)]} and {i} share their {path!r}; give every "
-                    "model its own"
-                )
-
-
-def _fit(
-    mlls: Sequence[MarginalLogLikelihood],
-    parameters: dict[str, Tensor] | None = None,
-    bounds: ParameterBounds | None = None,
-    method: str = "L-BFGS-B",
-    options: dict[str, Any] | None = None,
-    callback: Callback | None = None,
-    timeout_sec: float | None = None,
-    strategy: str = "auto",
-    coordinates: str = DEFAULT_COORDINATES,
-    max_attempts: int = 1,
-    pick_best: bool = False,
-    warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
-    caught: tuple[type[BaseException], ...] = (NotPSDError,),
-) -> dict[int, Exception]:
-    """All attempts for all models; writes values and records, returns the failures."""
-    _check_choice("strategy", strategy, STRATEGIES)
-    _check_choice("coordinates", coordinates, COORDINATES)
-    begin = monotonic()
-    objective = make_objective(
-        mlls, None if parameters is None else list(parameters), bounds
-    )
-    chosen = None
-    if coordinates == "log" and method == "L-BFGS-B":
-        chosen = LogCoordinates.of(
-            objective.softplus, objective.untransformed, objective.bounds
+    if found := shared_part(mlls):
+        one, other, path = found
+        raise ValueError(
+            f"mlls {one} and {other} share their {path!r}; give every model its own"
         )
-    caught = (*caught, *UNDEFINED)
-    attempts = {i: _Attempts() for i in range(objective.num_models)}
-    todo = list(attempts)
-    with _single_threaded_torch(objective) as num_threads:
-        # A callback is the user's, who may not expect calls from several threads. Only
-        # of L-BFGS-B we know that it keeps nothing that threads would share.
-        alone = callback is not None or strategy == "loop" or method != "L-BFGS-B"
-        count = 1 if alone else num_threads
-        workers = objective.workers(max(1, min(count, objective.num_models)))
-        for attempt in range(max_attempts):
-            starts = objective.start[todo] if attempt == 0 else objective.sample(todo)
-            searches = minimize_each(
-                workers,
-                starts,
-                [objective.bounds[i] for i in todo],
-                models=todo,
-                width=_width(strategy, mlls[0]),
-                method=method,
-                options=options,
-                on_iteration=_report(callback, objective, begin),
-                timeout_sec=timeout_sec,
-                undefined=(NotPSDError, *UNDEFINED),
-                coordinates=chosen,
-                warm_up=WARM_UP,
-            )
-            for i, search in zip(todo, searches, strict=True):
-                attempts[i].add(search, _succeeded(search, warning_handler))
-            todo = [i for i in todo if attempts[i].goes_on(pick_best, caught)]
-            if not todo:
-                break
-    theta = objective.start.copy()
-    for i, each in attempts.items():
-        if each.best is not None:
-            theta[i] = each.best.best_point
-    objective.write(theta)
-    records = [each.record() for each in attempts.values()]
-    size = len(records) // len(mlls)
-    for k, mll in enumerate(mlls):
-        mll.fit_records = records[k * size : (k + 1) * size]
-    return {
-        i: each.last.error or ModelFittingError(each.last.message)
-        for i, each in attempts.items()
-        if each.best is None
-    }
-
-
-class _Attempts:
-    """The attempts to fit one model."""
-
-    def __init__(self) -> None:
-        self.best: Search | None = None
-        self.last: Search | None = None
-        self.count, self.evaluations, self.seconds = 0, 0, 0.0
-
-    def add(self, search: Search, succeeded: bool) -> None:
-        self.last = search
-        self.count += 1
-        self.evaluations += search.evaluations
-        self.seconds += search.seconds
-        if succeeded and (self.best is None or search.best_loss < self.best.best_loss):
-            self.best = search
-        self.succeeded = succeeded
-
-    def goes_on(self, pick_best: bool, caught: tuple[type[BaseException], ...]) -> bool:
-        if self.succeeded:
-            return pick_best
-        return self.last.error is None or isinstance(self.last.error, caught)
-
-    def record(self) -> FitRecord:
-        search = self.last if self.best is None else self.best
-        losses = list(search.losses)
-        if losses and search.best_loss < losses[-1]:  # stopped between two iterations
-            losses.append(search.best_loss)
-        return FitRecord(
-            losses=tuple(losses),
-            evaluations=self.evaluations,
-            iterations=max(len(search.losses) - 1, 0),
-            status=search.status,
-            message=search.message,
-            seconds=self.seconds,
-            attempts=self.count,
-        )
-
-
-@contextmanager
-def _single_threaded_torch(objective: Objective) -> Iterator[int]:
-    """The user's number of threads, for us to use, and one for torch meanwhile.
-
-    Where several threads evaluate small matrices, torch's own would only wait for each
-    other. The general paths and CUDA keep the user's setting.
-    """
-    num_threads = torch.get_num_threads()
-    if not objective.is_parallel:
-        yield 1
-        return
-    torch.set_num_threads(1)
-    try:
-        yield num_threads
-    finally:
-        torch.set_num_threads(num_threads)
-
-
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name}: expected one of {known}, got {value!r}")
-
-
-def _width(strategy: str, mll: MarginalLogLikelihood) -> int | None:
-    """How many models run at the same time; None for all."""
-    targets = mll.model.train_targets
-    if strategy == "loop":
-        return 1
-    if strategy == "batch" or targets.is_cuda:
-        return None
-    least, most = GROUP_LIMITS
-    return min(max(GROUP_ELEMENTS // targets.shape[-1] ** 2, least), most)
-
-
-def _report(
-    callback: Callback | None,
-    objective: Objective,
-    begin: float,
-) -> OnIteration | None:
-    if callback is None:
-        return None
-
-    def report(model: int, theta: np.ndarray, iteration: int, loss: float) -> None:
-        callback(
-            objective.parameters(theta, model),
-            ModelResult(
-                step=iteration,
-                fval=loss,
-                status=OptimizationStatus.RUNNING,
-                runtime=monotonic() - begin,
-                model=model,
-            ),
-        )
-
-    return report
-
-
-def _succeeded(
-    search: Search, warning_handler: Callable[[WarningMessage], bool]
-) -> bool:
-    """BoTorch's policy: the warning handler may still accept a failed search."""
-    if search.status is not OptimizationStatus.FAILURE:
-        return True
-    if search.error is not None or not np.isfinite(search.best_loss):
-        return False
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        warn(search.message, OptimizationWarning, stacklevel=1)
-    return warning_handler(caught[0])
 
 
 def _describe(errors: dict[int, Exception], records: Sequence[FitRecord]) -> str:

@@ -47,6 +47,10 @@ class _Value:
     gradient: Array  # by x
 
 
+# In a warm-up a positive parameter keeps at least this share of its start. To undo a
+# step that has thrown a noise variance of 0.1 to its bound of 1e-6 takes many more.
+WARM_UP_SHARE = 1e-3
+
 # SciPy's methods have different codes for a limit reached, but all say it in words.
 _LIMIT_REACHED = re.compile(r"limit|max", re.IGNORECASE)
 
@@ -139,18 +143,32 @@ class Search:
 
     def _run(self) -> None:
         try:
-            limit = self._options.get("maxiter", np.inf)
-            if self._coordinates is not None and 0 < self._warm_up < limit:
-                coordinates, self._coordinates = self._coordinates, None
-                result = self._minimize({"maxiter": self._warm_up})
-                self._coordinates = coordinates
-                spent = self.evaluations >= self._options.get("maxfun", np.inf)
-                if result.success or spent or len(self.losses) <= self._warm_up:
-                    self._finish(result)
-                    return
-            self._finish(self._minimize({}))
+            result = None
+            if self._coordinates is not None and self._warm_up:
+                result = self._warmed_up()
+            if result is None or not self._is_spent():
+                result = self._minimize({})
+            self._finish(result)
         except _Stop:
             return  # whoever stopped it has set status and message
+
+    def _is_spent(self) -> bool:
+        iterations = len(self.losses) - 1
+        return iterations >= self._options.get(
+            "maxiter", np.inf
+        ) or self.evaluations >= self._options.get("maxfun", np.inf)
+
+    def _warmed_up(self) -> OptimizeResult:
+        """The first iterations, on the parameters themselves."""
+        coordinates, bounds = self._coordinates, self._bounds
+        self._coordinates = None
+        if bounds is not None:
+            low = coordinates.share_of(self.best_point, WARM_UP_SHARE)
+            self._bounds = Bounds(np.maximum(bounds.lb, low), bounds.ub)
+        limit = min(self._warm_up, self._options.get("maxiter", np.inf))
+        result = self._minimize({"maxiter": limit})
+        self._coordinates, self._bounds = coordinates, bounds
+        return result
 
     def _minimize(self, options: dict[str, Any]) -> OptimizeResult:
         """SciPy, from the best point on, with what is left of the user's limits."""

@@ -18,6 +18,8 @@ from copy import copy, deepcopy
 import numpy as np
 import torch
 from botorch.models.gpytorch import BatchedMultiOutputGPyTorchModel
+from botorch.models.transforms.input import InputTransform
+from botorch.models.transforms.outcome import OutcomeTransform
 from botorch.optim.closures import get_loss_closure
 from botorch.optim.utils import get_parameters_and_bounds, sample_all_priors
 from gpytorch import settings
@@ -40,7 +42,9 @@ __all__ = [
     "ParameterBounds",
     "SharedParameters",
     "Stacked",
+    "are_alike",
     "batch_shape_of",
+    "shared_part",
     "transforms_of",
 ]
 
@@ -84,6 +88,39 @@ def transforms_of(
     counts = [shape.numel() for shape in shapes.values()]
     each = np.repeat([kinds[name] for name in shapes], counts)
     return each == "softplus", each == "identity"
+
+
+def shared_part(
+    mlls: Sequence[MarginalLogLikelihood],
+) -> tuple[int, int, str] | None:
+    """Two mlls that share a parameter or a transform, and its path; None if none do."""
+    owners: dict[int, int] = {}
+    for i, mll in enumerate(mlls):
+        learned = [
+            (path, module)
+            for path, module in mll.named_modules()
+            if isinstance(module, InputTransform | OutcomeTransform)
+        ]
+        for path, part in (*mll.named_parameters(), *learned):
+            if owners.setdefault(id(part), i) != i:
+                return owners[id(part)], i, path
+    return None
+
+
+def are_alike(one: MarginalLogLikelihood, other: MarginalLogLikelihood) -> bool:
+    """Whether two mlls can be stacked: equal in structure and in the size of data."""
+
+    def sizes(mll: MarginalLogLikelihood) -> list[torch.Size]:
+        model = mll.model
+        return [X.shape for X in model.train_inputs] + [model.train_targets.shape]
+
+    if sizes(one) != sizes(other):
+        return False
+    try:
+        _check_equal_structure([one, other])
+    except DifferentModels:
+        return False
+    return True
 
 
 def _check_equal_structure(mlls: Sequence[MarginalLogLikelihood]) -> None:
@@ -208,12 +245,16 @@ class Stacked:
         Raises:
             Unsupported: If a part of the model has none.
         """
-        if not self._is_batched:
-            # Its modules have BoTorch's losses to the last bit, and so its fit.
-            raise Unsupported("a single model")
-        noise = self._noise[0][1] if self._noise else None
+
+        def stacked(tensor: Tensor) -> Tensor:
+            return tensor if self._is_batched else tensor[None]
+
         self._closed_form = ClosedFormLoss(
-            self._loss.mll, self._shapes, self._inputs, self._targets, noise
+            self._loss.mll,
+            self._shapes,
+            [stacked(X) for X in self._inputs],
+            stacked(self._targets),
+            stacked(self._noise[0][1]) if self._noise else None,
         )
 
     @property

@@ -55,10 +55,20 @@ def assert_close(
     torch.testing.assert_close(found, expected, rtol=rtol, atol=atol, equal_nan=True)
 
 
-def optimizer(strategy: str = "auto", **options: float) -> dict[str, Any]:
-    """`fit_kwargs` of a cross-validation: the strategy, and `TIGHT` or own options."""
+def optimizer(
+    strategy: str = "auto", coordinates: str = "log", **options: float
+) -> dict[str, Any]:
+    """`fit_kwargs` of a cross-validation, with `TIGHT` or other options.
+
+    The coordinates are "raw" where BoTorch's fit is the expected result, since the path
+    may decide between two minima.
+    """
     return {
-        "optimizer_kwargs": {"strategy": strategy, "options": options or TIGHT},
+        "optimizer_kwargs": {
+            "strategy": strategy,
+            "coordinates": coordinates,
+            "options": options or TIGHT,
+        },
         "warning_handler": accept_abnormal,
     }
 

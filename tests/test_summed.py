@@ -111,7 +111,7 @@ def test_writes_the_values_into_every_model():
 def test_one_model_is_fitted_as_if_alone():
     summed, alone = (fold_mlls(normalized_gp, *noisy_waves(10))[0] for _ in range(2))
     (record,) = fit_summed([summed], {"maxiter": 15})
-    fit_each([alone], {"options": {"maxiter": 15}})
+    fit_each([alone], {"options": {"maxiter": 15}, "coordinates": "raw"})
     assert_close(record.losses, alone.fit_records[0].losses, **SAME)
 
 

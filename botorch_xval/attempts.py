@@ -1,0 +1,250 @@
+"""The fits of many models: their attempts, their ends, and what is kept of them.
+
+Each model is tried from its initial values; one whose attempt fails is tried again
+alone, from values sampled from its priors. At the end every model has the values of its
+best attempt, or its initial ones.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+from warnings import WarningMessage, warn
+
+import numpy as np
+import torch
+from botorch.exceptions.errors import ModelFittingError
+from botorch.exceptions.warnings import OptimizationWarning
+from botorch.fit import DEFAULT_WARNING_HANDLER
+from botorch.optim.core import OptimizationResult, OptimizationStatus
+from gpytorch.mlls import MarginalLogLikelihood
+from linear_operator.utils.errors import NanError, NotPSDError
+from torch import Tensor
+from torch.linalg import LinAlgError
+
+from botorch_xval.coordinates import LogCoordinates
+from botorch_xval.minimize import OnIteration, Search, minimize_each
+from botorch_xval.objective import Objective, make_objective
+from botorch_xval.records import FitRecord
+from botorch_xval.stacked import ParameterBounds
+
+__all__ = ["ModelResult", "fit_models"]
+
+Callback = Callable[[dict[str, Tensor], OptimizationResult], None]
+# BoTorch, too, takes these for a loss that is not a number.
+UNDEFINED = (NanError, LinAlgError)
+STRATEGIES = ("auto", "loop", "batch")
+COORDINATES = ("log", "raw")
+DEFAULT_COORDINATES = "log"
+# In logarithmic coordinates: iterations on the raw parameters before, and L-BFGS-B's
+# memory. The first steps decide in which of several optima a fit ends. Over the 1,015
+# models of benchmarks/coordinates.py, 78 end more than 1e-3 worse than in raw
+# coordinates without these steps, 18 with them (and 131 and 56 better).
+WARM_UP = 8
+MEMORY = 30
+
+# Groups on CPU: small enough for the cache, large enough that Python's share is small.
+# Found with benchmarks/group_size.py.
+GROUP_ELEMENTS = 260_000  # of the covariance matrices of one group
+GROUP_LIMITS = (4, 32)  # models
+# Points from which on torch's own threads speed up the evaluation of a single model:
+# with two, by 1.3 to 1.6 times at 430 points, not at all at 200.
+LARGE_MODEL = 256
+
+
+@dataclass(slots=True)
+class ModelResult(OptimizationResult):
+    """What a callback is told: BoTorch's result, and which model it is about."""
+
+    model: int = 0
+    """Number of the model in batch order."""
+
+
+def fit_models(
+    mlls: Sequence[MarginalLogLikelihood],
+    parameters: dict[str, Tensor] | None = None,
+    bounds: ParameterBounds | None = None,
+    method: str = "L-BFGS-B",
+    options: dict[str, Any] | None = None,
+    callback: Callback | None = None,
+    timeout_sec: float | None = None,
+    strategy: str = "auto",
+    coordinates: str = DEFAULT_COORDINATES,
+    max_attempts: int = 1,
+    pick_best: bool = False,
+    warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
+    caught: tuple[type[BaseException], ...] = (NotPSDError,),
+) -> dict[int, Exception]:
+    """All attempts for all models; writes values and records, returns the failures."""
+    _check_choice("strategy", strategy, STRATEGIES)
+    _check_choice("coordinates", coordinates, COORDINATES)
+    begin = monotonic()
+    objective = make_objective(
+        mlls, None if parameters is None else list(parameters), bounds
+    )
+    chosen, options = None, dict(options or {})
+    if coordinates == "log" and method == "L-BFGS-B":
+        chosen = LogCoordinates.of(
+            objective.softplus, objective.untransformed, objective.bounds
+        )
+        options.setdefault("maxcor", MEMORY)
+    caught = (*caught, *UNDEFINED)
+    attempts = {i: _Attempts() for i in range(objective.num_models)}
+    todo = list(attempts)
+    # A callback is the user's, who may not expect calls from several threads. Only of
+    # L-BFGS-B we know that it keeps nothing that threads would share.
+    alone = callback is not None or strategy == "loop" or method != "L-BFGS-B"
+    count = 1 if alone else min(torch.get_num_threads(), objective.num_models)
+    workers = objective.workers(count)
+    num_points = mlls[0].model.train_targets.shape[-1]
+    single = objective.is_parallel and (len(workers) > 1 or num_points < LARGE_MODEL)
+    with _single_threaded_torch() if single else nullcontext():
+        for attempt in range(max_attempts):
+            starts = objective.start[todo] if attempt == 0 else objective.sample(todo)
+            searches = minimize_each(
+                workers,
+                starts,
+                [objective.bounds[i] for i in todo],
+                models=todo,
+                width=_width(strategy, mlls[0]),
+                method=method,
+                options=options,
+                on_iteration=_report(callback, objective, begin),
+                timeout_sec=timeout_sec,
+                undefined=(NotPSDError, *UNDEFINED),
+                coordinates=chosen,
+                warm_up=WARM_UP,
+            )
+            for i, search in zip(todo, searches, strict=True):
+                attempts[i].add(search, _succeeded(search, warning_handler))
+            todo = [i for i in todo if attempts[i].goes_on(pick_best, caught)]
+            if not todo:
+                break
+    theta = objective.start.copy()
+    for i, each in attempts.items():
+        if each.best is not None:
+            theta[i] = each.best.best_point
+    try:
+        objective.write(theta)
+    except BaseException:  # Ctrl-C: no model may have a part of its values
+        objective.write(objective.start)
+        raise
+    records = [each.record() for each in attempts.values()]
+    size = len(records) // len(mlls)
+    for k, mll in enumerate(mlls):
+        mll.fit_records = records[k * size : (k + 1) * size]
+    return {
+        i: each.last.error or ModelFittingError(each.last.message)
+        for i, each in attempts.items()
+        if each.best is None
+    }
+
+
+class _Attempts:
+    """The attempts to fit one model."""
+
+    def __init__(self) -> None:
+        self.best: Search | None = None
+        self.last: Search | None = None
+        self.count, self.evaluations, self.seconds = 0, 0, 0.0
+
+    def add(self, search: Search, succeeded: bool) -> None:
+        self.last = search
+        self.count += 1
+        self.evaluations += search.evaluations
+        self.seconds += search.seconds
+        if succeeded and (self.best is None or search.best_loss < self.best.best_loss):
+            self.best = search
+        self.succeeded = succeeded
+
+    def goes_on(self, pick_best: bool, caught: tuple[type[BaseException], ...]) -> bool:
+        if self.succeeded:
+            return pick_best
+        return self.last.error is None or isinstance(self.last.error, caught)
+
+    def record(self) -> FitRecord:
+        search = self.last if self.best is None else self.best
+        losses = list(search.losses)
+        if losses and search.best_loss < losses[-1]:  # stopped between two iterations
+            losses.append(search.best_loss)
+        return FitRecord(
+            losses=tuple(losses),
+            evaluations=self.evaluations,
+            iterations=max(len(search.losses) - 1, 0),
+            status=search.status,
+            message=search.message,
+            seconds=self.seconds,
+            attempts=self.count,
+        )
+
+
+@contextmanager
+def _single_threaded_torch() -> Iterator[None]:
+    """One thread for torch, whose threads would only wait for each other.
+
+    That is so for small matrices, and where several threads evaluate. The general paths
+    and CUDA keep the user's setting.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name}: expected one of {known}, got {value!r}")
+
+
+def _width(strategy: str, mll: MarginalLogLikelihood) -> int | None:
+    """How many models run at the same time; None for all."""
+    targets = mll.model.train_targets
+    if strategy == "loop":
+        return 1
+    if strategy == "batch" or targets.is_cuda:
+        return None
+    least, most = GROUP_LIMITS
+    return min(max(GROUP_ELEMENTS // targets.shape[-1] ** 2, least), most)
+
+
+def _report(
+    callback: Callback | None,
+    objective: Objective,
+    begin: float,
+) -> OnIteration | None:
+    if callback is None:
+        return None
+
+    def report(model: int, theta: np.ndarray, iteration: int, loss: float) -> None:
+        callback(
+            objective.parameters(theta, model),
+            ModelResult(
+                step=iteration,
+                fval=loss,
+                status=OptimizationStatus.RUNNING,
+                runtime=monotonic() - begin,
+                model=model,
+            ),
+        )
+
+    return report
+
+
+def _succeeded(
+    search: Search, warning_handler: Callable[[WarningMessage], bool]
+) -> bool:
+    """BoTorch's policy: the warning handler may still accept a failed search."""
+    if search.status is not OptimizationStatus.FAILURE:
+        return True
+    if search.error is not None or not np.isfinite(search.best_loss):
+        return False
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn(search.message, OptimizationWarning, stacklevel=1)
+    return warning_handler(caught[0])
