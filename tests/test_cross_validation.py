@@ -49,6 +49,7 @@ from botorch_xval.folds import k_fold, leave_one_out
 from botorch_xval.models import ScalarChoiceGP
 from botorch_xval.records import FitRecord
 
+RAW = optimizer(coordinates="raw")  # BoTorch's path
 FEW_STEPS = optimizer(maxiter=3)  # where the quality of the fit does not matter
 
 
@@ -120,7 +121,7 @@ class OwnKernelGP(SingleTaskGP):
 def test_agrees_with_a_plain_loop_over_botorchs_fits():
     x, y = noisy_waves(16)
     mean, variance, density, losses = plain_loop(normalized_gp, x, y)
-    found = cross_validate(normalized_gp, x, y, fit_kwargs=optimizer(coordinates="raw"))
+    found = cross_validate(normalized_gp, x, y, fit_kwargs=RAW)
     assert_close([record.loss for record in found.records], losses, **SOLVED)
     assert_close(found.log_density, density, **SCORED)
     # On a scale where outcomes vary by tens.
@@ -147,9 +148,7 @@ def test_known_noise_agrees_with_a_plain_loop():
     mean, variance, density, losses = plain_loop(
         normalized_gp, x, y, yvar, folds.held_out
     )
-    found = cross_validate(
-        normalized_gp, x, y, yvar, folds, fit_kwargs=optimizer(coordinates="raw")
-    )
+    found = cross_validate(normalized_gp, x, y, yvar, folds, fit_kwargs=RAW)
     assert_close([record.loss for record in found.records], losses, **SOLVED)
     assert_close(found.log_density, density, **SCORED)
     assert_close(found.mean, mean, rtol=1e-4, atol=1e-4)
@@ -203,9 +202,7 @@ def test_a_mixed_model_agrees_with_a_plain_loop():
     # Its loss has long flat valleys; after so few steps rounding has not yet grown.
     options = {"maxiter": 10}
     *_, density, losses = plain_loop(mixed, x, y, options=options)
-    found = cross_validate(
-        mixed, x, y, fit_kwargs=optimizer(coordinates="raw", **options)
-    )
+    found = cross_validate(mixed, x, y, fit_kwargs=optimizer("auto", "raw", **options))
     assert_close([record.loss for record in found.records], losses, **SAME)
     assert_close(found.log_density, density, **SAME)
 
@@ -295,9 +292,7 @@ def test_folds_of_unequal_sizes_agree_with_a_plain_loop():
     held_out = folds(14).held_out
     assert set(held_out.sum(dim=1).tolist()) == {3, 4}
     mean, _, density, losses = plain_loop(normalized_gp, x, y, held_out=held_out)
-    found = cross_validate(
-        normalized_gp, x, y, folds=folds, fit_kwargs=optimizer(coordinates="raw")
-    )
+    found = cross_validate(normalized_gp, x, y, folds=folds, fit_kwargs=RAW)
     assert torch.equal(found.folds.held_out, held_out)
     assert_close([record.loss for record in found.records], losses, **SOLVED)
     assert_close(found.mean, mean, rtol=1e-4, atol=1e-4)
