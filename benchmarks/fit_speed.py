@@ -47,7 +47,7 @@ from botorch_xval import ScalarChoiceGP, fit_gpytorch_mll
 from botorch_xval.datasets import encode_tuning_trials
 
 RESULTS = Path(__file__).parent / "results"
-TIMEOUT = 900  # seconds per measurement
+TIMEOUT = 400  # seconds per measurement
 Build = Callable[[Tensor, Tensor], SingleTaskGP]  # `(batch x) n x d`, `(batch x) n x m`
 
 
@@ -296,6 +296,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--no-single", action="store_true", help="not with one thread")
     parser.add_argument(
         "--one", nargs=2, metavar=("ROW", "WAY"), help=argparse.SUPPRESS
     )
@@ -315,9 +316,10 @@ def main() -> None:
         ]
         path.write_text("".join(json.dumps(m) + "\n" for m in done))
     for row in args.rows:
-        for repeat in range(args.repeats + 1):
+        for repeat in range(args.repeats + (not args.no_single)):
             # The last round is the one with one thread.
             threads = "default" if repeat < args.repeats else "1"
+            repeat = repeat if threads == "default" else 0
             for way in args.ways:
                 key = {"row": row, "way": way, "threads": threads, "repeat": repeat}
                 old = [m for m in done if {k: m[k] for k in key} == key]

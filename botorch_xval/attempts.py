@@ -41,9 +41,9 @@ STRATEGIES = ("auto", "loop", "batch")
 COORDINATES = ("log", "raw")
 DEFAULT_COORDINATES = "log"
 # In logarithmic coordinates: iterations on the raw parameters before, and L-BFGS-B's
-# memory. The first steps decide in which of several optima a fit ends. Over the 1,015
-# models of benchmarks/coordinates.py, 78 end more than 1e-3 worse than in raw
-# coordinates without these steps, 18 with them (and 131 and 56 better).
+# memory. The first steps decide in which of several optima a fit ends. Of the 1,065
+# models of benchmarks/coordinates.py 79 end more than 1e-3 worse than in raw
+# coordinates without these steps, 14 with them (and 132 and 46 better).
 WARM_UP = 8
 MEMORY = 30
 

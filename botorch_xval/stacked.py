@@ -214,6 +214,7 @@ class Stacked:
             if isinstance(module, ZeroMean):  # its zeros have the shape of all models
                 module.batch_shape = torch.Size()
         self._stack_data(template)
+        self._find_learned_transforms(template)
         self._loss = _Loss(template)
         self._stack_state(template)
         self._models: list[int] | None = None  # whose data the template has
@@ -232,7 +233,8 @@ class Stacked:
         lead = torch.Size([len(models)]) if self._is_batched else torch.Size()
         state = dict(self._chosen)
         for name, part in self._split(values.to(self.dtype)):
-            state[f"mll.{name}"] = part.reshape(lead + self._shapes[name])
+            rows = self._rows if name in self._learned else torch.Size()
+            state[f"mll.{name}"] = part.reshape(lead + rows + self._shapes[name])
         with _evaluation_settings():
             losses = functional_call(self._loss, state, (), tie_weights=True)
         losses = losses.reshape(len(models))
@@ -351,6 +353,9 @@ class Stacked:
             ]
             del template.model.input_transform
         else:
+            if transform is not None:  # so that it has learned what it learns
+                for model in models:
+                    model.transform_inputs(*model.train_inputs)
             inputs = [list(model.train_inputs) for model in models]
         self._inputs = [self._flat(parts) for parts in zip(*inputs, strict=True)]
         self._targets = self._flat([model.train_targets for model in models])
@@ -360,6 +365,28 @@ class Stacked:
             if isinstance(module, FixedGaussianNoise):
                 noise = [mll.get_submodule(path).noise for mll in self._mlls]
                 self._noise.append((module, self._flat(noise)))
+
+    def _find_learned_transforms(self, template: MarginalLogLikelihood) -> None:
+        """Input transforms with parameters know their batch, and act on rows.
+
+        Without a batch their parameters are of shape `d`, with one `batch x 1 x d`.
+        """
+        self._sized: list[InputTransform] = []
+        self._learned: set[str] = set()
+        self._rows = torch.Size([] if len(self._batch_shape) > 0 else [1])
+        transform = getattr(template.model, "input_transform", None)
+        if transform is None or not self._is_batched:
+            return
+        self._learned.update(
+            f"model.input_transform.{name}" for name, _ in transform.named_parameters()
+        )
+        for module in transform.modules():
+            if getattr(module, "batch_shape", None) == self._batch_shape:
+                self._sized.append(module)
+            if getattr(module, "learn_coefficients", False):
+                # It would learn from the chosen models what it learned from all: the
+                # `Normalize` in a batched `Warp` has one range for the whole batch.
+                module.learn_coefficients = False
 
     def _stack_state(self, template: MarginalLogLikelihood) -> None:
         """Buffers and parameters that are not optimized but differ between models."""
@@ -405,6 +432,8 @@ class Stacked:
             def pick(tensor: Tensor) -> Tensor:
                 return tensor
 
+        for transform in self._sized:
+            transform.batch_shape = torch.Size([len(models)])
         model = self._loss.mll.model
         model.train_inputs = tuple(pick(x) for x in self._inputs)
         model.train_targets = pick(self._targets)

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from botorch.cross_validation import gen_loo_cv_folds
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.models import (
     KroneckerMultiTaskGP,
@@ -22,6 +23,7 @@ from gpytorch.kernels import MaternKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import GammaPrior, LogNormalPrior
+from helpers import assert_close, hartmann
 
 from botorch_xval.datasets import encode_tuning_trials
 from botorch_xval.models import ScalarChoiceGP
@@ -102,8 +104,31 @@ def own(mll):
     return loss.detach(), dict(zip(parameters, gradients, strict=True))
 
 
+def warped_only(X, Y):
+    """It learns its range inside; the batch has one range, each model its own."""
+    batch_shape = X.shape[:-2] if X.ndim > 2 else None
+    warp = Warp(d=6, indices=[0, 2, 5], batch_shape=batch_shape)
+    return SingleTaskGP(X, Y, input_transform=warp)
+
+
+def test_a_batched_warp_has_its_own_losses_for_any_choice_of_models():
+    cv = gen_loo_cv_folds(*hartmann(9))
+    model = warped_only(cv.train_X, cv.train_Y)
+    mll = ExactMarginalLogLikelihood(model.likelihood, model).train()
+    losses, gradients = own(mll)
+    objective = make_objective([mll])
+    assert objective.num_models == 9
+    for models in ([0], [3], [8, 2], range(9)):
+        found, slopes = objective(objective.start[models], models)
+        assert_close(found, losses[models])
+        split_slopes = objective.parameters(slopes[0], models[0])
+        for name, slope in split_slopes.items():
+            assert_close(slope, gradients[name][models[0]])
+
+
 @pytest.mark.parametrize(
-    "model", [normalized, mixed, hand_written, warped, noisy, two_outputs, tuning]
+    "model",
+    [normalized, mixed, hand_written, warped, warped_only, noisy, two_outputs, tuning],
 )
 def test_ordinary_models_have_their_own_losses_and_gradients(model):
     mlls = [mll.train() for mll in folds(model)]
