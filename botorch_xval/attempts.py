@@ -51,6 +51,8 @@ MEMORY = 30
 # Found with benchmarks/group_size.py.
 GROUP_ELEMENTS = 260_000  # of the covariance matrices of one group
 GROUP_LIMITS = (4, 32)  # models
+COPIES = 80  # of its covariance matrix that the evaluation of a model may take on CUDA
+
 # Points from which on torch's own threads speed up the evaluation of a single model:
 # with two, by 1.3 to 1.6 times at 430 points, not at all at 200.
 LARGE_MODEL = 256
@@ -207,10 +209,22 @@ def _width(strategy: str, mll: MarginalLogLikelihood) -> int | None:
     targets = mll.model.train_targets
     if strategy == "loop":
         return 1
-    if strategy == "batch" or targets.is_cuda:
+    if targets.is_cuda:
+        free, _ = torch.cuda.mem_get_info(targets.device)
+        return models_within(free, targets.shape[-1], targets.element_size())
+    if strategy == "batch":
         return None
     least, most = GROUP_LIMITS
     return min(max(GROUP_ELEMENTS // targets.shape[-1] ** 2, least), most)
+
+
+def models_within(memory: int, num_points: int, element_size: int) -> int:
+    """How many models of `num_points` can be evaluated at once within `memory` bytes.
+
+    Autograd through GPyTorch's modules keeps the most: 52 copies of the covariance
+    matrices of 160 models with four kernels each, measured on CPU.
+    """
+    return max(1, memory // (COPIES * element_size * num_points**2))
 
 
 def _report(

@@ -141,7 +141,7 @@ def _check_equal_structure(mlls: Sequence[MarginalLogLikelihood]) -> None:
             for path, module in mll.named_modules()
         ]
         parameters = [
-            (name, parameter.shape, parameter.requires_grad)
+            (name, parameter.shape, parameter.dtype, parameter.requires_grad)
             for name, parameter in mll.named_parameters()
         ]
         return [modules, parameters]
