@@ -5,8 +5,8 @@
 
 Milliseconds per model evaluation (loss and gradient in closed form) by one thread, and
 seconds of 30 iterations by all threads, for groups of several sizes. The constants
-`GROUP_ELEMENTS` and `GROUP_LIMITS` of `botorch_xval.fit` were read off such a table; a
-part of one is in `results/group_size.txt`.
+`GROUP_ELEMENTS` and `GROUP_LIMITS` of `botorch_xval.stacked` were read off such a
+table, `results/group_size.txt`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from botorch.cross_validation import gen_loo_cv_folds
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
-import botorch_xval.fit
+import botorch_xval.stacked
 from botorch_xval import fit_gpytorch_mll, make_objective
 
 ROWS = ["tuning-30", "tuning-60", "tuning-100", "hartmann-60", "hartmann-100"]
@@ -53,7 +53,7 @@ def per_evaluation(row: str, group: int) -> float:
 
 
 def whole_fit(row: str, group: int) -> float:
-    botorch_xval.fit.GROUP_LIMITS = (group, group)
+    botorch_xval.stacked.GROUP_LIMITS = (group, group)
     times = []
     for _ in range(3):
         mll = folds(row)

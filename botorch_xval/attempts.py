@@ -7,10 +7,13 @@ best attempt, or its initial ones.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from queue import Queue
 from time import monotonic
 from typing import Any
 from warnings import WarningMessage, warn
@@ -23,16 +26,20 @@ from botorch.fit import DEFAULT_WARNING_HANDLER
 from botorch.optim.core import OptimizationResult, OptimizationStatus
 from gpytorch.mlls import MarginalLogLikelihood
 from linear_operator.utils.errors import NanError, NotPSDError
+from numpy.typing import NDArray
+from scipy.optimize import Bounds
 from torch import Tensor
 from torch.linalg import LinAlgError
 
 from botorch_xval.coordinates import LogCoordinates
-from botorch_xval.minimize import OnIteration, Search, minimize_each
+from botorch_xval.minimize import OnIteration, Search, gradient_norm, minimize_each
 from botorch_xval.objective import Objective, make_objective
 from botorch_xval.records import FitRecord
 from botorch_xval.stacked import ParameterBounds
 
-__all__ = ["ModelResult", "fit_models"]
+__all__ = ["ModelResult", "evaluate_each", "fit_models", "record_of"]
+
+Array = NDArray[np.float64]
 
 Callback = Callable[[dict[str, Tensor], OptimizationResult], None]
 # BoTorch, too, takes these for a loss that is not a number.
@@ -46,12 +53,6 @@ DEFAULT_COORDINATES = "log"
 # coordinates without these steps, 14 with them (and 132 and 46 better).
 WARM_UP = 8
 MEMORY = 30
-
-# Groups on CPU: small enough for the cache, large enough that Python's share is small.
-# Found with benchmarks/group_size.py.
-GROUP_ELEMENTS = 260_000  # of the covariance matrices of one group
-GROUP_LIMITS = (4, 32)  # models
-COPIES = 80  # of its covariance matrix that the evaluation of a model may take on CUDA
 
 # Points from which on torch's own threads speed up the evaluation of a single model:
 # with two, by 1.3 to 1.6 times at 430 points, not at all at 200.
@@ -102,8 +103,8 @@ def fit_models(
     alone = callback is not None or strategy == "loop" or method != "L-BFGS-B"
     count = 1 if alone else min(torch.get_num_threads(), objective.num_models)
     workers = objective.workers(count)
-    num_points = mlls[0].model.train_targets.shape[-1]
-    single = objective.is_parallel and (len(workers) > 1 or num_points < LARGE_MODEL)
+    small = objective.num_points < LARGE_MODEL
+    single = objective.is_parallel and (len(workers) > 1 or small)
     with _single_threaded_torch() if single else nullcontext():
         for attempt in range(max_attempts):
             starts = objective.start[todo] if attempt == 0 else objective.sample(todo)
@@ -112,7 +113,7 @@ def fit_models(
                 starts,
                 [objective.bounds[i] for i in todo],
                 models=todo,
-                width=_width(strategy, mlls[0]),
+                width=_width(strategy, objective),
                 method=method,
                 options=options,
                 on_iteration=_report(callback, objective, begin),
@@ -135,7 +136,7 @@ def fit_models(
     except BaseException:  # Ctrl-C: no model may have a part of its values
         objective.write(objective.start)
         raise
-    records = [each.record() for each in attempts.values()]
+    records = [each.record(objective.bounds[i], chosen) for i, each in attempts.items()]
     size = len(records) // len(mlls)
     for k, mll in enumerate(mlls):
         mll.fit_records = records[k * size : (k + 1) * size]
@@ -168,20 +169,82 @@ class _Attempts:
             return pick_best
         return self.last.error is None or isinstance(self.last.error, caught)
 
-    def record(self) -> FitRecord:
+    def record(self, bounds: Bounds, coordinates: LogCoordinates | None) -> FitRecord:
         search = self.last if self.best is None else self.best
-        losses = list(search.losses)
-        if losses and search.best_loss < losses[-1]:  # stopped between two iterations
-            losses.append(search.best_loss)
-        return FitRecord(
-            losses=tuple(losses),
-            evaluations=self.evaluations,
-            iterations=max(len(search.losses) - 1, 0),
-            status=search.status,
-            message=search.message,
-            seconds=self.seconds,
-            attempts=self.count,
+        return record_of(
+            search, bounds, coordinates, self.evaluations, self.seconds, self.count
         )
+
+
+def record_of(
+    search: Search,
+    bounds: Bounds,
+    coordinates: LogCoordinates | None,
+    evaluations: int,
+    seconds: float,
+    attempts: int,
+) -> FitRecord:
+    """What is kept of an ended search, with the costs of all attempts."""
+    losses = list(search.losses)
+    if losses and search.best_loss < losses[-1]:  # stopped between two iterations
+        losses.append(search.best_loss)
+    norm = math.nan
+    if search.best_gradient is not None:
+        norm = gradient_norm(
+            search.best_point, search.best_gradient, bounds, coordinates
+        )
+    return FitRecord(
+        losses=tuple(losses),
+        evaluations=evaluations,
+        iterations=max(len(search.losses) - 1, 0),
+        status=search.status,
+        message=search.message,
+        seconds=seconds,
+        attempts=attempts,
+        gradient_norm=norm,
+    )
+
+
+def evaluate_each(
+    objective: Objective, theta: Array, models: Sequence[int]
+) -> tuple[Array, Array]:
+    """Losses, `a`, and gradients, `a x p`, of any number of points, in groups.
+
+    A point without a value, as its covariance is not positive definite, has NaN.
+    """
+    losses, gradients = np.full(len(theta), np.nan), np.full(theta.shape, np.nan)
+
+    def evaluate(own: Objective, part: list[int]) -> None:
+        try:
+            losses[part], gradients[part] = own(theta[part], [models[i] for i in part])
+        except (NotPSDError, *UNDEFINED):
+            if len(part) > 1:
+                for i in part:
+                    evaluate(own, [i])
+
+    workers = objective.workers(min(torch.get_num_threads(), len(theta)))
+    width = objective.group_size
+    parts = [
+        list(range(i, min(i + width, len(theta)))) for i in range(0, len(theta), width)
+    ]
+    if len(workers) == 1:
+        for part in parts:
+            evaluate(workers[0], part)
+        return losses, gradients
+    free = Queue()
+    for worker in workers:
+        free.put(worker)
+
+    def work(part: list[int]) -> None:
+        worker = free.get()
+        try:
+            evaluate(worker, part)
+        finally:
+            free.put(worker)
+
+    with _single_threaded_torch(), ThreadPoolExecutor(len(workers)) as pool:
+        list(pool.map(work, parts))
+    return losses, gradients
 
 
 @contextmanager
@@ -204,27 +267,13 @@ def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: expected one of {known}, got {value!r}")
 
 
-def _width(strategy: str, mll: MarginalLogLikelihood) -> int | None:
+def _width(strategy: str, objective: Objective) -> int | None:
     """How many models run at the same time; None for all."""
-    targets = mll.model.train_targets
     if strategy == "loop":
         return 1
-    if targets.is_cuda:
-        free, _ = torch.cuda.mem_get_info(targets.device)
-        return models_within(free, targets.shape[-1], targets.element_size())
-    if strategy == "batch":
+    if strategy == "batch" and objective.device.type != "cuda":
         return None
-    least, most = GROUP_LIMITS
-    return min(max(GROUP_ELEMENTS // targets.shape[-1] ** 2, least), most)
-
-
-def models_within(memory: int, num_points: int, element_size: int) -> int:
-    """How many models of `num_points` can be evaluated at once within `memory` bytes.
-
-    Autograd through GPyTorch's modules keeps the most: 52 copies of the covariance
-    matrices of 160 models with four kernels each, measured on CPU.
-    """
-    return max(1, memory // (COPIES * element_size * num_points**2))
+    return objective.group_size
 
 
 def _report(

@@ -22,8 +22,9 @@ from botorch.models.model import Model
 from torch import Tensor
 from tqdm import tqdm
 
-from botorch_xval.cross_validation import CrossValidation, cross_validate
+from botorch_xval.cross_validation import cross_validate
 from botorch_xval.folds import Folds, leave_one_out
+from botorch_xval.result import CrossValidation
 from botorch_xval.scores import squared_error
 
 __all__ = ["Comparison", "compare"]
@@ -184,15 +185,14 @@ def _points(
     cell: dict[str, Any], rows: np.ndarray, result: CrossValidation
 ) -> pd.DataFrame:
     error = squared_error(result.mean, result.observed)
-    scored = result.folds.held_out.any(dim=0).cpu().numpy()
     return pd.DataFrame(
         {
             **cell,
-            "row": rows,
+            "row": rows[result.rows.cpu().numpy()],
             "log_density": result.log_density.sum(dim=-1).cpu().numpy(),
             "squared_error": error.sum(dim=-1).cpu().numpy(),
         }
-    )[scored]
+    )
 
 
 def _write(comparison: Comparison, folder: Path) -> None:

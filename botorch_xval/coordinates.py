@@ -18,16 +18,30 @@ are several optima, sometimes the one that is found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
 
-__all__ = ["LogCoordinates"]
+__all__ = ["Coordinates", "LogCoordinates", "WhitenedCoordinates"]
 
 Array = NDArray[np.float64]
+
+
+class Coordinates(Protocol):
+    """A change of variables between the parameters `theta` and what SciPy sees."""
+
+    def from_raw(self, theta: Array) -> Array:
+        """What SciPy sees at `theta`."""
+
+    def at(self, x: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """`theta`, and what makes a gradient by `x` of one by `theta`."""
+
+    def bounds(self, bounds: Bounds) -> Bounds:
+        """Bounds of `x` for bounds of `theta`."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +73,6 @@ class LogCoordinates:
         positive = untransformed & (lower > 0).all(axis=0)
         return cls(np.flatnonzero(softplus), np.flatnonzero(positive))
 
-    def to_raw(self, u: Array) -> Array:
-        """`theta` of `u`."""
-        return self.with_slopes(u)[0]
-
     def from_raw(self, theta: Array) -> Array:
         """`u` of `theta`; bounds may be infinite."""
         u = theta.copy()
@@ -93,6 +103,76 @@ class LogCoordinates:
         low[self.positive] = share * theta[self.positive]
         return low
 
+    def at(self, u: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """`theta`, and what makes a gradient by `u` of one by `theta`."""
+        theta, slopes = self.with_slopes(u)
+        return theta, lambda gradient: gradient * slopes
+
     def bounds(self, bounds: Bounds) -> Bounds:
         """Bounds of `u` for bounds of `theta`."""
         return Bounds(self.from_raw(bounds.lb), self.from_raw(bounds.ub))
+
+
+@dataclass(frozen=True)
+class WhitenedCoordinates:
+    r"""Coordinates `z` in which a loss is nearly a sum of squares.
+
+    With the Hessian :math:`H = V \mathrm{diag}(h) V^\top` of a summed loss by other
+    coordinates `u` at `center`, :math:`u = u^* + V \mathrm{diag}(h)^{-1/2} z`. Small
+    eigenvalues are raised to a share of the largest. Parameters that rest on a bound
+    keep a coordinate of their own, and that bound; the others may be carried past
+    theirs and are then clipped, so a search that ends there must be checked.
+    """
+
+    inner: LogCoordinates
+    center: Array  # u*, p
+    root: Array  # V diag(h)^(-1/2), p x p
+    inverse: Array  # its inverse
+    resting: NDArray[np.bool_]  # p, parameters on a bound
+
+    @classmethod
+    def of(
+        cls,
+        inner: LogCoordinates,
+        center: Array,
+        hessian: Array,
+        resting: NDArray[np.bool_],
+        smallest: float = 1e-3,
+    ) -> WhitenedCoordinates:
+        """The coordinates for the Hessian of a summed loss at `center`.
+
+        Args:
+            inner: The coordinates `u`.
+            center: The optimum, in `u`.
+            hessian: There, by `u`, `p x p`.
+            resting: Which parameters are on a bound.
+            smallest: Lower limit of an eigenvalue, as a share of the largest.
+        """
+        p = len(center)
+        root, inverse = np.eye(p), np.eye(p)
+        free = np.ix_(~resting, ~resting)
+        if (~resting).any():
+            values, vectors = np.linalg.eigh(hessian[free])
+            values = np.maximum(values, smallest * max(values.max(), 1e-12))
+            root[free] = vectors / np.sqrt(values)
+            inverse[free] = (vectors * np.sqrt(values)).T
+        for i in np.flatnonzero(resting):
+            scale = np.sqrt(max(hessian[i, i], 1e-3))
+            root[i, i], inverse[i, i] = 1 / scale, scale
+        return cls(inner, center, root, inverse, resting)
+
+    def from_raw(self, theta: Array) -> Array:
+        """`z` of `theta`."""
+        return (self.inner.from_raw(theta) - self.center) @ self.inverse.T
+
+    def at(self, z: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """`theta`, and what makes a gradient by `z` of one by `theta`."""
+        theta, pull_back = self.inner.at(self.center + z @ self.root.T)
+        return theta, lambda gradient: pull_back(gradient) @ self.root
+
+    def bounds(self, bounds: Bounds) -> Bounds:
+        """Those of resting parameters; a box of `theta` is none of `z`."""
+        inner, diagonal = self.inner.bounds(bounds), self.inverse.diagonal()
+        low = np.where(self.resting, (inner.lb - self.center) * diagonal, -np.inf)
+        high = np.where(self.resting, (inner.ub - self.center) * diagonal, np.inf)
+        return Bounds(low, high)

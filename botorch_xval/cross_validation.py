@@ -1,14 +1,15 @@
-"""Refit cross-validation: every fold its own model, its own transforms, its own fit."""
+"""Cross-validation: every fold its own model, its own transforms, its own fit."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 from warnings import warn
 
+import numpy as np
+import pandas as pd
 import torch
 from botorch.exceptions.errors import UnsupportedError
 from botorch.exceptions.warnings import BotorchWarning
@@ -19,48 +20,12 @@ from torch import Tensor
 
 from botorch_xval.fit import fit_each
 from botorch_xval.folds import Folds, by_size, leave_one_out, make_folds
-from botorch_xval.records import FitRecord
-from botorch_xval.scores import log_density
+from botorch_xval.full_fit import FoldFit, FullFit, fit_all_rows, leave_out
+from botorch_xval.result import POINTS, CrossValidation, difference
 
-__all__ = ["CrossValidation", "cross_validate"]
+__all__ = ["cross_validate", "optimism"]
 
-
-@dataclass(frozen=True)
-class CrossValidation:
-    """Held-out predictions in the order of the rows, on the outcome's own scale.
-
-    Rows that no fold holds out, and rows of a fold whose fit failed, are NaN.
-    """
-
-    mean: Tensor
-    """Predicted means, `n x m`."""
-
-    variance: Tensor
-    """Predicted variances with observation noise, `n x m`."""
-
-    observed: Tensor
-    """Observed outcomes, `n x m`."""
-
-    log_density: Tensor
-    """Log predictive densities in nats, `n x m`."""
-
-    folds: Folds
-    """The folds."""
-
-    records: list[FitRecord]
-    """The fits in the order of the folds; with several outputs those of each fold."""
-
-    failed: dict[str, str]
-    """By name of a fold whose fit failed the reason."""
-
-    @property
-    def elpd(self) -> float:
-        """Sum of all log predictive densities, in nats; NaN rows are left out.
-
-        NaN if there is no other row.
-        """
-        scores = self.log_density[~self.log_density.isnan()]
-        return scores.sum().item() if len(scores) else math.nan
+FITS = ("refit", "warm", "predicted", "fixed", "adaptive")
 
 
 def cross_validate(
@@ -72,17 +37,36 @@ def cross_validate(
     fit: str = "refit",
     mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
     fit_kwargs: dict[str, Any] | None = None,
+    threshold: float = 0.5,
 ) -> CrossValidation:
     r"""Fit a model to the training rows of every fold and predict its held-out rows.
 
     Every fold's model is built from its own training rows only, so whatever it learns
-    from data (ranges, standardization) cannot see a held-out value. Folds of equal size
-    are fitted together (:func:`~botorch_xval.fit.fit_each`); each has its own optimizer
-    and ends where it would end alone. The score of a row is its log predictive density
+    from data (ranges, standardization) cannot see a held-out value. Folds of equal
+    size are fitted together (:func:`~botorch_xval.fit.fit_each`); each has its own
+    optimizer and ends where it would end alone. The score of a point is its log
+    predictive density
 
     .. math:: \log p(y_i \mid x_i, D_{-S}, \hat\theta_{-S}),
 
-    with :math:`S` the fold that holds it out. The cost is that of one fit per fold.
+    with :math:`S` the fold that holds it out.
+
+    How folds are fitted, with `f` folds of `n` rows and `p` hyper-parameters:
+
+    * "refit": from the model's initial values, as BoTorch does. The cost of one fit per
+      fold. Nothing of a held-out value can reach its own fold.
+    * "warm": from the fit to all rows and one Newton step, to the same tolerance. One
+      fit, `2 p` evaluations for a Hessian, then about five evaluations per fold. The
+      loss of a fold does not know its held-out value; but where it has several minima,
+      the start (which does) may choose among them.
+    * "predicted": that Newton step alone, two evaluations per fold. An approximation;
+      see `gradient_norm` and `influence` in :meth:`CrossValidation.fit_table`.
+    * "fixed": all folds with the values and the transforms of the fit to all rows, in
+      closed form, `O(n^3)`. The sum of log densities is too good, by what
+      :func:`optimism` says.
+    * "adaptive": "fixed", but folds whose influence exceeds `threshold` are fitted as
+      by "warm" (in the manner of "reloo" for importance sampling). One evaluation per
+      fold for the influences.
 
     Args:
         model: A class or function that builds an ordinary (unbatched) model from one
@@ -92,56 +76,71 @@ def cross_validate(
         train_Y: Outcomes, `n x m`.
         train_Yvar: Known variances of the observation noise, `n x m`.
         folds: A function of `n` such as :func:`~botorch_xval.folds.leave_one_out`,
-            finished folds, or a boolean mask `folds x n`. No row may be held out twice.
-        fit: "refit": every fold from its model's initial values, as BoTorch does.
+            finished folds, or a boolean mask `folds x n`.
+        fit: "refit", "warm", "predicted", "fixed" or "adaptive", see above.
         mll: The marginal log likelihood of a model.
-        fit_kwargs: Arguments of :func:`~botorch_xval.fit.fit_each`.
+        fit_kwargs: Arguments of :func:`~botorch_xval.fit.fit_each`; where there is a
+            fit to all rows, of that one.
+        threshold: For "adaptive": posterior standard deviations.
 
     Returns:
-        Predictions, log densities and fit records. Failed folds are listed in `failed`
-        and named in one warning.
+        Predictions, scores and fit records. Failed folds are listed in `failed` and
+        named in one warning.
 
     Raises:
         ValueError: If shapes, folds or `fit` are not as described.
         UnsupportedError: If the model's posterior on the outcome's scale is not
             Gaussian.
+        ModelFittingError: If there is to be a fit to all rows, and it fails.
     """
-    _check(train_X, train_Y, train_Yvar, fit)
+    _check(train_X, train_Y, train_Yvar, fit, threshold)
     folds = make_folds(folds, len(train_X))
-    times = folds.held_out.sum(dim=0)
-    if (times > 1).any():
-        row = int((times > 1).nonzero()[0])
-        raise ValueError(
-            f"folds: expected every row to be held out once at most, but row {row} is "
-            f"held out {int(times[row])} times"
-        )
-    mean = torch.full_like(train_Y, torch.nan)
-    variance = torch.full_like(train_Y, torch.nan)
-    fits: dict[int, list[FitRecord]] = {}
+    fit_kwargs = fit_kwargs or {}
+
+    def build(rows: Tensor, what: str) -> MarginalLogLikelihood:
+        noise = {} if train_Yvar is None else {"train_Yvar": train_Yvar[rows]}
+        try:
+            # A copy, since a function may hand the same transform or kernel to all
+            # models, and BoTorch does not copy what it is given.
+            built = deepcopy(model(train_X[rows], train_Y[rows], **noise))
+        except Exception as error:
+            error.add_note(f"raised by the model of {what}")
+            raise
+        return mll(built.likelihood, built).to(train_X)
+
+    full = None
+    if fit != "refit":
+        everything = torch.ones(len(train_X), dtype=torch.bool, device=train_X.device)
+        full = fit_all_rows(build(everything, "all rows"), fit_kwargs)
+    parts: dict[int, dict[str, Tensor]] = {}
+    fits: dict[int, list[FoldFit]] = {}
     failed: dict[str, str] = {}
-    for numbers in by_size(folds):
-        mlls = []
-        for i in numbers:
-            train = ~folds.held_out[i].to(train_X.device)
-            noise = {} if train_Yvar is None else {"train_Yvar": train_Yvar[train]}
-            try:
-                # A copy, since a function may hand the same transform or kernel to all
-                # models, and BoTorch does not copy what it is given.
-                fold_model = deepcopy(model(train_X[train], train_Y[train], **noise))
-            except Exception as error:
-                error.add_note(f"raised by the model of fold {folds.names[i]!r}")
-                raise
-            mlls.append(mll(fold_model.likelihood, fold_model).to(train_X))
-        errors = fit_each(mlls, **(fit_kwargs or {}))
-        each = len(mlls[0].fit_records)  # models of a fold: one, or one per output
+    if fit in ("fixed", "adaptive"):
+        parts = _fixed(full, folds, train_Yvar is not None)
+    for numbers in by_size(folds) if fit != "fixed" else []:
+        mlls = [
+            build(~folds.held_out[i].to(train_X.device), f"fold {folds.names[i]!r}")
+            for i in numbers
+        ]
+        found, errors = _fit(mlls, full, fit, fit_kwargs, threshold)
+        each = len(found) // len(mlls)  # models of a fold: one, or one per output
         for j, i in enumerate(numbers):
-            fits[i] = mlls[j].fit_records
-            if bad := [r for k, r in enumerate(fits[i]) if j * each + k in errors]:
-                failed[folds.names[i]] = "; ".join(record.message for record in bad)
-                continue
-            test = folds.held_out[i].to(train_X.device)
-            noise = None if train_Yvar is None else train_Yvar[test]
-            mean[test], variance[test] = _predict(mlls[j].model, train_X[test], noise)
+            fits[i] = found[j * each : (j + 1) * each]
+            if bad := [k for k in range(each) if j * each + k in errors]:
+                failed[folds.names[i]] = "; ".join(
+                    fits[i][k].record.message for k in bad
+                )
+                parts.pop(i, None)
+            elif any(one.how != "fixed" for one in fits[i]):
+                test = folds.held_out[i].to(train_X.device)
+                noise = None if train_Yvar is None else train_Yvar[test]
+                parts[i] = _predict(mlls[j].model, train_X[test], noise)
+    if fit == "fixed":
+        records = full.mll.fit_records
+        fits = {
+            i: [FoldFit("fixed", math.nan, record) for record in records]
+            for i in range(len(folds.names))
+        }
     if failed:
         warn(
             f"{len(failed)} of {len(folds.names)} folds could not be fitted and have "
@@ -150,35 +149,170 @@ def cross_validate(
             BotorchWarning,
             stacklevel=2,
         )
-    return CrossValidation(
-        mean=mean,
-        variance=variance,
-        observed=train_Y,
-        log_density=log_density(mean, variance, train_Y),
-        folds=folds,
-        records=[record for i in sorted(fits) for record in fits[i]],
-        failed=failed,
+    return _assemble(parts, fits, failed, folds, train_Y)
+
+
+def optimism(
+    model: Callable[..., Model],
+    train_X: Tensor,
+    train_Y: Tensor,
+    train_Yvar: Tensor | None = None,
+    fit: str = "warm",
+    **cross_validate_kwargs: Any,
+) -> pd.DataFrame:
+    """How much too good scores at fixed hyper-parameters are: refit minus fixed.
+
+    Args:
+        model: See :func:`cross_validate`, also for the other arguments.
+        train_X: Inputs, `n x d`.
+        train_Y: Outcomes, `n x m`.
+        train_Yvar: Known variances of the observation noise, `n x m`.
+        fit: How the folds are refitted.
+        **cross_validate_kwargs: Further arguments of :func:`cross_validate`.
+
+    Returns:
+        The :func:`difference` of refitted and fixed folds; its sum is negative where
+        fixed hyper-parameters flatter.
+    """
+    refitted, fixed = (
+        cross_validate(
+            model, train_X, train_Y, train_Yvar, fit=how, **cross_validate_kwargs
+        )
+        for how in (fit, "fixed")
     )
+    return difference(refitted, fixed)
 
 
-def _predict(model: Model, X: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean and variance of observations at `X`; the model is left as it is."""
+def _fit(
+    mlls: list[MarginalLogLikelihood],
+    full: FullFit | None,
+    fit: str,
+    fit_kwargs: dict[str, Any],
+    threshold: float,
+) -> tuple[list[FoldFit], dict[int, Exception]]:
+    """The fits of folds of one size, and by number of a model its error."""
+    if full is None:
+        errors = fit_each(mlls, **fit_kwargs)
+        records = [record for mll in mlls for record in mll.fit_records]
+        return [FoldFit("refit", math.nan, record) for record in records], errors
+    if fit != "adaptive":
+        return full.fit(mlls, refine=fit == "warm")
+    influences, records = full.influences(mlls)
+    m = len(influences) // len(mlls)
+    fits = [
+        FoldFit("fixed", float(influence), record)
+        for influence, record in zip(influences, records, strict=True)
+    ]
+    largest = np.nan_to_num(influences, nan=np.inf).reshape(-1, m).max(axis=1)
+    chosen = np.flatnonzero(largest > threshold)
+    errors: dict[int, Exception] = {}
+    if len(chosen):
+        refitted, found = full.fit([mlls[j] for j in chosen], refine=True)
+        for c, j in enumerate(chosen):
+            fits[j * m : (j + 1) * m] = refitted[c * m : (c + 1) * m]
+            for k in range(m):
+                if c * m + k in found:
+                    errors[j * m + k] = found[c * m + k]
+    return fits, errors
+
+
+def _fixed(full: FullFit, folds: Folds, known: bool) -> dict[int, dict[str, Tensor]]:
+    """The predictions of all folds in closed form, on the outcome's scale."""
+    location, scale = _affine(full.mll.model)
+    predictions = zip(*leave_out(full.mll, folds.held_out), strict=True)
+    return {
+        i: {
+            "mean": location + scale * mean,
+            "variance": scale**2 * variance,
+            "noise_variance": scale**2 * noise,
+            "location": location.expand_as(mean),
+            "scale": scale.expand_as(mean),
+        }
+        for i, (mean, variance, noise) in enumerate(predictions)
+    }
+
+
+def _affine(model: Model) -> tuple[Tensor, Tensor]:
+    """Location and scale of the outcome transform, each `1 x m`."""
+    targets = model.train_targets
+    m = model.num_outputs
+    zero = targets.new_zeros(1, m)
+    transform = getattr(model, "outcome_transform", None)
+    if transform is None:
+        return zero, zero + 1
+    transform.eval()
+    points = [transform.untransform(zero + x)[0] for x in (0.0, 1.0, 2.0)]
+    location, scale = points[0], points[1] - points[0]
+    if not torch.allclose(points[2] - points[1], scale, rtol=1e-8):
+        raise UnsupportedError(
+            "expected a Gaussian posterior on the outcome's scale, got a nonlinear "
+            "outcome transform; apply it (such as Log) to train_Y beforehand"
+        )
+    return location, scale
+
+
+def _predict(model: Model, X: Tensor, noise: Tensor | None) -> dict[str, Tensor]:
+    """Predictions of observations at `X`, `k x m` each."""
     model.eval()
     with torch.no_grad():
         # BoTorch would add the mean of the known variances of the training rows.
-        posterior = model.posterior(X, observation_noise=noise is None)
+        posterior = model.posterior(X)
         if not isinstance(posterior, GPyTorchPosterior):
             raise UnsupportedError(
                 "expected a Gaussian posterior on the outcome's scale, got "
                 f"{type(posterior).__name__}; apply a nonlinear outcome transform "
                 "(such as Log) to train_Y beforehand"
             )
-        variance = posterior.variance
-        return posterior.mean, variance if noise is None else variance + noise
+        mean, variance = posterior.mean, posterior.variance
+        if noise is None:
+            noise = model.posterior(X, observation_noise=True).variance - variance
+        location, scale = _affine(model)
+        return {
+            "mean": mean,
+            "variance": variance + noise,
+            "noise_variance": noise,
+            "location": location.expand_as(mean),
+            "scale": scale.expand_as(mean),
+        }
+
+
+def _assemble(
+    parts: dict[int, dict[str, Tensor]],
+    fits: dict[int, list[FoldFit]],
+    failed: dict[str, str],
+    folds: Folds,
+    train_Y: Tensor,
+) -> CrossValidation:
+    fold_of, rows = folds.held_out.nonzero(as_tuple=True)
+    blank = torch.full((len(rows), train_Y.shape[-1]), torch.nan).to(train_Y)
+    values = {name: blank.clone() for name in POINTS}
+    for i in range(len(folds.names)):
+        mine = (fold_of == i).nonzero()[:, 0].to(train_Y.device)
+        for name, part in parts.get(i, {}).items():
+            values[name][mine] = part
+        train = ~folds.held_out[i].to(train_Y.device)
+        values["baseline"][mine] = train_Y[train].mean(dim=0)
+    values["observed"] = train_Y[rows.to(train_Y.device)]
+    # How often the row was held out before decides between repetitions.
+    earlier = (folds.held_out.cumsum(dim=0) - 1)[fold_of, rows]
+    order = torch.argsort(earlier * len(train_Y) + rows, stable=True)
+    own = order.to(train_Y.device)
+    return CrossValidation(
+        rows=rows[order],
+        fold_of=fold_of[order],
+        **{name: value[own] for name, value in values.items()},
+        folds=folds,
+        fits=[one for i in sorted(fits) for one in fits[i]],
+        failed=failed,
+    )
 
 
 def _check(
-    train_X: Tensor, train_Y: Tensor, train_Yvar: Tensor | None, fit: str
+    train_X: Tensor,
+    train_Y: Tensor,
+    train_Yvar: Tensor | None,
+    fit: str,
+    threshold: float,
 ) -> None:
     if train_X.ndim != 2:
         raise ValueError(f"train_X: expected `n x d`, got shape {tuple(train_X.shape)}")
@@ -192,5 +326,7 @@ def _check(
             f"train_Yvar: expected the shape of train_Y, {tuple(train_Y.shape)}, got "
             f"{tuple(train_Yvar.shape)}"
         )
-    if fit != "refit":
-        raise ValueError(f"fit: expected 'refit', got {fit!r}")
+    if fit not in FITS:
+        raise ValueError(f"fit: expected one of {FITS}, got {fit!r}")
+    if not threshold >= 0:
+        raise ValueError(f"threshold: expected a number from 0 on, got {threshold}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["Folds", "by_size", "k_fold", "leave_one_out", "make_folds"]
+__all__ = ["Folds", "by_size", "grouped", "k_fold", "leave_one_out", "make_folds"]
 
 
 @dataclass(frozen=True)
@@ -45,31 +45,75 @@ def leave_one_out(n: int) -> Folds:
     return Folds(torch.eye(n, dtype=torch.bool), [f"row {i}" for i in range(n)])
 
 
-def k_fold(k: int, seed: int = 0) -> Callable[[int], Folds]:
-    """`k` folds of nearly equal size after a seeded shuffle.
+def k_fold(k: int, seed: int = 0, repeats: int = 1) -> Callable[[int], Folds]:
+    """`k` folds of nearly equal size after a seeded shuffle, or several such shuffles.
 
     Args:
         k: Number of folds, at least 2.
-        seed: Of the shuffle.
+        seed: Of the shuffles.
+        repeats: How many shuffles; every row is held out once in each.
 
     Returns:
         A function from the number of rows to their folds.
 
     Raises:
-        ValueError: If `k < 2`; the function raises it if there are fewer rows than `k`.
+        ValueError: If `k < 2` or `repeats < 1`; the function raises it if there are
+            fewer rows than `k`.
     """
     if k < 2:
         raise ValueError(f"k_fold: expected at least 2 folds, got k={k}")
+    if repeats < 1:
+        raise ValueError(f"k_fold: expected at least 1 repeat, got {repeats}")
 
     def folds(n: int) -> Folds:
         _check_rows(n)
         if k > n:
             raise ValueError(f"k_fold: expected k <= n, got k={k} folds of n={n} rows")
         generator = torch.Generator().manual_seed(seed)
-        held_out = torch.zeros(k, n, dtype=torch.bool)
-        order = torch.randperm(n, generator=generator)
-        held_out[torch.arange(n) % k, order] = True
-        return Folds(held_out, [f"fold {i}" for i in range(k)])
+        held_out = torch.zeros(repeats, k, n, dtype=torch.bool)
+        for one in held_out:
+            one[torch.arange(n) % k, torch.randperm(n, generator=generator)] = True
+        names = [
+            f"fold {i}" if repeats == 1 else f"repeat {r}, fold {i}"
+            for r in range(repeats)
+            for i in range(k)
+        ]
+        return Folds(held_out.reshape(-1, n), names)
+
+    return folds
+
+
+def grouped(labels: Sequence[Hashable]) -> Callable[[int], Folds]:
+    """One fold per distinct label, in the order of their first rows.
+
+    For rows that belong together: repetitions of a configuration, the trials of a
+    study. A fold's model must not see any of them.
+
+    Args:
+        labels: One per row.
+
+    Returns:
+        A function from the number of rows to their folds.
+
+    Raises:
+        ValueError: If there are fewer than two distinct labels; the function raises it
+            if there are not as many labels as rows.
+    """
+    if isinstance(labels, Tensor):
+        labels = labels.tolist()
+    names = list(dict.fromkeys(labels))
+    if len(names) < 2:
+        raise ValueError(
+            f"grouped: expected at least 2 distinct labels, got {len(names)}"
+        )
+
+    def folds(n: int) -> Folds:
+        if len(labels) != n:
+            raise ValueError(
+                f"grouped: expected one label for each of {n} rows, got {len(labels)}"
+            )
+        held_out = torch.tensor([[label == name for label in labels] for name in names])
+        return Folds(held_out, [str(name) for name in names])
 
     return folds
 

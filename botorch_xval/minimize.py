@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, OptimizeResult, minimize
 from threadpoolctl import ThreadpoolController
 
-from botorch_xval.coordinates import LogCoordinates
+from botorch_xval.coordinates import Coordinates, LogCoordinates
 
-__all__ = ["Search", "minimize_each"]
+__all__ = ["Search", "gradient_norm", "minimize_each"]
 
 Array = NDArray[np.float64]
 Evaluate = Callable[[Array, list[int]], tuple[Array, Array]]
@@ -50,6 +50,36 @@ class _Value:
 # In a warm-up a positive parameter keeps at least this share of its start. To undo a
 # step that has thrown a noise variance of 0.1 to its bound of 1e-6 takes many more.
 WARM_UP_SHARE = 1e-3
+
+
+def gradient_norm(
+    theta: Array,
+    gradient: Array,
+    bounds: Bounds | None,
+    coordinates: LogCoordinates | None,
+) -> float:
+    """Largest component of a step against the gradient that the bounds allow.
+
+    Args:
+        theta: Parameters, `p`.
+        gradient: Gradient of a loss by them, `p`.
+        bounds: Their bounds.
+        coordinates: Those in which the step is taken; None for the parameters.
+
+    Returns:
+        The largest component of :math:`|P(x - g) - x|`, with :math:`P` the projection
+        on the bounds: what SciPy's `gtol` is about.
+    """
+    x = theta
+    if coordinates is not None:
+        x = coordinates.from_raw(theta)
+        gradient = coordinates.at(x)[1](gradient)
+        bounds = None if bounds is None else coordinates.bounds(bounds)
+    step = x - gradient
+    if bounds is not None:
+        step = np.clip(step, bounds.lb, bounds.ub)
+    return float(np.abs(step - x).max())
+
 
 # SciPy's methods have different codes for a limit reached, but all say it in words.
 _LIMIT_REACHED = re.compile(r"limit|max", re.IGNORECASE)
@@ -72,6 +102,7 @@ class Search:
         message: Why it ended.
         error: The exception that ended it, if one did.
         seconds: Its share of the time spent on evaluations.
+        best_gradient: The gradient at the best point; None before the first value.
     """
 
     def __init__(
@@ -81,7 +112,7 @@ class Search:
         method: str = "L-BFGS-B",
         options: dict[str, Any] | None = None,
         on_iteration: Callable[[Array, int, float], None] | None = None,
-        coordinates: LogCoordinates | None = None,
+        coordinates: Coordinates | None = None,
         warm_up: int = 0,
     ) -> None:
         """
@@ -97,6 +128,7 @@ class Search:
         """
         self.best_point = np.array(start, dtype=np.float64)
         self.best_loss = np.inf
+        self.best_gradient: Array | None = None
         self.losses: list[float] = []
         self.evaluations = 0
         self.status = OptimizationStatus.RUNNING
@@ -124,6 +156,7 @@ class Search:
                 self.losses.append(loss)
             if loss < self.best_loss:
                 self.best_point, self.best_loss = self.point, loss
+                self.best_gradient = gradient
         elif not self.losses:
             self.stop(OptimizationStatus.FAILURE, f"the loss at the start is {loss}")
             return
@@ -194,14 +227,14 @@ class Search:
         )
 
     def _value(self, x: Array) -> float:
-        x, slopes = np.array(x), None
+        x = np.array(x)
         theta = x
         if self._coordinates is not None:
-            theta, slopes = self._coordinates.with_slopes(x)
-            theta = self._inside(theta)
+            theta, pull_back = self._coordinates.at(x)
+            theta, flat = self._inside(theta)
         loss, gradient = self._driver.switch(theta)
-        if slopes is not None:
-            gradient = gradient * slopes
+        if self._coordinates is not None:
+            gradient = pull_back(np.where(flat, 0.0, gradient))
         if math.isfinite(loss) and np.isfinite(gradient).all():
             value = _Value(x, theta, loss, gradient)
             self._recent.append(value)
@@ -216,11 +249,15 @@ class Search:
         self._at, self._gradient = x, gradient
         return loss
 
-    def _inside(self, theta: Array) -> Array:
-        """Within the bounds, which rounding may have passed by a last bit."""
+    def _inside(self, theta: Array) -> tuple[Array, NDArray[np.bool_]]:
+        """Within the bounds, and where it was outside by more than rounding.
+
+        There, as seen through the coordinates, the loss does not change any more.
+        """
         if self._bounds is None:
-            return theta
-        return np.clip(theta, self._bounds.lb, self._bounds.ub)
+            return theta, np.zeros(theta.shape, dtype=bool)
+        inside = np.clip(theta, self._bounds.lb, self._bounds.ub)
+        return inside, np.abs(theta - inside) > 1e-9 * (1 + np.abs(inside))
 
     def _slope(self, x: Array) -> Array:
         if not np.array_equal(x, self._at):  # nearly always it is where the value was
@@ -252,7 +289,7 @@ class Search:
         if finite and loss <= self.losses[-1]:
             self.best_point, self.best_loss = x, loss
             if self._coordinates is not None:
-                self.best_point = self._inside(self._coordinates.to_raw(x))
+                self.best_point, _ = self._inside(self._coordinates.at(x)[0])
         if result.success and finite:
             self.status = OptimizationStatus.SUCCESS
         elif _LIMIT_REACHED.search(self.message) and finite:
@@ -273,7 +310,7 @@ def minimize_each(
     on_iteration: OnIteration | None = None,
     timeout_sec: float | None = None,
     undefined: tuple[type[BaseException], ...] = (),
-    coordinates: LogCoordinates | None = None,
+    coordinates: Coordinates | Sequence[Coordinates] | None = None,
     warm_up: int = 0,
 ) -> list[Search]:
     """Minimize every model's loss on its own, evaluating those that run together.
@@ -298,7 +335,8 @@ def minimize_each(
         timeout_sec: Seconds after which every running model stops at its best point.
         undefined: Exceptions that say that the loss has no value at this point; the
             search then tries a shorter step, as it does where the loss is not finite.
-        coordinates: What SciPy is to see instead of the parameters.
+        coordinates: What SciPy is to see instead of the parameters, for all models or
+            for each.
         warm_up: Iterations to do before on the parameters themselves.
 
     Returns:
@@ -323,7 +361,7 @@ def minimize_each(
             method,
             options,
             None if on_iteration is None else report,
-            coordinates,
+            coordinates[i] if isinstance(coordinates, Sequence) else coordinates,
             warm_up,
         )
 

@@ -50,6 +50,9 @@ class Objective(Protocol):
     """Losses and gradients of chosen models, and the way to and from their values."""
 
     num_models: int
+    num_points: int  # of a model
+    group_size: int  # how many models to evaluate at once where speed counts
+    device: torch.device
     start: Array  # b x p, the values the models have when the objective is made
     bounds: list[Bounds]  # one for each model
     softplus: NDArray[np.bool_]  # p, whether a parameter's value is its softplus
@@ -142,6 +145,7 @@ class _Joint:
     """
 
     num_models = 1
+    group_size = 1
     is_parallel = False
 
     def __init__(
@@ -151,6 +155,8 @@ class _Joint:
         bounds: ParameterBounds | None,
     ) -> None:
         self._mll = mll
+        self.device = mll.model.train_targets.device
+        self.num_points = mll.model.train_targets.shape[-1]
         own, limits = get_parameters_and_bounds(mll)
         limits = {**limits, **(bounds or {})}
         self._parameters = {
@@ -227,12 +233,14 @@ class _Joint:
 class _Separate:
     """Several objectives as one, evaluated one after the other."""
 
+    group_size = 1
     is_parallel = False
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
         self._objectives = list(objectives)
         counts = [objective.num_models for objective in self._objectives]
         self._ends = np.cumsum(counts)
+        self.device, self.num_points = objectives[0].device, objectives[0].num_points
         self.num_models = int(self._ends[-1])
         self.start = np.concatenate([objective.start for objective in objectives])
         self.bounds = [b for objective in objectives for b in objective.bounds]

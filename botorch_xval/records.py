@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from botorch.optim.core import OptimizationStatus
@@ -38,6 +39,10 @@ class FitRecord:
 
     attempts: int
     """1, and 1 more for every new start from values sampled from the priors."""
+
+    gradient_norm: float = math.nan
+    """Largest component of the projected gradient of the loss at the end, by logarithms
+    of positive parameters (by raw parameters if the fit was in "raw" coordinates)."""
 
     @property
     def loss(self) -> float:

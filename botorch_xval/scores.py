@@ -1,12 +1,33 @@
-"""Scores of Gaussian predictions, one value per held-out point."""
+"""Scores of Gaussian predictions: one value per held-out point, and their summaries.
+
+All functions take predicted means and variances and what was observed, in one unit. The
+variances are those of observations (with noise) unless a docstring says otherwise.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import fisher_exact, kendalltau, pearsonr, spearmanr
 from torch import Tensor
 
-__all__ = ["log_density", "squared_error"]
+__all__ = [
+    "COVERAGES",
+    "ax_diagnostics",
+    "crps",
+    "log_density",
+    "pit",
+    "squared_error",
+    "summarize",
+    "z_score",
+]
+
+COVERAGES = (0.5, 0.8, 0.95)
+Array = NDArray[np.float64]
 
 
 def log_density(mean: Tensor, variance: Tensor, observed: Tensor) -> Tensor:
@@ -29,3 +50,143 @@ def log_density(mean: Tensor, variance: Tensor, observed: Tensor) -> Tensor:
 def squared_error(mean: Tensor, observed: Tensor) -> Tensor:
     """Squared error of each point, in the squared unit of the outcome."""
     return (observed - mean) ** 2
+
+
+def z_score(mean: Tensor, variance: Tensor, observed: Tensor) -> Tensor:
+    """Error in predicted standard deviations; standard normal if the model is right."""
+    return (observed - mean) / variance.sqrt()
+
+
+def pit(mean: Tensor, variance: Tensor, observed: Tensor) -> Tensor:
+    """Probability integral transform; uniform on (0, 1) if the model is right."""
+    return torch.special.ndtr(z_score(mean, variance, observed))
+
+
+def crps(mean: Tensor, variance: Tensor, observed: Tensor) -> Tensor:
+    r"""Continuous ranked probability score, in the outcome's unit; smaller is better.
+
+    .. math:: \sigma \left[ z (2 \Phi(z) - 1) + 2 \varphi(z) - 1 / \sqrt{\pi} \right],
+        \quad z = (y - \mu) / \sigma
+
+    (Gneiting & Raftery 2007, eq. 21, with the opposite sign.) For a variance of zero it
+    is the absolute error.
+    """
+    deviation = variance.sqrt()
+    z = (observed - mean) / deviation
+    density = (-0.5 * z**2).exp() / math.sqrt(2 * math.pi)
+    score = z * (2 * torch.special.ndtr(z) - 1) + 2 * density - 1 / math.sqrt(math.pi)
+    return torch.where(variance > 0, deviation * score, (observed - mean).abs())
+
+
+def summarize(
+    mean: Tensor, variance: Tensor, observed: Tensor, baseline: Tensor
+) -> dict[str, float]:
+    r"""Summaries over the points of one outcome.
+
+    Args:
+        mean: Predicted means, `k`.
+        variance: Predicted variances, `k`.
+        observed: Observed outcomes, `k`.
+        baseline: What would be predicted without a model, `k`: the mean of each fold's
+            training outcomes.
+
+    Returns:
+        By name: `points` (their number), `elpd` (summed log density, nats),
+        `mean_log_density` and its `standard_error` (the points taken as independent),
+        `mse`, `rmse`, `mae`, `crps`, `r2` (:math:`1 - \sum e^2 / \sum (y - \bar y)^2`),
+        `q2` (the same against `baseline`: what leave-one-out calls predictive
+        :math:`Q^2`), `coverage_50`, `coverage_80`, `coverage_95` (shares of points in
+        the central intervals), `z_mean` and `z_deviation`. NaN where undefined.
+    """
+    density = log_density(mean, variance, observed)
+    error = observed - mean
+    z = z_score(mean, variance, observed)
+    p = pit(mean, variance, observed)
+    count = len(mean)
+    total = ((observed - observed.mean()) ** 2).sum()
+    naive = ((observed - baseline) ** 2).sum()
+    mse = (error**2).mean()
+    values = {
+        "elpd": density.sum(),
+        "mean_log_density": density.mean(),
+        "standard_error": _deviation(density) / math.sqrt(max(count, 1)),
+        "mse": mse,
+        "rmse": mse.sqrt(),
+        "mae": error.abs().mean(),
+        "crps": crps(mean, variance, observed).mean(),
+        "r2": 1 - (error**2).sum() / total,
+        "q2": 1 - (error**2).sum() / naive,
+        **{
+            f"coverage_{100 * level:.0f}": ((p - 0.5).abs() <= level / 2)
+            .double()
+            .mean()
+            for level in COVERAGES
+        },
+        "z_mean": z.mean(),
+        "z_deviation": _deviation(z),
+    }
+    finite = {
+        name: float(value) if count else math.nan for name, value in values.items()
+    }
+    return {"points": count, **finite}
+
+
+def _deviation(values: Tensor) -> Tensor:
+    """Sample standard deviation; NaN for a single value."""
+    if len(values) < 2:
+        return values.new_tensor(math.nan)
+    return values.std()
+
+
+def ax_diagnostics(
+    mean: Array, standard_error: Array, observed: Array
+) -> dict[str, float]:
+    """The diagnostics that Ax computes of its cross-validation, by Ax's names.
+
+    Args:
+        mean: Predicted means, `k`.
+        standard_error: Predicted standard errors, `k`, as Ax has them: of the noiseless
+            outcome, unless it was told to predict observations.
+        observed: Observed outcomes, `k`.
+
+    Returns:
+        What Ax's `compute_diagnostics` has for one metric, to its values; NaN where
+        undefined.
+    """
+    error, size = np.abs(mean - observed), np.abs(observed)
+    eps = np.finfo(observed.dtype).eps
+    variance = standard_error**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        densities = -0.5 * (error**2 / variance + np.log(2 * np.pi * variance))
+        return {
+            "Mean prediction CI": float(np.mean(2 * 1.96 * standard_error / size)),
+            "MAPE": float(np.mean(error / size.clip(min=eps))),
+            "wMAPE": float(error.sum() / size.sum().clip(min=eps)),
+            "Total raw effect": float(
+                (observed.max() - observed.min()) / observed.min()
+            ),
+            "Correlation coefficient": _correlation(pearsonr, mean, observed),
+            "Rank correlation": _correlation(spearmanr, mean, observed),
+            "Kendall tau rank correlation": _correlation(kendalltau, mean, observed),
+            "Fisher exact test p": _fisher(mean, observed),
+            "Log likelihood": float(densities.sum()),
+            "MSE": float(np.mean(error**2)),
+        }
+
+
+def _correlation(statistic: Callable, mean: Array, observed: Array) -> float:
+    if len(mean) < 2 or np.ptp(mean) == 0 or np.ptp(observed) == 0:
+        return math.nan
+    return float(statistic(mean, observed).statistic)
+
+
+def _fisher(mean: Array, observed: Array) -> float:
+    """Do the better halves by prediction and by observation agree by chance?"""
+    half = len(observed) // 2
+    if half == 0:
+        return math.nan
+    top = [set(np.argsort(values)[-half:].tolist()) for values in (mean, observed)]
+    both = len(top[0] & top[1])
+    rest = len(observed) - 2 * half + both
+    table = [[both, half - both], [half - both, rest]]
+    return float(fisher_exact(table, alternative="greater").pvalue)

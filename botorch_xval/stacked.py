@@ -44,12 +44,28 @@ __all__ = [
     "Stacked",
     "are_alike",
     "batch_shape_of",
+    "models_within",
     "shared_part",
     "transforms_of",
 ]
 
 Array = NDArray[np.float64]
+# Groups on CPU: small enough for the cache, large enough that Python's share is small.
+# Found with benchmarks/group_size.py.
+GROUP_ELEMENTS = 260_000  # of the covariance matrices of one group
+GROUP_LIMITS = (4, 32)  # models
+COPIES = 80  # of its covariance matrix that the evaluation of a model may take on CUDA
+
 ParameterBounds = dict[str, tuple[float | Tensor | None, float | Tensor | None]]
+
+
+def models_within(memory: int, num_points: int, element_size: int) -> int:
+    """How many models of `num_points` can be evaluated at once within `memory` bytes.
+
+    Autograd through GPyTorch's modules keeps the most: 52 copies of the covariance
+    matrices of 160 models with four kernels each, measured on CPU.
+    """
+    return max(1, memory // (COPIES * element_size * num_points**2))
 
 
 class DifferentModels(Exception):
@@ -223,12 +239,12 @@ class Stacked:
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
         models = list(models)
         if self._closed_form is not None:
-            values = torch.as_tensor(theta, device=self._device)
+            values = torch.as_tensor(theta, device=self.device)
             losses, gradients = self._closed_form(values, models)
             return losses.cpu().numpy(), gradients.cpu().numpy()
         if models != self._models:
             self._select(models)
-        values = torch.as_tensor(theta, dtype=torch.float64, device=self._device)
+        values = torch.as_tensor(theta, dtype=torch.float64, device=self.device)
         values.requires_grad_()
         lead = torch.Size([len(models)]) if self._is_batched else torch.Size()
         state = dict(self._chosen)
@@ -260,12 +276,25 @@ class Stacked:
         )
 
     @property
+    def num_points(self) -> int:
+        return self._targets.shape[-1]
+
+    @property
+    def group_size(self) -> int:
+        """On CPU as many models as fit into the cache, on CUDA into free memory."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            return models_within(free, self.num_points, self._targets.element_size())
+        least, most = GROUP_LIMITS
+        return min(max(GROUP_ELEMENTS // self.num_points**2, least), most)
+
+    @property
     def is_parallel(self) -> bool:
         """Whether several threads may evaluate: the closed form on CPU.
 
         GPyTorch's modules and settings belong to one thread.
         """
-        return self._closed_form is not None and self._device.type == "cpu"
+        return self._closed_form is not None and self.device.type == "cpu"
 
     def workers(self, count: int) -> list[Stacked]:
         """Up to `count` equal objectives that different threads may evaluate."""
@@ -295,7 +324,7 @@ class Stacked:
         return np.stack([drawn[i][j] for i, j in rows])
 
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
-        values = torch.as_tensor(theta, device=self._device, dtype=self.dtype)
+        values = torch.as_tensor(theta, device=self.device, dtype=self.dtype)
         return {n: part.reshape(self._shapes[n]) for n, part in self._split(values)}
 
     def _sample(self, mll: MarginalLogLikelihood) -> Array:
@@ -359,7 +388,7 @@ class Stacked:
             inputs = [list(model.train_inputs) for model in models]
         self._inputs = [self._flat(parts) for parts in zip(*inputs, strict=True)]
         self._targets = self._flat([model.train_targets for model in models])
-        self._device, self.dtype = self._targets.device, self._targets.dtype
+        self.device, self.dtype = self._targets.device, self._targets.dtype
         self._noise = []
         for path, module in template.named_modules():
             if isinstance(module, FixedGaussianNoise):
@@ -423,7 +452,7 @@ class Stacked:
     def _select(self, models: list[int]) -> None:
         """Give the template the data of the chosen models."""
         if self._is_batched:
-            index = torch.as_tensor(models, device=self._device)
+            index = torch.as_tensor(models, device=self.device)
 
             def pick(tensor: Tensor) -> Tensor:
                 return tensor.index_select(0, index)

@@ -44,10 +44,11 @@ from helpers import (
 from scipy.stats import norm
 from torch import Tensor
 
-from botorch_xval.cross_validation import CrossValidation, cross_validate
+from botorch_xval.cross_validation import cross_validate
 from botorch_xval.folds import k_fold, leave_one_out
 from botorch_xval.models import ScalarChoiceGP
 from botorch_xval.records import FitRecord
+from botorch_xval.result import CrossValidation
 
 RAW = optimizer(coordinates="raw")  # BoTorch's path
 FEW_STEPS = optimizer(maxiter=3)  # where the quality of the fit does not matter

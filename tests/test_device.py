@@ -12,8 +12,13 @@ from gpytorch.kernels import RQKernel
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import SAME, SOLVED, assert_close, noisy_waves, optimizer, tuning_trials
 
-from botorch_xval import ScalarChoiceGP, cross_validate, fit_gpytorch_mll, make_objective
-from botorch_xval.attempts import models_within
+from botorch_xval import (
+    ScalarChoiceGP,
+    cross_validate,
+    fit_gpytorch_mll,
+    make_objective,
+)
+from botorch_xval.stacked import models_within
 
 
 def normalized(X, Y):

@@ -280,5 +280,3 @@ def test_the_table_of_faults_through_the_drop_in():
         assert torch.equal(value[0], value[3])
         assert not torch.equal(value[0], start[name][0])
     assert whole.training
-
-

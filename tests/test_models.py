@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
+import botorch.cross_validation
 import pytest
 import torch
 from botorch import fit_gpytorch_mll
-import botorch.cross_validation
 from botorch.cross_validation import batch_cross_validation, gen_loo_cv_folds
 from botorch.models import ModelListGP
 from botorch.models.transforms import Normalize, Standardize

@@ -1,0 +1,351 @@
+r"""What a model fitted to all rows says about the fits without some of them.
+
+Let :math:`\theta^*` minimize the summed loss :math:`L`, the negative log marginal
+likelihood minus log priors of all rows, with the Hessian :math:`H` there, by logarithms
+of positive parameters. The loss without the rows :math:`S` has at :math:`\theta^*` a
+gradient :math:`g_{-S}`, and one Newton step (the infinitesimal jackknife: Giordano et
+al. 2019; Rad & Maleki 2020)
+
+.. math:: \theta_{-S} \approx \theta^* - H^{-1} g_{-S}, \qquad
+    \mathrm{influence}_S = \| H^{-1/2} g_{-S} \|,
+
+starts, or stands for, its fit. The influence is the length of that step in posterior
+standard deviations, in the role that Pareto's :math:`k` has for importance sampling.
+
+At fixed :math:`\theta^*`, with :math:`Q = K^{-1}` (noise included) and
+:math:`a = Q (y - m)`, held-out rows are predicted in closed form (Dubrule 1983;
+Rasmussen & Williams 2006, eq. 5.12; for groups Ginsbourger & Schaerer 2021):
+
+.. math:: \mu_S = y_S - Q_{SS}^{-1} a_S, \qquad \Sigma_S = Q_{SS}^{-1}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from botorch.exceptions.errors import ModelFittingError, UnsupportedError
+from botorch.optim.core import OptimizationStatus
+from gpytorch.distributions import MultitaskMultivariateNormal
+from gpytorch.mlls import MarginalLogLikelihood
+from linear_operator.utils.errors import NanError, NotPSDError
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.linalg import LinAlgError
+
+from botorch_xval.attempts import MEMORY, evaluate_each, record_of
+from botorch_xval.coordinates import LogCoordinates, WhitenedCoordinates
+from botorch_xval.fit import fit_each
+from botorch_xval.minimize import gradient_norm, minimize_each
+from botorch_xval.objective import Objective, make_objective
+from botorch_xval.records import FitRecord
+
+__all__ = ["FoldFit", "FullFit", "fit_all_rows", "leave_out"]
+
+Array = NDArray[np.float64]
+STEP = 1e-4  # of the central differences, in logarithms
+LONGEST = 2.0  # posterior standard deviations that a Newton step may go in a direction
+# A whitened search that ends with a larger gradient (per point, by logarithms) goes on
+# in logarithms: its Hessian was not that of the fold, or it had left the bounds.
+UNFINISHED = 1e-3
+
+
+@dataclass(frozen=True)
+class FoldFit:
+    """How the model of a fold (one per output) came to its hyper-parameters."""
+
+    how: str
+    """"refit", "warm", "predicted" or "fixed"."""
+
+    influence: float
+    """Length of its Newton step from the full fit, in posterior standard deviations;
+    NaN if there was no full fit."""
+
+    record: FitRecord
+    """Its losses and costs; of "fixed" only the evaluation behind the influence."""
+
+
+@dataclass(frozen=True)
+class FullFit:
+    """A model fitted to all rows, and the curvature of its loss there."""
+
+    mll: MarginalLogLikelihood
+    theta: Array  # m x p, m models: one, or one per output
+    coordinates: LogCoordinates
+    whitened: list[WhitenedCoordinates]  # m
+    evaluations: int  # of fit and Hessian
+
+    def fit(
+        self, mlls: Sequence[MarginalLogLikelihood], refine: bool
+    ) -> tuple[list[FoldFit], dict[int, Exception]]:
+        """Give the folds' models their predicted values, and refine them if wanted.
+
+        Args:
+            mlls: Of folds of one size.
+            refine: Whether to go on with L-BFGS-B, in coordinates whitened by the
+                Hessian, to the tolerance of a cold fit.
+
+        Returns:
+            The fits of all models, those of each fold in turn, and by number of a model
+            that could not be fitted the error.
+        """
+        for mll in mlls:
+            mll.train()
+        objective = make_objective(mlls)
+        owners, whitened, theta, influences = self._steps(objective)
+        chosen = [i for i in range(objective.num_models) if np.isfinite(influences[i])]
+        if refine:
+            records = self._refine(objective, theta, chosen, whitened)
+        else:
+            records = self._stay(objective, theta, chosen)
+        final, fits, errors = theta.copy(), {}, {}
+        for i, (record, values) in records.items():
+            if record.status is OptimizationStatus.FAILURE:
+                continue
+            final[i] = values
+            how = "warm" if refine else "predicted"
+            fits[i] = FoldFit(how, float(influences[i]), record)
+        final[[i for i in range(len(final)) if i not in fits]] = objective.start[
+            [i for i in range(len(final)) if i not in fits]
+        ]
+        objective.write(final)
+        m = len(self.theta)
+        for j in sorted({i // m for i in range(len(final)) if i not in fits}):
+            found = fit_each([mlls[j]])  # cold, as if there were no full fit
+            for k, record in enumerate(mlls[j].fit_records):
+                i = j * m + k
+                fits[i] = FoldFit("refit", float(influences[i]), record)
+                if k in found:
+                    errors[i] = found[k]
+        return [fits[i] for i in range(len(final))], errors
+
+    def influences(
+        self, mlls: Sequence[MarginalLogLikelihood]
+    ) -> tuple[Array, list[FitRecord]]:
+        """Of every model of the folds, and the one evaluation that it took."""
+        for mll in mlls:
+            mll.train()
+        objective = make_objective(mlls)
+        owners = np.arange(objective.num_models) % len(self.theta)
+        everyone = list(range(objective.num_models))
+        records = self._stay(objective, self.theta[owners], everyone)
+        return self._steps(objective)[3], [records[i][0] for i in everyone]
+
+    def _steps(
+        self, objective: Objective
+    ) -> tuple[Array, list[WhitenedCoordinates], Array, Array]:
+        """Of every model: its output, coordinates, predicted values and influence."""
+        owners = np.arange(objective.num_models) % len(self.theta)
+        theta = self.theta[owners]
+        _, gradients = evaluate_each(objective, theta, list(range(len(owners))))
+        whitened = [self.whitened[k] for k in owners]
+        influences = np.full(len(owners), np.nan)
+        for i, coordinates in enumerate(whitened):
+            if not np.isfinite(gradients[i]).all():
+                continue
+            bounds = objective.bounds[i]
+            start = coordinates.from_raw(theta[i])
+            slope = coordinates.at(start)[1](gradients[i] * objective.num_points)
+            influences[i] = np.linalg.norm(slope[~coordinates.resting])
+            limits = coordinates.bounds(bounds)
+            z = start - np.clip(slope, -LONGEST, LONGEST)
+            moved, _ = coordinates.at(np.clip(z, limits.lb, limits.ub))
+            theta[i] = np.clip(moved, bounds.lb, bounds.ub)
+        return owners, whitened, theta, influences
+
+    def _stay(
+        self, objective: Objective, theta: Array, models: list[int]
+    ) -> dict[int, tuple[FitRecord, Array]]:
+        losses, gradients = evaluate_each(objective, theta[models], models)
+        return {
+            i: (
+                FitRecord(
+                    losses=(float(loss),),
+                    evaluations=2,  # and one at the full-data optimum
+                    iterations=0,
+                    status=OptimizationStatus.STOPPED
+                    if np.isfinite(loss)
+                    else OptimizationStatus.FAILURE,
+                    message="not refined",
+                    seconds=0.0,
+                    attempts=1,
+                    gradient_norm=gradient_norm(
+                        theta[i], gradient, objective.bounds[i], self.coordinates
+                    ),
+                ),
+                theta[i],
+            )
+            for i, loss, gradient in zip(models, losses, gradients, strict=True)
+        }
+
+    def _refine(
+        self,
+        objective: Objective,
+        theta: Array,
+        models: list[int],
+        whitened: list[WhitenedCoordinates],
+    ) -> dict[int, tuple[FitRecord, Array]]:
+        arguments: dict[str, Any] = {
+            "width": objective.group_size,
+            "options": {"maxcor": MEMORY},
+            "undefined": (NotPSDError, NanError, LinAlgError),
+        }
+        count = min(torch.get_num_threads(), max(len(models), 1))
+        workers = objective.workers(count)
+        searches = minimize_each(
+            workers,
+            theta[models],
+            [objective.bounds[i] for i in models],
+            models=models,
+            coordinates=[whitened[i] for i in models],
+            **arguments,
+        )
+        records = {}
+        for i, search in zip(models, searches, strict=True):
+            record = record_of(
+                search,
+                objective.bounds[i],
+                self.coordinates,
+                search.evaluations + 1,  # the one at the full-data optimum
+                search.seconds,
+                1,
+            )
+            records[i] = record, search.best_point
+        again = [
+            i
+            for i, (record, _) in records.items()
+            if np.isfinite(record.loss)
+            and (
+                record.status is OptimizationStatus.FAILURE
+                or not record.gradient_norm <= UNFINISHED
+            )
+        ]
+        if again:
+            searches = minimize_each(
+                workers,
+                np.stack([records[i][1] for i in again]),
+                [objective.bounds[i] for i in again],
+                models=again,
+                coordinates=self.coordinates,
+                **arguments,
+            )
+            for i, search in zip(again, searches, strict=True):
+                before = records[i][0]
+                record = record_of(
+                    search,
+                    objective.bounds[i],
+                    self.coordinates,
+                    before.evaluations + search.evaluations,
+                    before.seconds + search.seconds,
+                    1,
+                )
+                records[i] = record, search.best_point
+        return records
+
+
+def fit_all_rows(mll: MarginalLogLikelihood, fit_kwargs: dict[str, Any]) -> FullFit:
+    """Fit a model to all rows and take the Hessian of its loss.
+
+    Args:
+        mll: Of the model of all rows.
+        fit_kwargs: Arguments of :func:`~botorch_xval.fit.fit_each`.
+
+    Returns:
+        The fit.
+
+    Raises:
+        ModelFittingError: If the model cannot be fitted to all rows.
+    """
+    errors = fit_each([mll], **fit_kwargs)
+    if errors:
+        raise ModelFittingError(
+            "the model could not be fitted to all rows, and so not start the folds: "
+            + "; ".join(str(error) for error in errors.values())
+        )
+    objective = make_objective([mll.train()])
+    theta = objective.start
+    coordinates = LogCoordinates.of(
+        objective.softplus, objective.untransformed, objective.bounds
+    )
+    hessians = _hessians(objective, coordinates)
+    whitened = []
+    for k, values in enumerate(theta):
+        bounds = objective.bounds[k]
+        near = 1e-6 * (1 + np.abs(values))
+        resting = (values <= bounds.lb + near) | (values >= bounds.ub - near)
+        whitened.append(
+            WhitenedCoordinates.of(
+                coordinates, coordinates.from_raw(values), hessians[k], resting
+            )
+        )
+    fitted = sum(record.evaluations for record in mll.fit_records)
+    return FullFit(mll, theta, coordinates, whitened, fitted + 2 * theta.size)
+
+
+def _hessians(objective: Objective, coordinates: LogCoordinates) -> Array:
+    """Of the summed losses by the coordinates, `m x p x p`, by central differences."""
+    m, p = objective.start.shape
+    u = coordinates.from_raw(objective.start)
+    steps = STEP * np.concatenate([np.eye(p), -np.eye(p)])  # 2p x p
+    points = (u[:, None] + steps).reshape(-1, p)
+    theta, pull_back = coordinates.at(points)
+    _, gradients = evaluate_each(objective, theta, list(np.repeat(np.arange(m), 2 * p)))
+    slopes = pull_back(gradients).reshape(m, 2, p, p) * objective.num_points
+    hessians = (slopes[:, 0] - slopes[:, 1]) / (2 * STEP)
+    # A direction without a value, beyond where the covariance is positive definite.
+    hessians = np.nan_to_num(hessians)
+    return (hessians + hessians.transpose(0, 2, 1)) / 2
+
+
+def leave_out(
+    mll: MarginalLogLikelihood, held_out: Tensor
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Predictions of held-out rows by the model of all rows, at its values.
+
+    On the scale of the model's (transformed) outcomes, and with transforms that have
+    seen all rows.
+
+    Args:
+        mll: Of the model of all rows.
+        held_out: `folds x n`, bool.
+
+    Returns:
+        For every fold means, variances with noise, and variances of the noise of its
+        rows, each `k x m`.
+
+    Raises:
+        UnsupportedError: If the outputs of the model are correlated.
+    """
+    model = mll.model
+    mll.train()
+    with torch.no_grad():
+        prior = model(*model.train_inputs)
+        if isinstance(prior, MultitaskMultivariateNormal):
+            raise UnsupportedError(
+                "expected independent outputs, got a multi-task model"
+            )
+        noisy = mll.likelihood(prior, *model.train_inputs)
+        noise = noisy.variance - prior.variance  # (m x) n
+        covariance = noisy.covariance_matrix
+        targets = model.train_targets
+        factor = torch.linalg.cholesky(covariance)
+        inverse = torch.cholesky_inverse(factor)  # (m x) n x n
+        weights = (inverse @ (targets - noisy.mean)[..., None])[..., 0]
+        means, variances, noises = [], [], []
+        for fold in held_out:
+            rows = fold.nonzero()[:, 0].to(targets.device)
+            block = inverse[..., rows[:, None], rows]  # (m x) k x k
+            own = torch.linalg.inv(block)
+            shift = (own @ weights[..., rows, None])[..., 0]
+            means.append(_columns(targets[..., rows] - shift))
+            variances.append(_columns(own.diagonal(dim1=-2, dim2=-1)))
+            noises.append(_columns(noise[..., rows]))
+    return means, variances, noises
+
+
+def _columns(values: Tensor) -> Tensor:
+    """`k x m` of `k` or `m x k`."""
+    return values[:, None] if values.ndim == 1 else values.mT
