@@ -211,25 +211,26 @@ def _environment(threads: str) -> dict[str, str]:
     return env if threads == "default" else {**env, **dict.fromkeys(names, threads)}
 
 
-def _measure_apart(row: str, way: str, threads: str) -> dict[str, object]:
-    command = [sys.executable, __file__, "--one", row, way]
+def run_apart(command: list[str], threads: str, timeout: int) -> dict[str, object]:
+    """What a process prints as JSON on its last line, or why there is nothing."""
     try:
         output = subprocess.run(
             command,
             env=_environment(threads),
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=timeout,
         )
     except subprocess.TimeoutExpired:
-        return {"error": f"over {TIMEOUT} s"}
+        return {"error": f"over {timeout} s"}
     if output.returncode:
-        return {"error": output.stderr.strip().splitlines()[-1]}
+        lines = output.stderr.strip().splitlines()
+        return {"error": lines[-1] if lines else f"exit status {output.returncode}"}
     return json.loads(output.stdout.splitlines()[-1])
 
 
-def table(measurements: list[dict]) -> str:
-    """The measurements as a Markdown table: medians, with the range of the seconds."""
+def machine() -> str:
+    """The machine and the versions, for the head of a table."""
     cpu = next(
         (
             line.split(":")[1].strip()
@@ -238,10 +239,17 @@ def table(measurements: list[dict]) -> str:
         ),
         platform.processor(),
     )
-    lines = [
+    return (
         f"{cpu}, {os.cpu_count()} cores; Python {platform.python_version()}, "
         f"torch {torch.__version__}, GPyTorch {gpytorch.__version__}, "
-        f"BoTorch {botorch.__version__}, SciPy {scipy.__version__}.",
+        f"BoTorch {botorch.__version__}, SciPy {scipy.__version__}."
+    )
+
+
+def table(measurements: list[dict]) -> str:
+    """The measurements as a Markdown table: medians, with the range of the seconds."""
+    lines = [
+        machine(),
         "",
         "Seconds are medians (with the range) in the default environment and with one "
         "thread. Worse and better: models whose loss per point ends more than 1e-3 "
@@ -329,7 +337,8 @@ def main() -> None:
                     m["row"] == row and m["way"] == way and "error" in m for m in done
                 ):
                     continue  # once is enough
-                result = {**key, **_measure_apart(row, way, threads)}
+                command = [sys.executable, __file__, "--one", row, way]
+                result = {**key, **run_apart(command, threads, TIMEOUT)}
                 done.append(result)
                 with path.open("a") as file:
                     file.write(json.dumps(result) + "\n")

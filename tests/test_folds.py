@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from botorch_xval.folds import Folds, by_size, k_fold, leave_one_out, make_folds
+from botorch_xval.folds import (
+    Folds,
+    by_size,
+    grouped,
+    k_fold,
+    leave_one_out,
+    make_folds,
+)
 
 
 def mask(*rows: str) -> torch.Tensor:
@@ -40,6 +47,33 @@ def test_the_seed_decides_on_the_shuffle():
     first, again, other = (k_fold(3, seed)(20).held_out for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_repeats_are_further_shuffles_of_all_rows():
+    folds = k_fold(3, seed=2, repeats=4)(10)
+    assert folds.held_out.shape == (12, 10)
+    assert folds.names[:4] == [
+        "repeat 0, fold 0",
+        "repeat 0, fold 1",
+        "repeat 0, fold 2",
+        "repeat 1, fold 0",
+    ]
+    parts = folds.held_out.reshape(4, 3, 10)
+    assert (parts.sum(dim=1) == 1).all()
+    assert torch.equal(parts[0], k_fold(3, seed=2)(10).held_out)
+    assert not torch.equal(parts[0], parts[1])
+
+
+def test_rows_with_a_label_stay_together():
+    labels = ["b", "a", "b", "c", "a"]
+    folds = grouped(labels)(5)
+    assert folds.names == ["b", "a", "c"]
+    assert torch.equal(folds.held_out, mask("10100", "01001", "00010"))
+    assert torch.equal(grouped(torch.tensor([4, 4, 7]))(3).held_out, mask("110", "001"))
+    with pytest.raises(ValueError, match="one label for each of 4 rows, got 5"):
+        grouped(labels)(4)
+    with pytest.raises(ValueError, match="at least 2 distinct labels, got 1"):
+        grouped(["a", "a"])
 
 
 def test_a_shuffle_leaves_the_global_generator_alone():
@@ -83,6 +117,8 @@ def test_refuses_what_are_no_folds(held_out, names, message):
 def test_refuses_wrong_numbers_of_folds_and_rows():
     with pytest.raises(ValueError, match="at least 2 folds, got k=1"):
         k_fold(1)
+    with pytest.raises(ValueError, match="at least 1 repeat, got 0"):
+        k_fold(3, repeats=0)
     with pytest.raises(ValueError, match="k <= n, got k=5 folds of n=4 rows"):
         k_fold(5)(4)
     for folds in (leave_one_out, k_fold(2)):
