@@ -11,8 +11,8 @@ goes on from there, and the table is `results/cross_validation_speed.md`.
 The summed loss is the sum over folds of BoTorch's loss per training point (the closed
 form at fixed hyper-parameters has none). "difference" is the largest pointwise
 difference in log density to our cold refit. The exponent is the slope of log seconds
-against log n between a way's smallest and largest table. One ordinary fit of all rows by
-BoTorch stands beside them.
+against log n between a way's smallest and largest table. One ordinary fit of all rows
+by BoTorch stands beside them.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def measure(row: str, way: str) -> dict[str, object]:
         result = cross_validate(build, X, Y, fit=way)
         densities = result.log_density
         seconds = perf_counter() - start
-        evaluations = sum(record.evaluations for record in result.records) / n
+        evaluations = result.evaluations / n
         if way != "fixed":
             losses = [record.loss for record in result.records]
         assert not result.failed

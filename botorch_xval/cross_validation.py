@@ -5,23 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 from warnings import warn
 
 import numpy as np
 import pandas as pd
 import torch
-from botorch.exceptions.errors import UnsupportedError
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.models.model import Model
-from botorch.posteriors.gpytorch import GPyTorchPosterior
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from torch import Tensor
 
 from botorch_xval.fit import fit_each
 from botorch_xval.folds import Folds, by_size, leave_one_out, make_folds
 from botorch_xval.full_fit import FoldFit, FullFit, fit_all_rows, leave_out
+from botorch_xval.predict import Prediction, affine, predict_each
 from botorch_xval.result import POINTS, CrossValidation, difference
+from botorch_xval.stacked import shared_part
 
 __all__ = ["cross_validate", "optimism"]
 
@@ -97,33 +98,39 @@ def cross_validate(
     folds = make_folds(folds, len(train_X))
     fit_kwargs = fit_kwargs or {}
 
-    def build(rows: Tensor, what: str) -> MarginalLogLikelihood:
+    def build(rows: Tensor, name: str) -> MarginalLogLikelihood:
         noise = {} if train_Yvar is None else {"train_Yvar": train_Yvar[rows]}
         try:
-            # A copy, since a function may hand the same transform or kernel to all
-            # models, and BoTorch does not copy what it is given.
-            built = deepcopy(model(train_X[rows], train_Y[rows], **noise))
+            built = model(train_X[rows], train_Y[rows], **noise)
         except Exception as error:
-            error.add_note(f"raised by the model of {what}")
+            error.add_note(f"raised by the model of {name}")
             raise
         return mll(built.likelihood, built).to(train_X)
 
     full = None
     if fit != "refit":
         everything = torch.ones(len(train_X), dtype=torch.bool, device=train_X.device)
-        full = fit_all_rows(build(everything, "all rows"), fit_kwargs)
-    parts: dict[int, dict[str, Tensor]] = {}
+        full = fit_all_rows(deepcopy(build(everything, "all rows")), fit_kwargs)
+    parts: dict[int, Prediction] = {}
     fits: dict[int, list[FoldFit]] = {}
     failed: dict[str, str] = {}
     if fit in ("fixed", "adaptive"):
         parts = _fixed(full, folds, train_Yvar is not None)
     for numbers in by_size(folds) if fit != "fixed" else []:
-        mlls = [
-            build(~folds.held_out[i].to(train_X.device), f"fold {folds.names[i]!r}")
+        training = [
+            (~folds.held_out[i].to(train_X.device), f"fold {folds.names[i]!r}")
             for i in numbers
         ]
+        mlls = [build(*each) for each in training]
+        # A function may hand the same transform or kernel to all models, and BoTorch
+        # does not copy what it is given.
+        if len(mlls) == 1:
+            mlls = deepcopy(mlls)
+        elif shared_part(mlls) is not None:
+            mlls = [deepcopy(build(*each)) for each in training]
         found, errors = _fit(mlls, full, fit, fit_kwargs, threshold)
         each = len(found) // len(mlls)  # models of a fold: one, or one per output
+        fitted = []
         for j, i in enumerate(numbers):
             fits[i] = found[j * each : (j + 1) * each]
             if bad := [k for k in range(each) if j * each + k in errors]:
@@ -132,11 +139,16 @@ def cross_validate(
                 )
                 parts.pop(i, None)
             elif any(one.how != "fixed" for one in fits[i]):
-                test = folds.held_out[i].to(train_X.device)
-                noise = None if train_Yvar is None else train_Yvar[test]
-                parts[i] = _predict(mlls[j].model, train_X[test], noise)
+                fitted.append(j)
+        tests = [folds.held_out[numbers[j]].to(train_X.device) for j in fitted]
+        predictions = predict_each(
+            [mlls[j] for j in fitted],
+            [train_X[test] for test in tests],
+            None if train_Yvar is None else [train_Yvar[test] for test in tests],
+        )
+        parts.update(zip((numbers[j] for j in fitted), predictions, strict=True))
     if fit == "fixed":
-        records = full.mll.fit_records
+        records = [replace(record, evaluations=0) for record in full.mll.fit_records]
         fits = {
             i: [FoldFit("fixed", math.nan, record) for record in records]
             for i in range(len(folds.names))
@@ -149,7 +161,8 @@ def cross_validate(
             BotorchWarning,
             stacklevel=2,
         )
-    return _assemble(parts, fits, failed, folds, train_Y)
+    spent = 0 if full is None else full.evaluations
+    return _assemble(parts, fits, failed, folds, train_Y, spent)
 
 
 def optimism(
@@ -216,9 +229,9 @@ def _fit(
     return fits, errors
 
 
-def _fixed(full: FullFit, folds: Folds, known: bool) -> dict[int, dict[str, Tensor]]:
+def _fixed(full: FullFit, folds: Folds, known: bool) -> dict[int, Prediction]:
     """The predictions of all folds in closed form, on the outcome's scale."""
-    location, scale = _affine(full.mll.model)
+    location, scale = affine(full.mll.model)
     predictions = zip(*leave_out(full.mll, folds.held_out), strict=True)
     return {
         i: {
@@ -232,56 +245,13 @@ def _fixed(full: FullFit, folds: Folds, known: bool) -> dict[int, dict[str, Tens
     }
 
 
-def _affine(model: Model) -> tuple[Tensor, Tensor]:
-    """Location and scale of the outcome transform, each `1 x m`."""
-    targets = model.train_targets
-    m = model.num_outputs
-    zero = targets.new_zeros(1, m)
-    transform = getattr(model, "outcome_transform", None)
-    if transform is None:
-        return zero, zero + 1
-    transform.eval()
-    points = [transform.untransform(zero + x)[0] for x in (0.0, 1.0, 2.0)]
-    location, scale = points[0], points[1] - points[0]
-    if not torch.allclose(points[2] - points[1], scale, rtol=1e-8):
-        raise UnsupportedError(
-            "expected a Gaussian posterior on the outcome's scale, got a nonlinear "
-            "outcome transform; apply it (such as Log) to train_Y beforehand"
-        )
-    return location, scale
-
-
-def _predict(model: Model, X: Tensor, noise: Tensor | None) -> dict[str, Tensor]:
-    """Predictions of observations at `X`, `k x m` each."""
-    model.eval()
-    with torch.no_grad():
-        # BoTorch would add the mean of the known variances of the training rows.
-        posterior = model.posterior(X)
-        if not isinstance(posterior, GPyTorchPosterior):
-            raise UnsupportedError(
-                "expected a Gaussian posterior on the outcome's scale, got "
-                f"{type(posterior).__name__}; apply a nonlinear outcome transform "
-                "(such as Log) to train_Y beforehand"
-            )
-        mean, variance = posterior.mean, posterior.variance
-        if noise is None:
-            noise = model.posterior(X, observation_noise=True).variance - variance
-        location, scale = _affine(model)
-        return {
-            "mean": mean,
-            "variance": variance + noise,
-            "noise_variance": noise,
-            "location": location.expand_as(mean),
-            "scale": scale.expand_as(mean),
-        }
-
-
 def _assemble(
-    parts: dict[int, dict[str, Tensor]],
+    parts: dict[int, Prediction],
     fits: dict[int, list[FoldFit]],
     failed: dict[str, str],
     folds: Folds,
     train_Y: Tensor,
+    full_evaluations: int,
 ) -> CrossValidation:
     fold_of, rows = folds.held_out.nonzero(as_tuple=True)
     blank = torch.full((len(rows), train_Y.shape[-1]), torch.nan).to(train_Y)
@@ -304,6 +274,7 @@ def _assemble(
         folds=folds,
         fits=[one for i in sorted(fits) for one in fits[i]],
         failed=failed,
+        full_evaluations=full_evaluations,
     )
 
 

@@ -69,6 +69,14 @@ class CrossValidation:
     failed: dict[str, str]
     """By name of a fold whose fit failed the reason."""
 
+    full_evaluations: int = 0
+    """What the fit to all rows and its Hessian took, if there was one."""
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of losses and gradients in all, those of all rows included."""
+        return self.full_evaluations + sum(r.evaluations for r in self.records)
+
     @property
     def records(self) -> list[FitRecord]:
         """The courses of the fits, in the order of the folds."""
@@ -206,6 +214,7 @@ class CrossValidation:
         text = {
             "names": self.folds.names,
             "failed": self.failed,
+            "full_evaluations": self.full_evaluations,
             "fits": [
                 {**asdict(fit), "record": {**asdict(r), "status": r.status.name}}
                 for fit, r in zip(self.fits, self.records, strict=True)
@@ -235,7 +244,13 @@ class CrossValidation:
             record["status"] = OptimizationStatus[record["status"]]
             fits.append(FoldFit(fit["how"], fit["influence"], FitRecord(**record)))
         folds = Folds(held_out, text["names"])
-        return cls(**tensors, folds=folds, fits=fits, failed=text["failed"])
+        return cls(
+            **tensors,
+            folds=folds,
+            fits=fits,
+            failed=text["failed"],
+            full_evaluations=text["full_evaluations"],
+        )
 
     def _on(self, scale: str, noise: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Means, variances, observed outcomes and baselines on a scale."""
