@@ -299,6 +299,41 @@ def table(measurements: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def summary(measurements: list[dict]) -> str:
+    """Seconds of BoTorch's ways and of our default, and their ratios, row by row."""
+
+    def seconds(row: str, way: str) -> float | None:
+        found = [
+            m["seconds"]
+            for m in measurements
+            if (m["row"], m["way"], m["threads"]) == (row, way, "default")
+            and "seconds" in m
+        ]
+        return median(found) if found else None
+
+    lines = [
+        "| models | BoTorch one by one | summed | default | ours (auto, log) | default / "
+        "ours | best of BoTorch / ours |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    ratios, best_ratios = [], []
+    for row in ROWS:
+        ours = seconds(row, "ours auto, log")
+        theirs = [seconds(row, way) for way in list(WAYS)[:3]]
+        if ours is None or theirs[2] is None:
+            continue
+        ratios.append(theirs[2] / ours)
+        best_ratios.append(min(t for t in theirs if t is not None) / ours)
+        cells = ["-" if t is None else f"{t:.2f}" for t in theirs]
+        cells += [f"{ours:.2f}", f"{ratios[-1]:.1f}", f"{best_ratios[-1]:.1f}"]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    means = [np.exp(np.mean(np.log(each))) for each in (ratios, best_ratios)]
+    lines.append(
+        f"| geometric mean | | | | | {' | '.join(f'{mean:.1f}' for mean in means)} |"
+    )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
@@ -344,7 +379,7 @@ def main() -> None:
                     file.write(json.dumps(result) + "\n")
                 shown = {k: v for k, v in result.items() if k != "losses"}
                 print(shown, sum(result.get("losses", [])), flush=True)
-            (RESULTS / "fit_speed.md").write_text(table(done))
+            (RESULTS / "fit_speed.md").write_text(table(done) + "\n" + summary(done))
 
 
 if __name__ == "__main__":

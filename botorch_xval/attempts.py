@@ -37,7 +37,7 @@ from botorch_xval.objective import Objective, make_objective
 from botorch_xval.records import FitRecord
 from botorch_xval.stacked import ParameterBounds
 
-__all__ = ["ModelResult", "evaluate_each", "fit_models", "record_of"]
+__all__ = ["ModelResult", "evaluate_each", "fit_models", "record_of", "search_each"]
 
 Array = NDArray[np.float64]
 
@@ -100,33 +100,26 @@ def fit_models(
     todo = list(attempts)
     # A callback is the user's, who may not expect calls from several threads. Only of
     # L-BFGS-B we know that it keeps nothing that threads would share.
-    alone = callback is not None or strategy == "loop" or method != "L-BFGS-B"
-    count = 1 if alone else min(torch.get_num_threads(), objective.num_models)
-    workers = objective.workers(count)
-    small = objective.num_points < LARGE_MODEL
-    single = objective.is_parallel and (len(workers) > 1 or small)
-    with _single_threaded_torch() if single else nullcontext():
-        for attempt in range(max_attempts):
-            starts = objective.start[todo] if attempt == 0 else objective.sample(todo)
-            searches = minimize_each(
-                workers,
-                starts,
-                [objective.bounds[i] for i in todo],
-                models=todo,
-                width=_width(strategy, objective),
-                method=method,
-                options=options,
-                on_iteration=_report(callback, objective, begin),
-                timeout_sec=timeout_sec,
-                undefined=(NotPSDError, *UNDEFINED),
-                coordinates=chosen,
-                warm_up=WARM_UP,
-            )
-            for i, search in zip(todo, searches, strict=True):
-                attempts[i].add(search, _succeeded(search, warning_handler))
-            todo = [i for i in todo if attempts[i].goes_on(pick_best, caught)]
-            if not todo:
-                break
+    alone = callback is not None or method != "L-BFGS-B"
+    for attempt in range(max_attempts):
+        searches = search_each(
+            objective,
+            objective.start[todo] if attempt == 0 else objective.sample(todo),
+            todo,
+            strategy=strategy,
+            alone=alone,
+            method=method,
+            options=options,
+            on_iteration=_report(callback, objective, begin),
+            timeout_sec=timeout_sec,
+            coordinates=chosen,
+            warm_up=WARM_UP,
+        )
+        for i, search in zip(todo, searches, strict=True):
+            attempts[i].add(search, _succeeded(search, warning_handler))
+        todo = [i for i in todo if attempts[i].goes_on(pick_best, caught)]
+        if not todo:
+            break
     theta = objective.start.copy()
     for i, each in attempts.items():
         if each.best is not None:
@@ -203,6 +196,44 @@ def record_of(
         attempts=attempts,
         gradient_norm=norm,
     )
+
+
+def search_each(
+    objective: Objective,
+    starts: Array,
+    models: list[int],
+    strategy: str = "auto",
+    alone: bool = False,
+    **arguments: Any,
+) -> list[Search]:
+    """Searches of chosen models from these starts, in groups and threads as is best.
+
+    Args:
+        objective: Of the models.
+        starts: Initial parameters, `a x p`.
+        models: Which models, `a`.
+        strategy: "loop", "batch" or "auto".
+        alone: Whether one thread has to do.
+        **arguments: Of :func:`~botorch_xval.minimize.minimize_each`.
+
+    Returns:
+        The ended searches.
+    """
+    alone = alone or strategy == "loop"
+    count = 1 if alone else max(1, min(torch.get_num_threads(), len(models)))
+    workers = objective.workers(count)
+    small = objective.num_points < LARGE_MODEL
+    single = objective.is_parallel and (len(workers) > 1 or small)
+    with _single_threaded_torch() if single else nullcontext():
+        return minimize_each(
+            workers,
+            starts,
+            [objective.bounds[i] for i in models],
+            models=models,
+            width=_width(strategy, objective),
+            undefined=(NotPSDError, *UNDEFINED),
+            **arguments,
+        )
 
 
 def evaluate_each(

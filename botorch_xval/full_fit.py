@@ -31,15 +31,13 @@ from botorch.exceptions.errors import ModelFittingError, UnsupportedError
 from botorch.optim.core import OptimizationStatus
 from gpytorch.distributions import MultitaskMultivariateNormal
 from gpytorch.mlls import MarginalLogLikelihood
-from linear_operator.utils.errors import NanError, NotPSDError
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.linalg import LinAlgError
 
-from botorch_xval.attempts import MEMORY, evaluate_each, record_of
+from botorch_xval.attempts import MEMORY, evaluate_each, record_of, search_each
 from botorch_xval.coordinates import LogCoordinates, WhitenedCoordinates
 from botorch_xval.fit import fit_each
-from botorch_xval.minimize import gradient_norm, minimize_each
+from botorch_xval.minimize import gradient_norm
 from botorch_xval.objective import Objective, make_objective
 from botorch_xval.records import FitRecord
 
@@ -188,20 +186,12 @@ class FullFit:
         models: list[int],
         whitened: list[WhitenedCoordinates],
     ) -> dict[int, tuple[FitRecord, Array]]:
-        arguments: dict[str, Any] = {
-            "width": objective.group_size,
-            "options": {"maxcor": MEMORY},
-            "undefined": (NotPSDError, NanError, LinAlgError),
-        }
-        count = min(torch.get_num_threads(), max(len(models), 1))
-        workers = objective.workers(count)
-        searches = minimize_each(
-            workers,
+        searches = search_each(
+            objective,
             theta[models],
-            [objective.bounds[i] for i in models],
-            models=models,
+            models,
+            options={"maxcor": MEMORY},
             coordinates=[whitened[i] for i in models],
-            **arguments,
         )
         records = {}
         for i, search in zip(models, searches, strict=True):
@@ -224,13 +214,12 @@ class FullFit:
             )
         ]
         if again:
-            searches = minimize_each(
-                workers,
+            searches = search_each(
+                objective,
                 np.stack([records[i][1] for i in again]),
-                [objective.bounds[i] for i in again],
-                models=again,
+                again,
+                options={"maxcor": MEMORY},
                 coordinates=self.coordinates,
-                **arguments,
             )
             for i, search in zip(again, searches, strict=True):
                 before = records[i][0]
