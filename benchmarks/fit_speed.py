@@ -312,8 +312,8 @@ def summary(measurements: list[dict]) -> str:
         return median(found) if found else None
 
     lines = [
-        "| models | BoTorch one by one | summed | default | ours (auto, log) | default / "
-        "ours | best of BoTorch / ours |",
+        "| seconds | BoTorch one by one | summed | default | ours (auto, log) "
+        "| default / ours | best of BoTorch / ours |",
         "|---|---|---|---|---|---|---|",
     ]
     ratios, best_ratios = [], []

@@ -210,14 +210,12 @@ def _fit(
         return [FoldFit("refit", math.nan, record) for record in records], errors
     if fit != "adaptive":
         return full.fit(mlls, refine=fit == "warm")
-    influences, records = full.influences(mlls)
-    m = len(influences) // len(mlls)
-    fits = [
-        FoldFit("fixed", float(influence), record)
-        for influence, record in zip(influences, records, strict=True)
-    ]
-    largest = np.nan_to_num(influences, nan=np.inf).reshape(-1, m).max(axis=1)
-    chosen = np.flatnonzero(largest > threshold)
+    fits = full.influences(mlls)
+    m = len(fits) // len(mlls)
+    influences = np.array([one.influence for one in fits]).reshape(-1, m)
+    chosen = np.flatnonzero(
+        np.nan_to_num(influences, nan=np.inf).max(axis=1) > threshold
+    )
     errors: dict[int, Exception] = {}
     if len(chosen):
         refitted, found = full.fit([mlls[j] for j in chosen], refine=True)

@@ -93,58 +93,61 @@ class FullFit:
         for mll in mlls:
             mll.train()
         objective = make_objective(mlls)
-        owners, whitened, theta, influences = self._steps(objective)
+        at_full = self._at_full(objective)
+        influences, theta = self._steps(objective, at_full[1])
         chosen = [i for i in range(objective.num_models) if np.isfinite(influences[i])]
         if refine:
-            records = self._refine(objective, theta, chosen, whitened)
+            found = self._refine(objective, theta, chosen)
         else:
-            records = self._stay(objective, theta, chosen)
-        final, fits, errors = theta.copy(), {}, {}
-        for i, (record, values) in records.items():
-            if record.status is OptimizationStatus.FAILURE:
-                continue
-            final[i] = values
-            how = "warm" if refine else "predicted"
-            fits[i] = FoldFit(how, float(influences[i]), record)
-        final[[i for i in range(len(final)) if i not in fits]] = objective.start[
-            [i for i in range(len(final)) if i not in fits]
-        ]
+            values = evaluate_each(objective, theta[chosen], chosen)
+            stayed = self._records(objective, theta, chosen, *values, 2)
+            found = {i: (stayed[i], theta[i]) for i in chosen}
+        final, fits, errors = objective.start.copy(), {}, {}
+        how = "warm" if refine else "predicted"
+        for i, (record, values) in found.items():
+            if record.status is not OptimizationStatus.FAILURE:
+                final[i] = values
+                fits[i] = FoldFit(how, float(influences[i]), record)
         objective.write(final)
         m = len(self.theta)
         for j in sorted({i // m for i in range(len(final)) if i not in fits}):
-            found = fit_each([mlls[j]])  # cold, as if there were no full fit
+            failed = fit_each([mlls[j]])  # cold, as if there were no full fit
             for k, record in enumerate(mlls[j].fit_records):
                 i = j * m + k
                 fits[i] = FoldFit("refit", float(influences[i]), record)
-                if k in found:
-                    errors[i] = found[k]
+                if k in failed:
+                    errors[i] = failed[k]
         return [fits[i] for i in range(len(final))], errors
 
-    def influences(
-        self, mlls: Sequence[MarginalLogLikelihood]
-    ) -> tuple[Array, list[FitRecord]]:
-        """Of every model of the folds, and the one evaluation that it took."""
+    def influences(self, mlls: Sequence[MarginalLogLikelihood]) -> list[FoldFit]:
+        """Of every model of the folds, which stay as they are."""
         for mll in mlls:
             mll.train()
         objective = make_objective(mlls)
-        owners = np.arange(objective.num_models) % len(self.theta)
         everyone = list(range(objective.num_models))
-        records = self._stay(objective, self.theta[owners], everyone)
-        return self._steps(objective)[3], [records[i][0] for i in everyone]
+        losses, gradients = self._at_full(objective)
+        influences, _ = self._steps(objective, gradients)
+        owners = np.array(everyone) % len(self.theta)
+        records = self._records(
+            objective, self.theta[owners], everyone, losses, gradients, 1
+        )
+        return [FoldFit("fixed", float(influences[i]), records[i]) for i in everyone]
 
-    def _steps(
-        self, objective: Objective
-    ) -> tuple[Array, list[WhitenedCoordinates], Array, Array]:
-        """Of every model: its output, coordinates, predicted values and influence."""
+    def _at_full(self, objective: Objective) -> tuple[Array, Array]:
+        """Losses and gradients of all models at the optimum of the full fit."""
+        count = objective.num_models
+        owners = np.arange(count) % len(self.theta)
+        return evaluate_each(objective, self.theta[owners], list(range(count)))
+
+    def _steps(self, objective: Objective, gradients: Array) -> tuple[Array, Array]:
+        """Influences of all models, and their parameters after one Newton step."""
         owners = np.arange(objective.num_models) % len(self.theta)
         theta = self.theta[owners]
-        _, gradients = evaluate_each(objective, theta, list(range(len(owners))))
-        whitened = [self.whitened[k] for k in owners]
         influences = np.full(len(owners), np.nan)
-        for i, coordinates in enumerate(whitened):
+        for i, k in enumerate(owners):
             if not np.isfinite(gradients[i]).all():
                 continue
-            bounds = objective.bounds[i]
+            coordinates, bounds = self.whitened[k], objective.bounds[i]
             start = coordinates.from_raw(theta[i])
             slope = coordinates.at(start)[1](gradients[i] * objective.num_points)
             influences[i] = np.linalg.norm(slope[~coordinates.resting])
@@ -152,29 +155,31 @@ class FullFit:
             z = start - np.clip(slope, -LONGEST, LONGEST)
             moved, _ = coordinates.at(np.clip(z, limits.lb, limits.ub))
             theta[i] = np.clip(moved, bounds.lb, bounds.ub)
-        return owners, whitened, theta, influences
+        return influences, theta
 
-    def _stay(
-        self, objective: Objective, theta: Array, models: list[int]
-    ) -> dict[int, tuple[FitRecord, Array]]:
-        losses, gradients = evaluate_each(objective, theta[models], models)
+    def _records(
+        self,
+        objective: Objective,
+        theta: Array,
+        models: list[int],
+        losses: Array,
+        gradients: Array,
+        evaluations: int,
+    ) -> dict[int, FitRecord]:
+        """Of models that are not refined."""
+        status = OptimizationStatus
         return {
-            i: (
-                FitRecord(
-                    losses=(float(loss),),
-                    evaluations=2,  # and one at the full-data optimum
-                    iterations=0,
-                    status=OptimizationStatus.STOPPED
-                    if np.isfinite(loss)
-                    else OptimizationStatus.FAILURE,
-                    message="not refined",
-                    seconds=0.0,
-                    attempts=1,
-                    gradient_norm=gradient_norm(
-                        theta[i], gradient, objective.bounds[i], self.coordinates
-                    ),
+            i: FitRecord(
+                losses=(float(loss),),
+                evaluations=evaluations,
+                iterations=0,
+                status=status.STOPPED if np.isfinite(loss) else status.FAILURE,
+                message="not refined",
+                seconds=0.0,
+                attempts=1,
+                gradient_norm=gradient_norm(
+                    theta[i], gradient, objective.bounds[i], self.coordinates
                 ),
-                theta[i],
             )
             for i, loss, gradient in zip(models, losses, gradients, strict=True)
         }
@@ -184,14 +189,13 @@ class FullFit:
         objective: Objective,
         theta: Array,
         models: list[int],
-        whitened: list[WhitenedCoordinates],
     ) -> dict[int, tuple[FitRecord, Array]]:
         searches = search_each(
             objective,
             theta[models],
             models,
             options={"maxcor": MEMORY},
-            coordinates=[whitened[i] for i in models],
+            coordinates=[self.whitened[i % len(self.theta)] for i in models],
         )
         records = {}
         for i, search in zip(models, searches, strict=True):

@@ -278,7 +278,7 @@ def test_influence_is_the_length_of_the_newton_step():
     Y[3] += 4.0  # an outlier
     full = fit_all_rows(wrap(untransformed(X, Y)), FIT)
     mlls = fold_mlls(untransformed, X, Y)
-    found, _ = full.influences(mlls)
+    found = [fit.influence for fit in full.influences(mlls)]
     (coordinates,) = full.whitened
     hessian = np.linalg.inv(coordinates.root @ coordinates.root.T)
     for i in (0, 3):
