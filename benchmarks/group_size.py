@@ -61,8 +61,8 @@ def main() -> None:
     lines = [
         fit_speed.machine(),
         "",
-        "Milliseconds per model evaluation, one thread / two threads; in bold the group "
-        "size that is used.",
+        "Milliseconds per model evaluation, one thread / two threads; in bold the "
+        "group size that is used.",
         "",
         f"| model | points | {' | '.join(f'groups of {g}' for g in GROUPS)} |",
         f"|---|---|{'---|' * len(GROUPS)}",

@@ -12,16 +12,19 @@ from warnings import warn
 import numpy as np
 import pandas as pd
 import torch
+from botorch.exceptions.errors import UnsupportedError
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.models.model import Model
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from torch import Tensor
+from torch.linalg import LinAlgError
 
 from botorch_xval.fit import fit_each
 from botorch_xval.folds import Folds, by_size, leave_one_out, make_folds
-from botorch_xval.full_fit import FoldFit, FullFit, fit_all_rows, leave_out
+from botorch_xval.full_fit import ClosedForm, FoldFit, FullFit, fit_all_rows
 from botorch_xval.predict import Prediction, affine, predict_each
 from botorch_xval.result import POINTS, CrossValidation, difference
+from botorch_xval.scores import z_score
 from botorch_xval.stacked import shared_part
 
 __all__ = ["cross_validate", "optimism"]
@@ -107,15 +110,17 @@ def cross_validate(
             raise
         return mll(built.likelihood, built).to(train_X)
 
-    full = None
+    full = closed = None
     if fit != "refit":
         everything = torch.ones(len(train_X), dtype=torch.bool, device=train_X.device)
         full = fit_all_rows(deepcopy(build(everything, "all rows")), fit_kwargs)
     parts: dict[int, Prediction] = {}
     fits: dict[int, list[FoldFit]] = {}
     failed: dict[str, str] = {}
+    if full is not None:
+        closed = _closed_form(full, needed=fit in ("fixed", "adaptive"))
     if fit in ("fixed", "adaptive"):
-        parts = _fixed(full, folds, train_Yvar is not None)
+        parts = _fixed(full.mll.model, closed, folds)
     for numbers in by_size(folds) if fit != "fixed" else []:
         training = [
             (~folds.held_out[i].to(train_X.device), f"fold {folds.names[i]!r}")
@@ -162,7 +167,11 @@ def cross_validate(
             stacklevel=2,
         )
     spent = 0 if full is None else full.evaluations
-    return _assemble(parts, fits, failed, folds, train_Y, spent)
+    result = _assemble(parts, fits, failed, folds, train_Y, spent)
+    once = bool((folds.held_out.sum(dim=0) <= 1).all())
+    if closed is None or failed or not once:
+        return result
+    return replace(result, whitened=_whitened(result, closed))
 
 
 def optimism(
@@ -227,20 +236,40 @@ def _fit(
     return fits, errors
 
 
-def _fixed(full: FullFit, folds: Folds, known: bool) -> dict[int, Prediction]:
+def _closed_form(full: FullFit, needed: bool) -> ClosedForm | None:
+    try:
+        return ClosedForm.of(full.mll)
+    except (UnsupportedError, LinAlgError):
+        if needed:
+            raise
+        return None
+
+
+def _fixed(model: Model, closed: ClosedForm, folds: Folds) -> dict[int, Prediction]:
     """The predictions of all folds in closed form, on the outcome's scale."""
-    location, scale = affine(full.mll.model)
-    predictions = zip(*leave_out(full.mll, folds.held_out), strict=True)
-    return {
-        i: {
+    location, scale = affine(model)
+    found = {}
+    for i, fold in enumerate(folds.held_out):
+        mean, variance, noise = closed.leave_out(fold.nonzero()[:, 0])
+        found[i] = {
             "mean": location + scale * mean,
             "variance": scale**2 * variance,
             "noise_variance": scale**2 * noise,
             "location": location.expand_as(mean),
             "scale": scale.expand_as(mean),
         }
-        for i, (mean, variance, noise) in enumerate(predictions)
-    }
+    return found
+
+
+def _whitened(result: CrossValidation, closed: ClosedForm) -> Tensor:
+    """Errors in predicted deviations, without their correlation, `k x m`."""
+    z = z_score(result.mean, result.variance, result.observed)
+    covariance = closed.residual_covariance(result.folds.held_out)
+    deviation = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    correlation = covariance / (deviation[..., :, None] * deviation[..., None, :])
+    factor = torch.linalg.cholesky(correlation)
+    solved = torch.linalg.solve_triangular(factor, z.mT[..., None], upper=False)
+    return solved[..., 0].mT
 
 
 def _assemble(

@@ -41,7 +41,7 @@ from botorch_xval.minimize import gradient_norm
 from botorch_xval.objective import Objective, make_objective
 from botorch_xval.records import FitRecord
 
-__all__ = ["FoldFit", "FullFit", "fit_all_rows", "leave_out"]
+__all__ = ["ClosedForm", "FoldFit", "FullFit", "fit_all_rows"]
 
 Array = NDArray[np.float64]
 STEP = 1e-4  # of the central differences, in logarithms
@@ -293,52 +293,68 @@ def _hessians(objective: Objective, coordinates: LogCoordinates) -> Array:
     return (hessians + hessians.transpose(0, 2, 1)) / 2
 
 
-def leave_out(
-    mll: MarginalLogLikelihood, held_out: Tensor
-) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Predictions of held-out rows by the model of all rows, at its values.
+@dataclass(frozen=True)
+class ClosedForm:
+    """The model of all rows at its values, ready to leave rows out.
 
     On the scale of the model's (transformed) outcomes, and with transforms that have
     seen all rows.
-
-    Args:
-        mll: Of the model of all rows.
-        held_out: `folds x n`, bool.
-
-    Returns:
-        For every fold means, variances with noise, and variances of the noise of its
-        rows, each `k x m`.
-
-    Raises:
-        UnsupportedError: If the outputs of the model are correlated.
     """
-    model = mll.model
-    mll.train()
-    with torch.no_grad():
-        prior = model(*model.train_inputs)
-        if isinstance(prior, MultitaskMultivariateNormal):
-            raise UnsupportedError(
-                "expected independent outputs, got a multi-task model"
+
+    residuals: Tensor  # y - m, m x n
+    inverse: Tensor  # Q, m x n x n
+    noise: Tensor  # variances, m x n
+    targets: Tensor  # m x n
+
+    @classmethod
+    def of(cls, mll: MarginalLogLikelihood) -> ClosedForm:
+        """Of a fitted model.
+
+        Raises:
+            UnsupportedError: If its outputs are correlated.
+        """
+        model = mll.model
+        mll.train()
+        with torch.no_grad():
+            prior = model(*model.train_inputs)
+            if isinstance(prior, MultitaskMultivariateNormal):
+                raise UnsupportedError(
+                    "expected independent outputs, got a multi-task model"
+                )
+            noisy = mll.likelihood(prior, *model.train_inputs)
+            factor = torch.linalg.cholesky(noisy.covariance_matrix)
+            parts = (
+                model.train_targets - noisy.mean,
+                torch.cholesky_inverse(factor),
+                noisy.variance - prior.variance,
+                model.train_targets,
             )
-        noisy = mll.likelihood(prior, *model.train_inputs)
-        noise = noisy.variance - prior.variance  # (m x) n
-        covariance = noisy.covariance_matrix
-        targets = model.train_targets
-        factor = torch.linalg.cholesky(covariance)
-        inverse = torch.cholesky_inverse(factor)  # (m x) n x n
-        weights = (inverse @ (targets - noisy.mean)[..., None])[..., 0]
-        means, variances, noises = [], [], []
-        for fold in held_out:
-            rows = fold.nonzero()[:, 0].to(targets.device)
-            block = inverse[..., rows[:, None], rows]  # (m x) k x k
-            own = torch.linalg.inv(block)
-            shift = (own @ weights[..., rows, None])[..., 0]
-            means.append(_columns(targets[..., rows] - shift))
-            variances.append(_columns(own.diagonal(dim1=-2, dim2=-1)))
-            noises.append(_columns(noise[..., rows]))
-    return means, variances, noises
+        if parts[0].ndim == 1:
+            parts = tuple(part[None] for part in parts)
+        return cls(*parts)
 
+    def leave_out(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Means, variances with noise, and noise variances of rows, `k x m` each."""
+        rows = rows.to(self.targets.device)
+        weights = (self.inverse @ self.residuals[..., None])[:, rows]
+        own = torch.linalg.inv(self.inverse[:, rows[:, None], rows])
+        mean = self.targets[:, rows] - (own @ weights)[..., 0]
+        variance = own.diagonal(dim1=-2, dim2=-1)
+        return mean.mT, variance.mT, self.noise[:, rows].mT
 
-def _columns(values: Tensor) -> Tensor:
-    """`k x m` of `k` or `m x k`."""
-    return values[:, None] if values.ndim == 1 else values.mT
+    def residual_covariance(self, held_out: Tensor) -> Tensor:
+        r"""Covariance of the errors of all held-out rows, `m x k x k`.
+
+        .. math:: \mathrm{cov}(e_S, e_T) = Q_{SS}^{-1} Q_{ST} Q_{TT}^{-1}
+
+        (Ginsbourger & Schaerer 2021, proposition 3), with `k` the rows that any fold
+        holds out, in ascending order. Each must be held out once (not checked).
+        """
+        blocks = torch.zeros_like(self.inverse)
+        for fold in held_out.to(self.targets.device):
+            rows = fold.nonzero()[:, 0]
+            own = torch.linalg.inv(self.inverse[:, rows[:, None], rows])
+            blocks[:, rows[:, None], rows] = own
+        rows = held_out.any(dim=0).nonzero()[:, 0].to(self.targets.device)
+        # Rows that no fold holds out have zero blocks, and so no part in this.
+        return (blocks @ self.inverse @ blocks)[:, rows[:, None], rows]

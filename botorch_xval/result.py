@@ -69,6 +69,12 @@ class CrossValidation:
     failed: dict[str, str]
     """By name of a fold whose fit failed the reason."""
 
+    whitened: Tensor | None = None
+    """Errors in predicted deviations with their correlation removed, `k x m`, for a
+    normality plot: leave-one-out errors are correlated even where the model is right.
+    The correlation is that of the fit to all rows; None without one, with failed folds,
+    or where a row is held out twice."""
+
     full_evaluations: int = 0
     """What the fit to all rows and its Hessian took, if there was one."""
 
@@ -224,6 +230,8 @@ class CrossValidation:
             n: getattr(self, n).cpu().numpy() for n in ("rows", "fold_of", *POINTS)
         }
         arrays["held_out"] = self.folds.held_out.numpy()
+        if self.whitened is not None:
+            arrays["whitened"] = self.whitened.cpu().numpy()
         with open(path, "wb") as file:  # `savez` would append to a name
             np.savez_compressed(file, text=np.array(json.dumps(text)), **arrays)
 
@@ -237,6 +245,8 @@ class CrossValidation:
                 for name in ("rows", "fold_of", *POINTS)
             }
             held_out = torch.from_numpy(data["held_out"])
+            if "whitened" in data:
+                tensors["whitened"] = torch.from_numpy(data["whitened"])
         fits = []
         for fit in text["fits"]:
             record = fit["record"]

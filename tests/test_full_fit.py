@@ -32,7 +32,7 @@ from scipy.optimize import Bounds
 from botorch_xval import ScalarChoiceGP, cross_validate, difference, k_fold, optimism
 from botorch_xval.coordinates import LogCoordinates, WhitenedCoordinates
 from botorch_xval.folds import grouped, leave_one_out
-from botorch_xval.full_fit import fit_all_rows, leave_out
+from botorch_xval.full_fit import ClosedForm, fit_all_rows
 
 FIT = {"warning_handler": accept_abnormal}
 
@@ -163,11 +163,9 @@ def test_a_model_that_cannot_be_fitted_says_so():
 def test_closed_forms_are_those_of_conditioned_models(folds, m):
     X, Y = unit_waves(11, m)
     full = fit_all_rows(wrap(untransformed(X, Y)), FIT)
-    held_out = folds(11).held_out
-    means, variances, noises = leave_out(full.mll, held_out)
-    for fold, mean, variance, noise in zip(
-        held_out, means, variances, noises, strict=True
-    ):
+    closed = ClosedForm.of(full.mll)
+    for fold in folds(11).held_out:
+        mean, variance, noise = closed.leave_out(fold.nonzero()[:, 0])
         rest = untransformed(X[~fold], Y[~fold])
         rest.load_state_dict(full.mll.model.state_dict())
         rest.eval()
@@ -177,6 +175,29 @@ def test_closed_forms_are_those_of_conditioned_models(folds, m):
         assert_close(mean, posterior.mean, **SAME)
         assert_close(variance, posterior.variance, **SAME)
         assert_close(variance - noise, quiet.variance, **SAME)
+
+
+@pytest.mark.parametrize("folds", [leave_one_out, k_fold(4)])
+def test_whitening_removes_the_correlation_of_the_errors(folds):
+    """The map from outcomes to whitened errors turns their covariance into 1."""
+    X, Y = unit_waves(9)
+    full = fit_all_rows(wrap(untransformed(X, Y)), FIT)
+    closed = ClosedForm.of(full.mll)
+    held_out = folds(9).held_out
+    (covariance,) = closed.residual_covariance(held_out)
+    (inverse,) = closed.inverse
+    errors = torch.zeros(9, 9, dtype=torch.float64)  # of outcomes, by columns
+    for fold in held_out:
+        rows = fold.nonzero()[:, 0]
+        own = torch.linalg.inv(inverse[rows[:, None], rows])
+        errors[rows] = own @ inverse[rows]
+    expected = errors @ torch.linalg.inv(inverse) @ errors.mT
+    assert_close(covariance, expected, **SAME)
+    result = cross_validate(untransformed, X, Y, folds=folds, fit="fixed")
+    error = (result.observed - result.mean)[:, 0]
+    factor = torch.linalg.cholesky(expected)
+    by_hand = torch.linalg.solve_triangular(factor, error[:, None], upper=False)
+    assert_close(result.whitened, by_hand, rtol=1e-4, atol=1e-4)  # of another fit
 
 
 @pytest.mark.skipif(
@@ -212,7 +233,7 @@ def test_correlated_outputs_have_no_closed_form_here():
         return KroneckerMultiTaskGP(X, torch.cat([Y, Y**2], dim=-1))
 
     with pytest.raises(UnsupportedError, match="independent outputs"):
-        leave_out(wrap(model(X, Y)), leave_one_out(7).held_out)
+        ClosedForm.of(wrap(model(X, Y)))
 
 
 # --- folds from the full fit --------------------------------------------------------
