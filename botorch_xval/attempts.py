@@ -101,30 +101,30 @@ def fit_models(
     # A callback is the user's, who may not expect calls from several threads. Only of
     # L-BFGS-B we know that it keeps nothing that threads would share.
     alone = callback is not None or method != "L-BFGS-B"
-    for attempt in range(max_attempts):
-        searches = search_each(
-            objective,
-            objective.start[todo] if attempt == 0 else objective.sample(todo),
-            todo,
-            strategy=strategy,
-            alone=alone,
-            method=method,
-            options=options,
-            on_iteration=_report(callback, objective, begin),
-            timeout_sec=timeout_sec,
-            coordinates=chosen,
-            warm_up=WARM_UP,
-        )
-        for i, search in zip(todo, searches, strict=True):
-            attempts[i].add(search, _succeeded(search, warning_handler))
-        todo = [i for i in todo if attempts[i].goes_on(pick_best, caught)]
-        if not todo:
-            break
-    theta = objective.start.copy()
-    for i, each in attempts.items():
-        if each.best is not None:
-            theta[i] = each.best.best_point
     try:
+        for attempt in range(max_attempts):
+            searches = search_each(
+                objective,
+                objective.start[todo] if attempt == 0 else objective.sample(todo),
+                todo,
+                strategy=strategy,
+                alone=alone,
+                method=method,
+                options=options,
+                on_iteration=_report(callback, objective, begin),
+                timeout_sec=timeout_sec,
+                coordinates=chosen,
+                warm_up=WARM_UP,
+            )
+            for i, search in zip(todo, searches, strict=True):
+                attempts[i].add(search, _succeeded(search, warning_handler))
+            todo = [i for i in todo if attempts[i].goes_on(pick_best, caught)]
+            if not todo:
+                break
+        theta = objective.start.copy()
+        for i, each in attempts.items():
+            if each.best is not None:
+                theta[i] = each.best.best_point
         objective.write(theta)
     except BaseException:  # Ctrl-C: no model may have a part of its values
         objective.write(objective.start)

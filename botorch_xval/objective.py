@@ -13,7 +13,7 @@ sliced. Each is compared with the models' own losses and gradients before it is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Protocol
 from warnings import warn
@@ -35,6 +35,7 @@ from botorch_xval.stacked import (
     ParameterBounds,
     SharedParameters,
     Stacked,
+    are_alike,
     batch_shape_of,
     transforms_of,
 )
@@ -112,9 +113,11 @@ def make_objective(
                 f"{argument}: the model has no parameters {unknown}; it has "
                 f"{sorted(known)}"
             )
+    strange = None
     try:
         stacked = Stacked(mlls, parameters, bounds)
-        if _agrees(stacked, mlls):
+        strange = _disagreeing(stacked, mlls)
+        if not strange:
             _try_closed_form(stacked)
             return stacked
         reason: object = "it disagrees with the models' own losses"
@@ -126,8 +129,17 @@ def make_objective(
     except Exception as error:  # any model may be built in a way that we do not foresee
         reason = f"{type(error).__name__}: {error}"
     if len(mlls) > 1:
-        logger.debug("models are evaluated one after the other: %s", reason)
-        return _Separate([make_objective([mll], parameters, bounds) for mll in mlls])
+        groups = _alike(mlls) if strange is None else [[i] for i in strange]
+        others = [i for i in range(len(mlls)) if i not in (strange or ())]
+        if strange is not None and others:
+            groups.append(others)
+        if len(groups) == 1:
+            groups = [[i] for i in range(len(mlls))]
+        logger.debug("models are evaluated in %d parts: %s", len(groups), reason)
+        parts = [[mlls[i] for i in group] for group in groups]
+        return _Separate(
+            [make_objective(part, parameters, bounds) for part in parts], groups
+        )
     if batch_shape_of(mlls[0]).numel() > 1:
         warn(
             f"The models of this batched {type(mlls[0].model).__name__} are fitted "
@@ -136,6 +148,19 @@ def make_objective(
             stacklevel=4,
         )
     return _Joint(mlls[0], parameters, bounds)
+
+
+def _alike(mlls: Sequence[MarginalLogLikelihood]) -> list[list[int]]:
+    """Numbers of the mlls that can be stacked."""
+    groups: list[list[int]] = []
+    for i, mll in enumerate(mlls):
+        for group in groups:
+            if are_alike(mlls[group[0]], mll):
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    return groups
 
 
 class _Joint:
@@ -176,7 +201,7 @@ class _Joint:
                 (low, high), limits.get(name, (None, None)), strict=True
             ):
                 if bound is not None:
-                    value = torch.as_tensor(bound).detach().double().cpu()
+                    value = torch.as_tensor(bound, dtype=torch.float64).detach().cpu()
                     limit[0, columns] = value.expand(parameter.shape).reshape(-1)
             column += parameter.numel()
         self.bounds = [Bounds(low[0], high[0])]
@@ -206,12 +231,10 @@ class _Joint:
                 self._parameters[name].copy_(value)
 
     def sample(self, models: Sequence[int]) -> Array:
-        before = deepcopy(self._mll.state_dict())
-        try:
-            sample_all_priors(self._mll.model)
-            return self._read()
-        finally:
-            self._mll.load_state_dict(before)
+        sampled = deepcopy(self._mll)
+        sample_all_priors(sampled.model)
+        own = dict(sampled.named_parameters())
+        return self._flat([own[name] for name in self._parameters])
 
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
         sizes = [p.numel() for p in self._parameters.values()]
@@ -224,58 +247,82 @@ class _Joint:
         }
 
     def _read(self) -> Array:
-        parts = [
-            p.detach().reshape(-1).double().cpu() for p in self._parameters.values()
-        ]
+        return self._flat(list(self._parameters.values()))
+
+    def _flat(self, tensors: Sequence[Tensor]) -> Array:
+        parts = [each.detach().reshape(-1).double().cpu() for each in tensors]
         return torch.cat(parts).numpy()[None]
 
 
 class _Separate:
-    """Several objectives as one, evaluated one after the other."""
+    """Objectives of different models as one, evaluated one after the other."""
 
     group_size = 1
     is_parallel = False
 
-    def __init__(self, objectives: Sequence[Objective]) -> None:
+    def __init__(
+        self, objectives: Sequence[Objective], members: Sequence[Sequence[int]]
+    ) -> None:
+        """
+        Args:
+            objectives: Of the models in turn.
+            members: For each objective the numbers that its mlls have among all.
+        """
         self._objectives = list(objectives)
-        counts = [objective.num_models for objective in self._objectives]
-        self._ends = np.cumsum(counts)
+        sizes = [
+            o.num_models // len(m) for o, m in zip(objectives, members, strict=True)
+        ]
+        owner = {i: (o, j) for o, m in enumerate(members) for j, i in enumerate(m)}
+        # By model: its objective, and its number there.
+        self._places = [
+            (o, j * sizes[o] + k)
+            for o, j in (owner[i] for i in sorted(owner))
+            for k in range(sizes[o])
+        ]
+        self.num_models = len(self._places)
+        self.group_size = max(o.group_size for o in objectives)
         self.device, self.num_points = objectives[0].device, objectives[0].num_points
-        self.num_models = int(self._ends[-1])
-        self.start = np.concatenate([objective.start for objective in objectives])
-        self.bounds = [b for objective in objectives for b in objective.bounds]
+        self.start = np.stack([objectives[o].start[k] for o, k in self._places])
+        self.bounds = [objectives[o].bounds[k] for o, k in self._places]
         # Logarithms only where every model takes them.
         self.softplus = np.all([each.softplus for each in objectives], axis=0)
         self.untransformed = np.all([each.untransformed for each in objectives], axis=0)
 
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
         losses, gradients = np.empty(len(models)), np.empty_like(theta)
-        for i, model in enumerate(models):
-            objective, own = self._find(model)
-            loss, gradient = objective(theta[i : i + 1], [own])
-            losses[i], gradients[i] = loss[0], gradient[0]
+        for objective, rows, own in self._parts(models):
+            losses[rows], gradients[rows] = objective(theta[rows], own)
         return losses, gradients
 
     def workers(self, count: int) -> list[Objective]:
         return [self]
 
     def write(self, theta: Array) -> None:
-        parts = np.split(theta, self._ends[:-1])
-        for objective, values in zip(self._objectives, parts, strict=True):
+        for objective, rows, own in self._parts(range(self.num_models)):
+            values = np.empty_like(theta[rows])
+            values[own] = theta[rows]
             objective.write(values)
 
     def sample(self, models: Sequence[int]) -> Array:
-        found = [self._find(model) for model in models]
-        return np.concatenate([objective.sample([own]) for objective, own in found])
+        sampled = np.empty((len(models), self.start.shape[1]))
+        for objective, rows, own in self._parts(models):
+            sampled[rows] = objective.sample(own)
+        return sampled
 
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
-        objective, own = self._find(model)
-        return objective.parameters(theta, own)
+        o, own = self._places[model]
+        return self._objectives[o].parameters(theta, own)
 
-    def _find(self, model: int) -> tuple[Objective, int]:
-        i = int(np.searchsorted(self._ends, model, side="right"))
-        objective = self._objectives[i]
-        return objective, model - (int(self._ends[i]) - objective.num_models)
+    def _parts(
+        self, models: Sequence[int]
+    ) -> Iterator[tuple[Objective, list[int], list[int]]]:
+        """For each objective that is concerned: rows of `models`, its own numbers."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for row, model in enumerate(models):
+            o, own = self._places[model]
+            found.setdefault(o, []).append((row, own))
+        for o, pairs in found.items():
+            yield self._objectives[o], [r for r, _ in pairs], [k for _, k in pairs]
 
 
 def _try_closed_form(objective: Stacked) -> None:
@@ -306,8 +353,10 @@ def _try_closed_form(objective: Stacked) -> None:
                 return
 
 
-def _agrees(objective: Stacked, mlls: Sequence[MarginalLogLikelihood]) -> bool:
-    """Whether losses and gradients equal the models' own at their present values.
+def _disagreeing(
+    objective: Stacked, mlls: Sequence[MarginalLogLikelihood]
+) -> list[int]:
+    """Mlls whose own losses and gradients the objective does not have at the start.
 
     Of many models the first, the middle and the last one are compared, in one
     evaluation, so that a value that belongs to another model would show. An mll that
@@ -323,21 +372,25 @@ def _agrees(objective: Stacked, mlls: Sequence[MarginalLogLikelihood]) -> bool:
         except Exception as error:
             logger.debug("mll %d has no loss at the start: %s", i, error)
     if not own:
-        return True
+        return []
     chosen = _first_middle_last(each)
     models = [i * each + j for i in own for j in chosen]
     tolerance = 1e-7 if objective.dtype == torch.float64 else 1e-2
     found = objective(objective.start[models], models)
-    return all(
-        np.allclose(
-            values,
-            np.concatenate([p[chosen] for p in parts]),
-            tolerance,
-            tolerance,
-            equal_nan=True,
+    return [
+        i
+        for k, (i, values) in enumerate(own.items())
+        if not all(
+            np.allclose(
+                part[k * len(chosen) : (k + 1) * len(chosen)],
+                expected[chosen],
+                tolerance,
+                tolerance,
+                equal_nan=True,
+            )
+            for part, expected in zip(found, values, strict=False)
         )
-        for values, parts in zip(found, zip(*own.values(), strict=True), strict=False)
-    )
+    ]
 
 
 def _first_middle_last(count: int) -> list[int]:

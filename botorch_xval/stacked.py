@@ -170,15 +170,37 @@ def _check_equal_structure(mlls: Sequence[MarginalLogLikelihood]) -> None:
             if isinstance(module, Prior | Interval) or not buffer.is_floating_point()
         ]
 
+    def held(mll: MarginalLogLikelihood) -> list[Tensor]:
+        return [value for _, _, value in _held_by_priors(mll) if value.ndim == 0]
+
     first_structure, first_fixed = structure(mlls[0]), fixed(mlls[0])
+    first_held = held(mlls[0])
     for i, mll in enumerate(mlls[1:], start=1):
         if structure(mll) != first_structure:
             raise DifferentModels(f"model {i} is of another structure than model 0")
-        pairs = zip(first_fixed, fixed(mll), strict=True)
+        pairs = [
+            *zip(first_fixed, fixed(mll), strict=True),
+            *zip(first_held, held(mll), strict=True),
+        ]
         if not all(torch.equal(one, other) for one, other in pairs):
             raise DifferentModels(
                 f"model {i} has another prior, bound or index than model 0"
             )
+
+
+def _held_by_priors(
+    mll: MarginalLogLikelihood,
+) -> Iterator[tuple[object, str, Tensor]]:
+    """Tensors of objects whose methods are closures of priors: owner, name, tensor.
+
+    BoTorch's SAAS ensembles keep a shrinkage for each model in such an object.
+    """
+    for _, module, _, closure, _ in mll.named_priors():
+        owner = getattr(closure, "__self__", module)
+        if owner is not module:
+            for name, value in vars(owner).items():
+                if isinstance(value, Tensor):
+                    yield owner, name, value
 
 
 class _Loss(Module):
@@ -328,17 +350,9 @@ class Stacked:
         return {n: part.reshape(self._shapes[n]) for n, part in self._split(values)}
 
     def _sample(self, mll: MarginalLogLikelihood) -> Array:
-        before = deepcopy(mll.state_dict())
-        frozen = {n: p for n, p in mll.named_parameters() if n not in self._shapes}
-        kept = {n: p.detach().clone() for n, p in frozen.items()}
-        try:
-            sample_all_priors(mll.model)
-            with torch.no_grad():
-                for name, parameter in frozen.items():
-                    parameter.copy_(kept[name])
-            return self._read(mll)
-        finally:
-            mll.load_state_dict(before)
+        sampled = deepcopy(mll)  # an interrupt must not find the model changed
+        sample_all_priors(sampled.model)
+        return self._read(sampled)
 
     def _has_batch_shape(self, tensor: Tensor) -> bool:
         return tensor.shape[: len(self._batch_shape)] == self._batch_shape
@@ -363,7 +377,7 @@ class Stacked:
                 limits, self._own_bounds.get(name, (None, None)), strict=True
             ):
                 if bound is not None:
-                    value = torch.as_tensor(bound).detach().double().cpu()
+                    value = torch.as_tensor(bound, dtype=torch.float64).detach().cpu()
                     value = value.expand(own[name].shape)
                     limit[:, columns] = value.reshape(self._num_each, -1).numpy()
             column += part.numel()
@@ -424,6 +438,15 @@ class Stacked:
             {**dict(mll.named_parameters()), **dict(mll.named_buffers())}
             for mll in self._mlls
         ]
+        self._held = [
+            (owner, name, self._flat([value for _, _, value in values]))
+            for (owner, name, own), *values in zip(
+                _held_by_priors(template),
+                *(_held_by_priors(mll) for mll in self._mlls),
+                strict=True,
+            )
+            if len(self._batch_shape) > 0 and self._has_batch_shape(own)
+        ]
         present = {
             **dict(template.named_parameters()),
             **dict(template.named_buffers()),
@@ -461,6 +484,8 @@ class Stacked:
             def pick(tensor: Tensor) -> Tensor:
                 return tensor
 
+        for owner, name, values in self._held:
+            setattr(owner, name, pick(values))
         for transform in self._sized:
             transform.batch_shape = torch.Size([len(models)])
         model = self._loss.mll.model

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from botorch.exceptions.errors import UnsupportedError
@@ -300,15 +301,16 @@ def test_folds_of_unequal_sizes_agree_with_a_plain_loop():
     assert_close(found.log_density, density, **SCORED)
 
 
-def test_rows_that_no_fold_holds_out_have_no_score():
+def test_rows_that_no_fold_holds_out_are_no_points():
     x, y = noisy_waves(8)
     held_out = torch.zeros(2, 8, dtype=torch.bool)
     held_out[0, 1] = held_out[1, 4] = held_out[1, 6] = True
     found = cross_validate(normalized_gp, x, y, folds=held_out, fit_kwargs=FEW_STEPS)
-    scored = held_out.any(dim=0)
-    for values in (found.mean, found.variance, found.log_density):
-        assert torch.equal(values.isfinite().squeeze(-1), scored)
-    assert_close(found.elpd, found.log_density[scored].sum())
+    assert found.rows.tolist() == [1, 4, 6]
+    assert found.fold_of.tolist() == [0, 1, 1]
+    assert torch.equal(found.observed, y[[1, 4, 6]])
+    assert found.log_density.shape == (3, 1)
+    assert_close(found.elpd, found.log_density.sum())
     assert len(found.records) == 2
     assert found.failed == {}  # so nothing is warned about
 
@@ -425,10 +427,11 @@ def test_a_fold_that_fails_is_recorded_and_the_others_are_as_ever(strategy, row)
     assert "NotPSDError" in found.failed[f"row {row}"]
     for values in (found.mean, found.variance, found.log_density):
         assert values.isnan().squeeze(-1).nonzero().squeeze(-1).tolist() == [row]
-    if strategy == "loop":
-        assert_same_scores(found, expected, rtol=0, atol=0)
-    else:  # other folds are multiplied together, which changes last bits
-        assert_same_scores(found, expected, **SAME)
+    others = found.rows != row
+    for name in ("mean", "variance", "log_density"):
+        # In groups other folds are multiplied together, which changes last bits.
+        tolerance = {"rtol": 0, "atol": 0} if strategy == "loop" else SAME
+        assert_close(getattr(found, name)[others], getattr(expected, name), **tolerance)
     assert_close(found.elpd, found.log_density.nansum())
     for i, record in enumerate(found.records):
         assert (record.status is OptimizationStatus.FAILURE) == (i == row)
@@ -451,7 +454,8 @@ def test_a_fold_that_fails_is_recorded_if_no_other_fold_has_its_size():
     assert warning.filename == __file__  # it points at the caller
     assert list(found.failed) == ["fold 0"]
     missing = found.mean.isnan().squeeze(-1).nonzero().squeeze(-1)
-    assert missing.tolist() == [0, 1, 4, 7]  # row 7 is in no fold
+    assert missing.tolist() == [0, 1, 4]
+    assert found.rows.tolist() == list(range(7))  # row 7 is in no fold
 
 
 class RaisingKernel(MarkedKernel):
@@ -516,7 +520,8 @@ def test_an_error_of_the_model_names_the_fold():
             {"train_Yvar": torch.zeros(6, 2)},
             r"train_Yvar: expected the shape of train_Y, \(6, 1\), got \(6, 2\)",
         ),
-        ({"fit": "fixed"}, "fit: expected 'refit', got 'fixed'"),
+        ({"fit": "quick"}, r"fit: expected one of \('refit', .*, got 'quick'"),
+        ({"threshold": -1.0}, "threshold: expected a number from 0 on, got -1.0"),
         ({"folds": torch.eye(5).bool()}, "folds of 6 rows, got 5"),
         ({"folds": torch.eye(6)}, "folds: expected a bool tensor"),
         ({"folds": k_fold(7)}, "k <= n, got k=7 folds of n=6 rows"),
@@ -529,12 +534,78 @@ def test_refuses_what_is_no_cross_validation(change, message):
         cross_validate(normalized_gp, **arguments)
 
 
-def test_refuses_to_hold_out_a_row_twice():
+def test_a_row_that_is_held_out_three_times_counts_with_its_mean():
     x, y = noisy_waves(6)
     held_out = torch.eye(6, dtype=torch.bool)
     held_out[4, 2] = held_out[5, 2] = True
-    with pytest.raises(ValueError, match="row 2 is held out 3 times"):
-        cross_validate(normalized_gp, x, y, folds=held_out)
+    found = cross_validate(normalized_gp, x, y, folds=held_out, fit_kwargs=FEW_STEPS)
+    assert found.rows.tolist() == [0, 1, 2, 3, 4, 5, 2, 2]
+    assert found.fold_of.tolist() == [0, 1, 2, 3, 4, 5, 4, 5]
+    density = found.log_density[:, 0]
+    third = density[found.rows == 2].mean()
+    once = density[:6][found.rows[:6] != 2].sum()
+    assert_close(found.elpd, once + third)
+
+
+def test_results_survive_saving_to_a_file(tmp_path):
+    x, y = noisy_waves(10, 2)
+    for fit in ("refit", "warm", "fixed"):
+        found = cross_validate(normalized_gp, x, y, folds=k_fold(4), fit=fit)
+        found.save(tmp_path / "result")
+        loaded = CrossValidation.load(tmp_path / "result")
+        for name, value in vars(found).items():
+            other = getattr(loaded, name)
+            if isinstance(value, Tensor):
+                assert torch.equal(value, other), name
+            elif name == "folds":
+                assert torch.equal(value.held_out, other.held_out)
+                assert value.names == other.names
+            else:
+                assert repr(value) == repr(other), name  # NaN is not equal to NaN
+        assert loaded.elpd == found.elpd
+        pd.testing.assert_frame_equal(loaded.to_frame(), found.to_frame())
+
+
+def test_scores_on_both_scales_with_and_without_noise():
+    x, y = noisy_waves(12, 2)
+    found = cross_validate(normalized_gp, x, y, fit="warm")
+    frame = found.to_frame()
+    assert frame.attrs == {"scale": "outcome", "noise": True}
+    assert len(frame) == 24 and set(frame.output) == {0, 1}
+    density = frame.log_density.to_numpy().reshape(12, 2)
+    assert_close(density, found.log_density)
+    quiet = found.to_frame(noise=False)
+    variance = (found.variance - found.noise_variance).reshape(-1)
+    assert_close(quiet.deviation**2, variance)
+    assert (quiet.deviation < frame.deviation).all()
+    # On the model's scale every fold has standardized its own outcomes.
+    model = found.to_frame(scale="model")
+    for i in (0, 7):
+        rest = y[torch.arange(12) != i]
+        scale = rest.std(dim=0)
+        assert_close(found.location[i], rest.mean(dim=0))
+        assert_close(found.scale[i], scale)
+        assert_close(found.baseline[i], rest.mean(dim=0))
+        shifted = density[i] + scale.log().numpy()
+        assert_close(model.log_density[2 * i : 2 * i + 2], shifted)
+        assert_close(model.z_score[2 * i : 2 * i + 2], frame.z_score[2 * i : 2 * i + 2])
+    summary = found.summary()
+    assert_close(summary.elpd, found.log_density.sum(dim=0))
+    assert_close(summary.mse, ((found.mean - y) ** 2).mean(dim=0))
+    assert found.summary("model", False).attrs == {"scale": "model", "noise": False}
+    assert_close(found.ax_diagnostics()["MSE"], summary.mse)
+    with pytest.raises(ValueError, match="scale: expected 'outcome' or 'model'"):
+        found.to_frame(scale="x")
+
+
+def test_the_fit_table_has_a_row_for_every_model():
+    x, y = noisy_waves(8, 2)
+    table = cross_validate(normalized_gp, x, y, fit="warm").fit_table()
+    assert len(table) == 16
+    assert table.fold.tolist() == [f"row {i}" for i in range(8) for _ in range(2)]
+    assert table.output.tolist() == 8 * [0, 1]
+    assert (table.how == "warm").all() and (table.influence > 0).all()
+    assert (table.gradient_norm < 1e-3).all()
 
 
 def test_refuses_a_posterior_that_is_not_gaussian():
@@ -548,7 +619,7 @@ def test_refuses_a_posterior_that_is_not_gaussian():
             input_transform=Normalize(train_X.shape[-1]),
         )
 
-    with pytest.raises(UnsupportedError, match="Gaussian .* got TransformedPosterior"):
+    with pytest.raises(UnsupportedError, match="expected a Gaussian posterior"):
         cross_validate(model, x, y.exp(), fit_kwargs=FEW_STEPS)
 
 

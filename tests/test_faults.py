@@ -178,9 +178,10 @@ def test_the_others_end_bit_for_bit_as_without_the_fault(way, fault, strategy):
 # --- Ctrl-C -------------------------------------------------------------------------
 
 
-def threads() -> tuple[int, list[int]]:
+def threads() -> tuple[int, list[int], int]:
+    """Limits of torch and BLAS, and how many there are."""
     pools = [pool["num_threads"] for pool in threadpool_info()]
-    return torch.get_num_threads(), pools
+    return torch.get_num_threads(), pools, threading.active_count()
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -204,7 +205,6 @@ def test_an_interrupt_at_an_evaluation_leaves_all_models(
         fit(mlls, strategy)
     assert all(are_equal(values(m), s) for m, s in zip(mlls, start, strict=True))
     assert threads() == before
-    assert threading.active_count() == 1
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -227,7 +227,6 @@ def test_ctrl_c(strategy):
         timer.join()
     assert all(are_equal(values(m), s) for m, s in zip(mlls, start, strict=True))
     assert threads() == before
-    assert threading.active_count() == 1
 
 
 def test_an_interrupt_while_values_are_written_takes_them_back(monkeypatch):

@@ -39,12 +39,19 @@ FIT = {"warning_handler": accept_abnormal}
 
 def untransformed(X, Y):
     """Nothing that would learn from the data."""
+    batch_shape = torch.Size([Y.shape[-1]] if Y.shape[-1] > 1 else [])
     kernel = ScaleKernel(
-        RBFKernel(ard_num_dims=2, lengthscale_prior=LogNormalPrior(0.0, 1.0)),
+        RBFKernel(
+            ard_num_dims=2,
+            batch_shape=batch_shape,
+            lengthscale_prior=LogNormalPrior(0.0, 1.0),
+        ),
+        batch_shape=batch_shape,
         outputscale_prior=GammaPrior(2.0, 1.0),
     )
     noise = GaussianLikelihood(
-        noise_constraint=GreaterThan(1e-6, transform=None, initial_value=0.1)
+        batch_shape=batch_shape,
+        noise_constraint=GreaterThan(1e-6, transform=None, initial_value=0.1),
     )
     return SingleTaskGP(
         X, Y, covar_module=kernel, likelihood=noise, outcome_transform=None
@@ -253,15 +260,14 @@ def test_warm_folds_end_where_cold_ones_do(problem):
     model, X, Y = {
         "waves": lambda: (normalized_gp, *noisy_waves(18)),
         "trials": lambda: choices(16),
-        "two outputs": lambda: (normalized_gp, *noisy_waves(14, 2)),
+        "two outputs": lambda: (normalized_gp, *noisy_waves(24, 2)),
     }[problem]()
     cold = cross_validate(model, X, Y, fit="refit")
     warm = cross_validate(model, X, Y, fit="warm")
     assert {fit.how for fit in warm.fits} == {"warm"}
     losses = [[r.loss for r in result.records] for result in (warm, cold)]
     better = np.array(losses[0]) - np.array(losses[1])
-    assert (better < 1e-6).all()  # never worse; another optimum may be better
-    assert (np.abs(better) < 1e-6).mean() > 0.8
+    assert (np.abs(better) < 1e-6).mean() > 0.9  # others in another optimum
     assert sum(r.evaluations for r in warm.records) < 0.5 * sum(
         r.evaluations for r in cold.records
     )
@@ -271,27 +277,19 @@ def test_warm_folds_end_where_cold_ones_do(problem):
 
 
 def test_predictions_are_between_the_full_fit_and_the_refit():
-    X, Y = noisy_waves(18)
-    results = {
-        how: cross_validate(normalized_gp, X, Y, fit=how)
-        for how in ("warm", "predicted")
-    }
-    full = fit_all_rows(wrap(normalized_gp(X, Y)), {})
-    mlls = fold_mlls(normalized_gp, X, Y)
-    own = full.mll.model.state_dict()
-    at_full = []
-    for mll in mlls:
-        for name, parameter in mll.model.named_parameters():
-            parameter.data.copy_(own[name])
-        at_full.append(get_loss_closure(mll.train())().item())
-    refitted, predicted = (
-        np.array([r.loss for r in results[how].records]) for how in results
-    )
-    assert (refitted <= predicted + 1e-9).all()
-    left = (predicted - refitted).sum() / (np.array(at_full) - refitted).sum()
-    assert left < 0.05  # of what fixed hyper-parameters lack
-    assert {fit.how for fit in results["predicted"].fits} == {"predicted"}
-    assert all(r.evaluations == 2 for r in results["predicted"].records)
+    model, X, Y = choices(16)
+    losses = {}
+    for how in ("adaptive", "predicted", "warm"):
+        result = cross_validate(model, X, Y, fit=how, threshold=math.inf)
+        losses[how] = np.array([record.loss for record in result.records])
+    # "adaptive" without any refit has the losses at the values of the full fit.
+    assert (losses["warm"] <= losses["predicted"] + 1e-9).all()
+    left = losses["predicted"] - losses["warm"]
+    assert (left < 0.1 * (losses["adaptive"] - losses["warm"]) + 1e-9).all()
+    assert {fit.how for fit in result.fits} == {"warm"}
+    predicted = cross_validate(model, X, Y, fit="predicted")
+    assert {fit.how for fit in predicted.fits} == {"predicted"}
+    assert all(record.evaluations == 2 for record in predicted.records)
 
 
 def test_influence_is_the_length_of_the_newton_step():
