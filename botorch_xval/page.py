@@ -63,14 +63,14 @@ def write_page(
     courses = {} if courses is None else courses
     _check(descriptions, held_out, courses)
     num_models = max(each.num_models for each in descriptions.values())
-    if held_out is None:
-        held_out = [f"model {i}" for i in range(num_models)]
+    label = "Held out" if held_out else "Model"
+    names = held_out or [f"model {i}" for i in range(num_models)]
     frames = {
         name: [each.values() for each in (*courses.get(name, ()), description)]
         for name, description in descriptions.items()
     }
     axes = _axes([v for course in frames.values() for each in course for v in each])
-    writer = _Writer(axes, held_out)
+    writer = _Writer(axes, names)
     panels = "".join(writer.panel(*each) for each in descriptions.items())
     kinds = list(axes)
     moving = [
@@ -85,7 +85,7 @@ def write_page(
     content = {
         "axes": [[x.low, x.high, x.logarithmic] for x in axes.values()],
         "values": moving,
-        "names": list(held_out) if num_models > 1 else [],
+        "names": list(names),
         "margin": MARGIN,
         "width": WIDTH,
     }
@@ -95,7 +95,7 @@ def write_page(
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f"<header>\n<h1>{escape(title)}</h1>\n{_lead(num_models)}\n</header>\n"
-        f"{_controls(held_out if num_models > 1 else [], num_frames)}"
+        f"{_controls(label, names if num_models > 1 else [], num_frames)}"
         f"<main>\n{panels}</main>\n"
         f"{_legend(axes)}"
         f'<script type="application/json" id="data">{_json(content)}</script>\n'
@@ -123,14 +123,15 @@ class _Axis:
     def ticks(self) -> list[float]:
         """Some round numbers from `low` to `high`."""
         if not self.logarithmic:
-            step = _round_up((self.high - self.low) / 5)
-            first = round(self.low / step)
-            return [i * step for i in range(first, round(self.high / step) + 1)]
+            step = _round_up((self.high - self.low) / 4)
+            first = math.ceil(self.low / step - 1e-9)
+            last = math.floor(self.high / step + 1e-9)
+            return [i * step for i in range(first, last + 1)]
         first, last = (math.floor(math.log10(x) + 1e-9) for x in (self.low, self.high))
         digits = (1, 2, 5) if last - first < 2 else (1,)
         marks = [m * 10.0**e for e in range(first, last + 1) for m in digits]
         ticks = [x for x in marks if self.low * 0.999 <= x <= self.high * 1.001]
-        return ticks[:: math.ceil(len(ticks) / 6)]
+        return ticks[:: math.ceil(len(ticks) / 5)]
 
     def line(self) -> str:
         """The line and its ticks."""
@@ -155,7 +156,9 @@ def _axis(kind: str, logarithmic: bool, numbers: list[float]) -> _Axis:
     if logarithmic and low > 0:
         low, high = _round_down(low), _round_up(high)
         return _Axis(kind, low, high if high > low else 10 * low, True)
-    step = _round_up(max(high - low, abs(high), abs(low)) / 5 or 0.2)
+    if max(abs(low), abs(high)) < 10 * (high - low) or low == high:
+        low, high = min(low, 0.0), max(high, 0.0)
+    step = _round_up((high - low) / 5 or 0.2)
     low, high = step * math.floor(low / step), step * math.ceil(high / step)
     return _Axis(kind, low, high if high > low else low + step, False)
 
@@ -174,9 +177,9 @@ class _Writer:
     """Writes descriptions as nested lists and numbers their values."""
 
     def __init__(
-        self, axes: Mapping[tuple[str, bool], _Axis], held_out: Sequence[str]
+        self, axes: Mapping[tuple[str, bool], _Axis], names: Sequence[str]
     ) -> None:
-        self.axes, self.held_out = axes, held_out
+        self.axes, self.names = axes, names
         self.num_values = 0
 
     def panel(self, name: str, description: Description) -> str:
@@ -211,12 +214,14 @@ class _Writer:
             if isinstance(piece, str):
                 text += escape(piece)
                 continue
-            spread = f" <small>{escape(piece.spread)}</small>" * _is_many(piece)
-            text += f'<b data-v="{self.num_values}"><span>{escape(piece.middle)}</span>'
-            text += f"{spread}</b>"
+            text += f'<b data-v="{self.num_values}">{escape(piece.middle)}</b>'
             strips += self.strip(piece)
+            if _is_many(piece):
+                spread = escape(piece.spread)
+                strips += f'<small data-v="{self.num_values}">{spread}</small>'
             self.num_values += 1
-        strips = f'<div class="strips">{strips}</div>' * bool(strips)
+        many = " many" * ("<small" in strips)
+        strips = f'<div class="strips{many}">{strips}</div>' * bool(strips)
         return f'<div class="row"><div class="{style}">{text}</div>{strips}</div>'
 
     def strip(self, value: Value) -> str:
@@ -227,8 +232,8 @@ class _Writer:
         for i, number in enumerate(value.numbers):
             if not math.isfinite(number):
                 continue
-            y = 10 + (8 * ((i * GOLDEN) % 1 - 0.5) if many else 0)
-            tip = f"{self.held_out[i]}: {format_number(number)}" if many else str(value)
+            y = 10 + (10 * ((i * GOLDEN) % 1 - 0.5) if many else 0)
+            tip = f"{self.names[i]}: {format_number(number)}" if many else str(value)
             marks += (
                 f'<circle data-m="{i}" cx="{axis.position(number):.1f}" cy="{y:.1f}" '
                 f'r="{2.4 if many else 4}"><title>{escape(tip)}</title></circle>'
@@ -258,14 +263,14 @@ def _lead(num_models: int) -> str:
             "kind.</p>"
         )
     return (
-        f"<p>Every value stands where it acts: the median of {num_models} models and, "
-        "in brackets, the smallest and the largest. A dot is one model, the bar the "
-        'median.<span class="script" hidden> Point at a dot, or tap it, to follow its '
-        "model through the page; arrow keys go from dot to dot.</span></p>"
+        f"<p>Every value stands where it acts: the median of {num_models} models, "
+        "with the smallest and the largest in brackets. A dot is one model, the bar "
+        'the median.<span class="script" hidden> Point at a dot, or tap it, to follow '
+        "its model through the page; arrow keys go from dot to dot.</span></p>"
     )
 
 
-def _controls(names: Sequence[str], num_frames: int) -> str:
+def _controls(label: str, names: Sequence[str], num_frames: int) -> str:
     """What only works with the script, which shows it."""
     controls = ""
     if names:
@@ -274,7 +279,7 @@ def _controls(names: Sequence[str], num_frames: int) -> str:
             for i, name in enumerate(names)
         )
         controls += (
-            '<label>Model <select id="model"><option value="">all</option>'
+            f'<label>{label} <select id="model"><option value="">all</option>'
             f"{options}</select></label>\n"
         )
     if num_frames:

@@ -21,7 +21,7 @@ STYLE = """
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
 body {
-  margin: 0 auto; padding: 2.5rem clamp(1rem, 4vw, 3.5rem) 4rem; max-width: 96rem;
+  margin: 0 auto; padding: 2.5rem clamp(1rem, 3vw, 3rem) 4rem; max-width: 104rem;
   background: var(--paper); color: var(--ink); overflow-wrap: anywhere;
   font: 1rem/1.5 Charter, "Bitstream Charter", "Sitka Text", Cambria, Georgia, serif;
 }
@@ -33,28 +33,30 @@ h2 + h3 { margin-top: 0; }
 header p, h3, .note, footer small, small { color: var(--soft); }
 header p { margin: 0; }
 main {
-  display: grid; gap: 2.5rem 3.5rem; margin-top: 2rem;
+  display: grid; gap: 2.5rem 2.75rem; margin-top: 2rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 33rem), 1fr));
 }
 article { min-width: 0; max-width: 60rem; padding-top: 1rem; }
 article { border-top: 1px solid var(--ink); }
 ul { list-style: none; margin: 0; padding: 0; }
 article > ul > li { margin-bottom: .5rem; }
-li ul { margin-left: .3rem; padding-left: .95rem; border-left: 1px solid var(--guide); }
+li ul { margin-left: .2rem; padding-left: .7rem; border-left: 1px solid var(--guide); }
 .row {
   display: grid; grid-template-columns: minmax(0, 1fr) auto; column-gap: 1rem;
   align-items: center; min-height: 1.45rem;
 }
 .row:hover { background: color-mix(in srgb, var(--guide) 45%, transparent); }
 .code, .note {
-  font: .8125rem/1.4 ui-monospace, SFMono-Regular, Menlo, Consolas,
+  font: .75rem/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas,
     "DejaVu Sans Mono", monospace;
 }
 .note { padding-top: .35rem; }
 b { font-weight: 600; font-variant-numeric: tabular-nums; }
-b span { display: inline-block; }
-small { font-size: .85em; font-weight: 400; white-space: nowrap; }
-svg { display: block; width: 11.25rem; height: auto; overflow: visible; }
+small { font-size: .85em; white-space: nowrap; }
+.strips { display: grid; align-items: center; column-gap: .5rem; }
+.many { grid-template-columns: auto 6.1rem; }
+.many small { font-size: .6875rem; font-variant-numeric: tabular-nums; }
+svg { display: block; width: 8.5rem; height: auto; overflow: visible; }
 svg[tabindex] { cursor: crosshair; touch-action: manipulation; }
 svg:focus-visible, select:focus-visible, input:focus-visible {
   outline: 2px solid var(--lit); outline-offset: 2px;
@@ -66,8 +68,7 @@ svg:not([tabindex]) circle { fill-opacity: 1; }
 .lit svg[tabindex] circle:not(.on) { fill-opacity: .18; }
 .lit svg[tabindex] .median { stroke-opacity: .3; }
 circle.on { fill: var(--lit); fill-opacity: 1; stroke: var(--ink); stroke-width: 1.2; }
-.lit b.follows span { color: var(--lit); text-decoration: underline; }
-.lit b.follows small { opacity: .5; }
+b.follows { color: var(--lit); text-decoration: underline; }
 form {
   position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap; gap: .4rem 2rem;
   margin-top: 1.25rem; padding: .6rem 0; background: var(--paper);
@@ -86,14 +87,16 @@ footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--guide)
 footer h2 { font-size: 1rem; }
 .scales { display: flex; flex-wrap: wrap; gap: .75rem 2.5rem; }
 .scales li > span { display: block; }
-text { fill: var(--soft); font: 9px ui-monospace, Consolas, monospace; }
+text { fill: var(--soft); font: 11px ui-monospace, Consolas, monospace; }
 text { text-anchor: middle; }
+.scales svg { width: 11.25rem; }
 @media (max-width: 40rem) {
   body { padding-top: 1.5rem; }
   h1 { font-size: 1.5rem; }
-  .row { display: block; padding: .15rem 0; }
-  .strips svg { width: 100%; max-width: 22rem; margin: .1rem 0 .35rem; }
-  li ul { padding-left: .6rem; }
+  .row { display: block; padding: .2rem 0; }
+  .strips { grid-template-columns: 10rem auto; justify-content: start; }
+  .strips svg { width: 10rem; }
+  li ul { margin-left: 0; padding-left: .5rem; }
   input { width: 9rem; }
 }
 @media print { form { display: none; } article { break-inside: auto; } }
@@ -106,6 +109,9 @@ SCRIPT = """
   const select = document.getElementById("model");
   const slider = document.getElementById("iteration");
   const strips = [...document.querySelectorAll("svg[data-v]")];
+  const texts = [...document.querySelectorAll("b[data-v]")];
+  const ranges = new Map([...document.querySelectorAll("small[data-v]")].map(
+    (small) => [small.dataset.v, small]));
   const dots = new Map();
   let pinned = null, lit = null;
 
@@ -142,14 +148,13 @@ SCRIPT = """
   };
 
   const write = () => {
-    for (const b of document.querySelectorAll("b[data-v]")) {
+    for (const b of texts) {
       const numbers = numbersOf(+b.dataset.v);
       const [low, median, high] = summary(numbers);
       const follows = lit !== null && numbers.length > 1;
       b.classList.toggle("follows", follows);
-      b.firstElementChild.textContent = format(follows ? numbers[lit] : median);
-      const range = b.querySelector("small");
-      const ends = [format(low), format(high)];
+      b.textContent = format(follows ? numbers[lit] : median);
+      const range = ranges.get(b.dataset.v), ends = [format(low), format(high)];
       if (range) range.textContent = ends.every((end) => end === format(median))
         ? "" : `[${ends.join(", ")}]`;
     }

@@ -121,7 +121,8 @@ def test_every_value_has_its_number_and_its_marks(
     for article, description in zip(articles, both.values(), strict=True):
         values = description.values()
         numbers, strips = article.find("b"), article.find("svg")
-        assert [e.text for e in numbers] == [f"{v.middle} {v.spread}" for v in values]
+        assert [e.text for e in numbers] == [v.middle for v in values]
+        assert [e.text for e in article.find("small")] == [v.spread for v in values]
         for i, (value, strip) in enumerate(zip(values, strips, strict=True)):
             assert numbers[i].attributes["data-v"] == str(offset + i)
             assert strip.attributes["data-v"] == str(offset + i)
@@ -132,7 +133,7 @@ def test_every_value_has_its_number_and_its_marks(
             assert_close(
                 [float(tip.split(": ")[1]) for tip in tips], list(map(float, shown))
             )
-            _, frame = page.data["axes"], page.data["values"][offset + i]["frames"]
+            frame = page.data["values"][offset + i]["frames"]
             assert_close(frame, [value.numbers], rtol=1e-5)
         offset += len(values)
     assert [e.text for e in page.root.find("option")] == ["all", *names]
@@ -141,10 +142,9 @@ def test_every_value_has_its_number_and_its_marks(
 def test_the_formula_reads_as_in_the_text(
     tmp_path: Path, both: dict[str, Description]
 ) -> None:
-    page = written(tmp_path, both, title="Folds")
-    description = both["tight"]
+    description = folds(0, count=1)
+    page = written(tmp_path, {"one": description}, title="One model")
     rows = page.root.find("article")[0].find("div")
-    texts = [row.text for row in rows if row.attributes["class"] != "row"]
     texts = [
         row.text
         for row in rows
@@ -262,6 +262,17 @@ def test_script_lights_dots_and_moves_marks(
         courses={"tight": [folds(2), both["tight"]]},
     )
     act = """
+    const strip = document.querySelector("svg[tabindex]");
+    const box = strip.querySelector('circle[data-m="2"]').getBoundingClientRect();
+    const at = { clientX: box.x + box.width / 2, clientY: box.y + box.height / 2 };
+    strip.dispatchEvent(new PointerEvent("pointermove", at));
+    const seen = [document.getElementById("model").value];
+    strip.dispatchEvent(new PointerEvent("pointerleave"));
+    seen.push(document.getElementById("model").value);
+    for (const key of ["ArrowLeft", "ArrowLeft", "ArrowLeft"])
+      strip.dispatchEvent(new KeyboardEvent("keydown", { key }));
+    seen.push(document.getElementById("model").value);
+    document.body.dataset.seen = seen.join();
     const slider = document.getElementById("iteration");
     slider.value = 0;
     slider.dispatchEvent(new Event("input"));
@@ -283,8 +294,11 @@ def test_script_lights_dots_and_moves_marks(
     on = [c for c in after.root.find("circle") if c.attributes.get("class") == "on"]
     assert {c.attributes["data-m"] for c in on} == {"1"}
     assert len(on) == sum(len(d.values()) for d in both.values())
+    first = both["tight"].values()[0].numbers
+    (body,) = after.root.find("body")
+    assert body.attributes["data-seen"] == f"2,,{first.index(min(first))}"
     tight, loose = after.root.find("article")
     for article, description in ((tight, folds(2)), (loose, both["loose"])):
-        shown = [float(b.find("span")[0].text) for b in article.find("b")]
+        shown = [float(b.text) for b in article.find("b")]
         expected = [float(f"{v.numbers[1]:.3g}") for v in description.values()]
         assert_close(shown, expected)
