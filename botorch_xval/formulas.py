@@ -35,10 +35,16 @@ class Reader:
         event_shape = tensor.shape[num_batch_dims:]
         while num_batch_dims > len(self.batch_shape) and len(tensor) == 1:
             tensor, num_batch_dims = tensor[0], num_batch_dims - 1
-        tensor = tensor.expand(self.batch_shape + event_shape)
+        try:
+            tensor = tensor.expand(self.batch_shape + event_shape)
+        except RuntimeError as error:
+            raise ValueError(
+                f"Expected parameters of batch shape {tuple(self.batch_shape)}, that "
+                f"of the model, got one of {tuple(tensor.shape[:num_batch_dims])}."
+            ) from error
         if self.output is not None:
             tensor = tensor.select(len(self.batch_shape) - 1, self.output)
-        return tensor.reshape(-1, *event_shape)
+        return tensor[None].flatten(0, -1 - event_ndim)
 
     def value(
         self, tensor: Tensor, name: str, kind: str, logarithmic: bool = True
@@ -87,7 +93,7 @@ class Reader:
             flat = value.reshape(*value.shape[:start], -1)
             count = flat.shape[-1]
             labels = [label]
-            if count > 1:
+            if count != 1:
                 is_named = count == len(features) and value.shape[-1] == count
                 keys = map(repr, features) if is_named else range(count)
                 labels = [f"{label}[{key}]" for key in keys]

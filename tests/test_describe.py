@@ -12,7 +12,6 @@ import pytest
 import torch
 from botorch.models import MixedSingleTaskGP, ModelListGP, MultiTaskGP, SingleTaskGP
 from botorch.models.kernels import CategoricalKernel
-from botorch.models.kernels.positive_index import PositiveIndexKernel
 from botorch.models.map_saas import get_map_saas_model
 from gpytorch import kernels
 from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
@@ -117,6 +116,11 @@ def choice() -> ChoiceKernel:
     return ChoiceKernel(ard_num_dims=2, active_dims=(3, 4))
 
 
+def positive_index() -> Kernel:
+    new = pytest.importorskip("botorch.models.kernels.positive_index")  # not in 0.16
+    return matern(0) * new.PositiveIndexKernel(3, 2, active_dims=(5,))
+
+
 KERNELS: dict[str, Callable[[], Kernel]] = {
     "RBF, one lengthscale": lambda: RBFKernel(active_dims=(2, 0)),
     "RBF": lambda: RBFKernel(ard_num_dims=6),
@@ -146,7 +150,7 @@ KERNELS: dict[str, Callable[[], Kernel]] = {
 }
 PRODUCTS: dict[str, Callable[[], Kernel]] = {
     "index": lambda: kernels.IndexKernel(num_tasks=3, rank=2, active_dims=(5,)),
-    "positive index": lambda: matern(0) * PositiveIndexKernel(3, 2, active_dims=(5,)),
+    "positive index": positive_index,
     "mixture of three": lambda: WeightedMixtureKernel([matern(0), choice(), matern(1)]),
     "mixture in columns": lambda: WeightedMixtureKernel(
         [matern(1), matern(0)], active_dims=(2, 1)

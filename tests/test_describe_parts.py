@@ -6,6 +6,9 @@ import pytest
 import torch
 from botorch.models import KroneckerMultiTaskGP, ModelListGP, MultiTaskGP, SingleTaskGP
 from botorch.models.deterministic import GenericDeterministicModel
+from botorch.models.robust_relevance_pursuit_model import (
+    RobustRelevancePursuitSingleTaskGP,
+)
 from botorch.models.transforms import Log, Normalize, Standardize
 from botorch.models.transforms.input import (
     ChainedInputTransform,
@@ -95,6 +98,9 @@ def test_noise_of_tasks_and_of_unknown_likelihoods() -> None:
     assert text.endswith("add noise 0.125 (task 'cheap'), 0.25 (task 'exact')")
     text = str(describe(model))
     assert text.endswith("add noise 0.125 (task 0), 0.25 (task 1)")
+    model = RobustRelevancePursuitSingleTaskGP(x, y, **PLAIN)
+    *_, likelihood = str(describe(model)).splitlines()
+    assert likelihood.startswith("  SparseOutlierGaussianLikelihood(")
     both = torch.cat([y, -y], dim=-1)
     model = KroneckerMultiTaskGP(x, both, outcome_transform=Standardize(2))
     model.likelihood.noise = 0.75
@@ -194,6 +200,10 @@ def test_wrong_models() -> None:
     other = SingleTaskGP(x, y, **PLAIN | {"covar_module": MaternKernel()})
     with pytest.raises(ValueError, match="one structure.*'rbf.*'matern_25.*one by one"):
         describe([model_with(), other])
+    part = RBFKernel(batch_shape=torch.Size([3]))
+    other = SingleTaskGP(x, y, **PLAIN | {"covar_module": part})
+    with pytest.raises(ValueError, match=r"of batch shape \(\).* got one of \(3,\)"):
+        describe(other)
     batch = SingleTaskGP(x.expand(3, -1, -1), y.expand(3, -1, -1))
     with pytest.raises(ValueError, match=r"batches of one size, got \[1, 3\] models"):
         describe(ModelListGP(model_with(), batch))
