@@ -158,7 +158,7 @@ def _axis(kind: str, logarithmic: bool, numbers: list[float]) -> _Axis:
         return _Axis(kind, low, high if high > low else 10 * low, True)
     if max(abs(low), abs(high)) < 10 * (high - low) or low == high:
         low, high = min(low, 0.0), max(high, 0.0)
-    step = _round_up((high - low) / 5 or 0.2)
+    step = _round_up((high - low) / 4 or 0.25)
     low, high = step * math.floor(low / step), step * math.ceil(high / step)
     return _Axis(kind, low, high if high > low else low + step, False)
 
