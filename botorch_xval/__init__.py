@@ -5,6 +5,7 @@ from botorch_xval.compare import compare as compare
 from botorch_xval.cross_validation import cross_validate as cross_validate
 from botorch_xval.cross_validation import optimism as optimism
 from botorch_xval.datasets import load_tuning_trials as load_tuning_trials
+from botorch_xval.describe import describe as describe
 from botorch_xval.fit import fit_each as fit_each
 from botorch_xval.fit import fit_gpytorch_mll as fit_gpytorch_mll
 from botorch_xval.fit import fit_independently as fit_independently
@@ -22,6 +23,7 @@ from botorch_xval.models import PRIOR_CONFIGURATIONS as PRIOR_CONFIGURATIONS
 from botorch_xval.models import PriorConfiguration as PriorConfiguration
 from botorch_xval.models import ScalarChoiceGP as ScalarChoiceGP
 from botorch_xval.objective import make_objective as make_objective
+from botorch_xval.page import write_page as write_page
 from botorch_xval.priors import BetaPrior as BetaPrior
 from botorch_xval.priors import DirichletPrior as DirichletPrior
 from botorch_xval.records import FitRecord as FitRecord

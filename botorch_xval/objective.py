@@ -351,6 +351,7 @@ def _try_closed_form(objective: Stacked) -> None:
                 logger.debug("the closed form disagrees with the model's modules")
                 objective.use_modules()
                 return
+    objective.forget_modules()
 
 
 def _disagreeing(

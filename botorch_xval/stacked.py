@@ -53,7 +53,7 @@ Array = NDArray[np.float64]
 # Groups on CPU: small enough for the cache, large enough that Python's share is small.
 # Found with benchmarks/group_size.py.
 GROUP_ELEMENTS = 260_000  # of the covariance matrices of one group
-GROUP_LIMITS = (4, 32)  # models
+GROUP_LIMITS = (2, 32)  # models
 COPIES = 80  # of its covariance matrix that the evaluation of a model may take on CUDA
 
 ParameterBounds = dict[str, tuple[float | Tensor | None, float | Tensor | None]]
@@ -326,6 +326,10 @@ class Stacked:
         for other in others:
             other._closed_form = self._closed_form.copy()
         return [self, *others]
+
+    def forget_modules(self) -> None:
+        """Let go of what only the modules need: a copy of all inputs."""
+        self._inputs, self._state, self._loss = [], {}, None
 
     def use_modules(self) -> None:
         """Evaluate by the model's own modules and autograd from now on."""

@@ -334,6 +334,14 @@ def test_options_are_each_models_own(options):
         assert together.status is (stopped if limited else OptimizationStatus.SUCCESS)
 
 
+@pytest.mark.filterwarnings("ignore:.*disp:DeprecationWarning")
+def test_options_that_only_print_are_no_failure():
+    mll = batch()
+    fit_gpytorch_mll(mll, optimizer_kwargs={"options": {"disp": None}})
+    assert {r.status for r in mll.fit_records} == {OptimizationStatus.SUCCESS}
+    assert {r.attempts for r in mll.fit_records} == {1}
+
+
 @pytest.mark.parametrize("coordinates", ["raw", "log"])
 def test_bounds_may_differ_between_models(coordinates):
     name = "model.covar_module.raw_lengthscale"
