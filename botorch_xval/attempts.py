@@ -37,7 +37,14 @@ from botorch_xval.objective import Objective, make_objective
 from botorch_xval.records import FitRecord
 from botorch_xval.stacked import ParameterBounds
 
-__all__ = ["ModelResult", "evaluate_each", "fit_models", "record_of", "search_each"]
+__all__ = [
+    "ModelResult",
+    "evaluate_each",
+    "fit_models",
+    "record_of",
+    "search_each",
+    "single_threaded_torch",
+]
 
 Array = NDArray[np.float64]
 
@@ -54,9 +61,10 @@ DEFAULT_COORDINATES = "log"
 WARM_UP = 8
 MEMORY = 30
 
-# Points from which on torch's own threads speed up the evaluation of a single model:
-# with two, by 1.3 to 1.6 times at 430 points, not at all at 200.
-LARGE_MODEL = 256
+# Points from which on a single model has all of torch's threads. Two of them evaluate a
+# model of 430 points 1.3 to 1.6 times as fast as one, but 50 times slower on a machine
+# whose two cores are busy: they wait for each other in every small operation.
+LARGE_MODEL = 1000
 
 
 @dataclass(slots=True)
@@ -224,7 +232,7 @@ def search_each(
     workers = objective.workers(count)
     small = objective.num_points < LARGE_MODEL
     single = objective.is_parallel and (len(workers) > 1 or small)
-    with _single_threaded_torch() if single else nullcontext():
+    with single_threaded_torch() if single else nullcontext():
         return minimize_each(
             workers,
             starts,
@@ -258,9 +266,11 @@ def evaluate_each(
     parts = [
         list(range(i, min(i + width, len(theta)))) for i in range(0, len(theta), width)
     ]
+    small = objective.is_parallel and objective.num_points < LARGE_MODEL
     if len(workers) == 1:
-        for part in parts:
-            evaluate(workers[0], part)
+        with single_threaded_torch() if small else nullcontext():
+            for part in parts:
+                evaluate(workers[0], part)
         return losses, gradients
     free = Queue()
     for worker in workers:
@@ -273,13 +283,13 @@ def evaluate_each(
         finally:
             free.put(worker)
 
-    with _single_threaded_torch(), ThreadPoolExecutor(len(workers)) as pool:
+    with single_threaded_torch(), ThreadPoolExecutor(len(workers)) as pool:
         list(pool.map(work, parts))
     return losses, gradients
 
 
 @contextmanager
-def _single_threaded_torch() -> Iterator[None]:
+def single_threaded_torch() -> Iterator[None]:
     """One thread for torch, whose threads would only wait for each other.
 
     That is so for small matrices, and where several threads evaluate. The general paths

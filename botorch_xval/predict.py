@@ -27,6 +27,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from linear_operator.utils.errors import NanError, NotPSDError
 from torch import Tensor
 
+from botorch_xval.attempts import single_threaded_torch
 from botorch_xval.columns import Columns, Unsupported, require
 from botorch_xval.kernel_nodes import build_node
 from botorch_xval.stacked import batch_shape_of
@@ -66,7 +67,8 @@ def predict_each(
 
     if len(mlls) > 2:
         try:
-            together = _together(mlls, X, noise)
+            with single_threaded_torch():
+                together = _together(mlls, X, noise)
         except (Unsupported, NotPSDError, NanError) as reason:
             logger.debug("models are asked one after the other: %s", reason)
         else:
