@@ -45,6 +45,7 @@ FUNCTIONS = [
     pytest.param(botorch.fit.fit_gpytorch_mll, id="BoTorch"),
     pytest.param(fit_gpytorch_mll, id="ours"),
 ]
+BOTORCH = tuple(int(part) for part in botorch.__version__.split(".")[:2])
 both = pytest.mark.parametrize("fit", FUNCTIONS)
 
 
@@ -216,6 +217,7 @@ def test_arguments_of_the_optimizer(fit, kwargs):
 
 
 @both
+@pytest.mark.filterwarnings("ignore::botorch.exceptions.OptimizationWarning")
 def test_parameters_and_callback(fit):
     mll, seen = one(), []
     before = state(mll)
@@ -305,7 +307,9 @@ def test_every_kind_of_model_ends_as_well(name):
             losses[fit] = get_loss_closure(mll.train())()
     theirs, ours = losses.values()
     assert ours.shape == theirs.shape
-    assert (ours <= theirs + 1e-3).all()
+    # Before 0.18 BoTorch took the path of the summed loss, also to other optima.
+    own_path = BOTORCH >= (0, 18) or ours.numel() == 1
+    assert (ours <= theirs + (1e-3 if own_path else 0.1)).all()
 
 
 @both

@@ -62,6 +62,7 @@ def test_losses_and_gradients(model, device):
         assert_close(found, slope[7].reshape(found.shape), **SAME)
 
 
+@pytest.mark.filterwarnings("ignore:A not p.d.")
 @pytest.mark.parametrize("strategy", ["loop", "batch", "auto"])
 @pytest.mark.parametrize("model", [normalized, by_modules])
 def test_fits_end_where_they_end_on_cpu(model, strategy, device):
