@@ -234,7 +234,8 @@ class Search:
             theta, flat = self._inside(theta)
         loss, gradient = self._driver.switch(theta)
         if self._coordinates is not None:
-            gradient = pull_back(np.where(flat, 0.0, gradient))
+            with np.errstate(invalid="ignore", over="ignore"):  # far away
+                gradient = pull_back(np.where(flat, 0.0, gradient))
         if math.isfinite(loss) and np.isfinite(gradient).all():
             value = _Value(x, theta, loss, gradient)
             self._recent.append(value)
@@ -256,8 +257,11 @@ class Search:
         """
         if self._bounds is None:
             return theta, np.zeros(theta.shape, dtype=bool)
-        inside = np.clip(theta, self._bounds.lb, self._bounds.ub)
-        return inside, np.abs(theta - inside) > 1e-9 * (1 + np.abs(inside))
+        low, high = self._bounds.lb, self._bounds.ub
+        outside = (theta < low - 1e-9 * (1 + np.abs(low))) | (
+            theta > high + 1e-9 * (1 + np.abs(high))
+        )
+        return np.clip(theta, low, high), outside
 
     def _slope(self, x: Array) -> Array:
         if not np.array_equal(x, self._at):  # nearly always it is where the value was

@@ -304,6 +304,8 @@ class Stacked:
     @property
     def group_size(self) -> int:
         """On CPU as many models as fit into the cache, on CUDA into free memory."""
+        if not self._is_batched and self._closed_form is None:
+            return 1  # its modules have no batch dimension
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
             return models_within(free, self.num_points, self._targets.element_size())

@@ -130,3 +130,20 @@ def test_limits_are_those_of_both_parts_together(limit, most):
         assert len(search.losses) - 1 == most
     else:  # SciPy looks at it after an iteration
         assert most <= search.evaluations <= most + 4
+
+
+def test_a_step_that_overflows_is_a_worse_point():
+    """A loss that falls for ever: exp(u) is infinite before u is."""
+
+    def falling(points, models):
+        return -np.log(points[:, 1]), np.stack([0 * points[:, 0], -1 / points[:, 1]], 1)
+
+    (search,) = minimize_each(
+        falling,
+        np.array([[0.0, 1.0]]),
+        [Bounds([-np.inf, 1e-6], [np.inf, np.inf])],
+        coordinates=LogCoordinates(np.array([], dtype=int), np.array([1])),
+        options={"maxiter": 2000, "gtol": 0.0, "ftol": 0.0},
+    )
+    assert np.isfinite(search.best_loss) and np.isfinite(search.best_point).all()
+    assert search.best_loss < -100

@@ -347,6 +347,23 @@ def test_every_way_to_fit_takes_all_kinds_of_folds(fit):
     assert repeated.elpd == pytest.approx(repeated.log_density.sum().item() / 2)
 
 
+def frozen(X, Y):
+    """No closed form, and a model of all rows without a batch dimension."""
+    kernel = RBFKernel(ard_num_dims=2)
+    kernel.raw_lengthscale.requires_grad_(False)
+    X = (X + 5) / X.new_tensor([1.0, 100.0])
+    return SingleTaskGP(X, Y, covar_module=ScaleKernel(kernel))
+
+
+def test_models_without_a_closed_form_are_fitted_from_the_full_fit():
+    X, Y = noisy_waves(12)
+    cold = cross_validate(frozen, X, Y)
+    warm = cross_validate(frozen, X, Y, fit="warm")
+    assert {fit.how for fit in warm.fits} == {"warm"}
+    losses = [[r.loss for r in result.records] for result in (warm, cold)]
+    assert_close(*losses, **SOLVED)
+
+
 def test_optimism_is_refit_minus_fixed():
     X, Y = hartmann(20)
     found = optimism(normalized_gp, X, Y)
