@@ -17,7 +17,7 @@ from botorch_xval.datasets import encode_tuning_trials, load_tuning_trials
 from botorch_xval.models import PRIOR_CONFIGURATIONS, ScalarChoiceGP
 from botorch_xval.tables import encode_table
 
-FILES = ["fits.csv", "losses.png", "points.csv", "scores.csv", "scores.png"]
+FILES = ["cells", "fits.csv", "losses.png", "points.csv", "scores.csv", "scores.png"]
 NAMES = ["tight priors", "loose priors", "loosest priors", "BoTorch default"]
 CHOICES, LOGGED = ["optimizer"], ["lr_max", "batch_size"]
 OPTIONS = (
