@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from helpers import assert_close, noisy_waves, normalized_gp, optimizer
 from scipy import stats
 from test_compare import no_jitter_warnings, short_sighted, unfittable
@@ -29,17 +30,17 @@ def frame(*columns: np.ndarray) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("points", "expected"),
     [
-        ([1] * 60, [10, 20, 40, 60]),
-        ([1] * 120, [10, 20, 40, 80, 120]),
-        ([1] * 20, [10, 20]),
-        ([1] * 13, [13]),  # a second round would be too short
+        ([1] * 60, [10, 15, 23, 34, 51, 60]),
+        ([1] * 120, [10, 15, 23, 34, 51, 76, 120]),
+        ([1] * 20, [10, 15, 20]),
+        ([1] * 11, [11]),  # a second round would be too short
         ([1] * 4, [4]),
-        ([4] * 5, [3, 5]),  # folds of several points
+        ([4] * 5, [3, 4, 5]),  # folds of several points
         ([3, 3, 30], [3]),
-        ([2] * 20, [5, 10, 20]),
+        ([2] * 20, [5, 8, 12, 17, 20]),
     ],
 )
-def test_rounds_double_the_points(points, expected):
+def test_rounds_have_half_as_many_points_more(points, expected):
     assert rounds(points) == expected
 
 
@@ -59,11 +60,9 @@ def test_leaving_is_a_paired_test(seed):
     scores = frame(*(rng.normal(size=(k, 1)) + shift + rng.normal(size=(k, 5))).T)
     ranked = scores.mean().sort_values(ascending=False).index
     expected = []
-    for place, name in enumerate(ranked[1:], start=1):
-        # Five configurations: the better half is the first three.
-        errors = 3.0 if place < 3 else 2.0
+    for name in ranked[1:]:
         test = stats.ttest_rel(scores[name], scores[ranked[0]], alternative="less")
-        if test.pvalue < stats.norm.sf(errors):
+        if test.pvalue < stats.norm.sf(2.0) / 4:
             expected.append(name)
     assert sorted(leaving(scores)) == sorted(expected)
 
@@ -103,7 +102,7 @@ def test_what_cannot_be_fitted_leaves_but_never_all():
 
 def simulated(rng: np.random.Generator, n: int) -> pd.DataFrame:
     """Scores of eight configurations: some near the best, some far, heavy tails."""
-    gaps = np.array([0.0, 0.1, 0.2, 0.4, 0.6, 0.9, 1.3, 1.8])
+    gaps = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.1, 1.4, 1.8])
     hard = rng.standard_t(4, size=(n, 1))  # rows that are hard for all
     own = 0.5 * rng.standard_t(4, size=(n, 8))
     return frame(*rng.permutation((hard + own - gaps).T))
@@ -140,7 +139,7 @@ def test_noise_drops_nobody():
         hard = rng.normal(size=(40, 1))
         scores = frame(*(hard + 0.5 * rng.normal(size=(40, 4))).T)
         left += 4 - len(replay(scores)[0])
-    # Of 400 configurations that are alike, and looked at twice each.
+    # Of 400 configurations that are alike, and looked at four times each.
     assert left <= 0.06 * 400
 
 
@@ -206,11 +205,12 @@ def test_a_race_decides_by_the_points_of_each_round(full, raced):
 
 def test_a_race_goes_on_from_its_folder(data, raced, tmp_path):
     arguments = {"sizes": [20, 24], "race": True, "folder": tmp_path, **QUICK}
-    begun = []
+    begun, flag = [], tmp_path / "interrupted"
 
     def model(train_X, train_Y):
         begun.append(len(train_X))
-        if len(begun) == 100:
+        if len(begun) == 50 and not flag.exists():
+            flag.touch()
             raise KeyboardInterrupt
         return normalized_gp(train_X, train_Y)
 
@@ -222,20 +222,19 @@ def test_a_race_goes_on_from_its_folder(data, raced, tmp_path):
     scores = pd.read_csv(tmp_path / "scores.csv")
     assert set(scores.configuration) == set(CONFIGURATIONS)
     begun.clear()
-    begun.extend([0] * 100)  # no more interruptions
     with ThreadPoolExecutor(1) as executor:
         result = compare(
             configurations, *data, replicates=2, executor=executor, **arguments
         )
     pd.testing.assert_frame_equal(result.points, raced.points, check_exact=True)
-    assert len(begun) < 200  # the finished cells were not fitted again
+    assert len(begun) < 88 - 40  # the finished cells were not fitted again
 
 
 @no_jitter_warnings
 @pytest.mark.filterwarnings("ignore:.* folds could not be fitted")
 def test_what_cannot_be_fitted_stops_costing(data):
     x, y = data
-    hopeless = unfittable(torch_inf(x))
+    hopeless = unfittable(torch.full((1, 2), torch.inf, dtype=torch.float64))
     configurations = {"hopeless": hopeless, "default": normalized_gp}
     result = compare(configurations, x, y, sizes=[24], race=True, **QUICK)
     found = result.race().set_index("configuration")
@@ -243,10 +242,6 @@ def test_what_cannot_be_fitted_stops_costing(data):
     assert found.folds.to_dict() == {"hopeless": 10, "default": 24}
     caution = result.table().set_index("configuration").caution["hopeless"]
     assert "no row has a score" in caution and "10 of 10 folds failed" in caution
-
-
-def torch_inf(x):
-    return x[:1] + float("inf")
 
 
 def test_a_race_over_folds_of_several_rows(data):
