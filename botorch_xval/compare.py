@@ -10,12 +10,14 @@ folds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise, product
 from numbers import Integral
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -70,10 +72,11 @@ def compare(
         race: Whether a configuration that is clearly behind at some size stops costing
             there, see :mod:`~botorch_xval.race`. With a `fit` that begins with all rows
             that one is repeated in every round.
-        folder: Where to write `points.csv`, `fits.csv` and `scores.csv`, anew after
-            every cell, and the cells themselves, to `cells`. The same call, after an
-            interruption at any moment, computes only what is not there yet. Sizes,
-            replicates and configurations may be added.
+        folder: Where to keep every finished cell, in `cells`. The same call, after an
+            interruption at any moment, computes only what is not there yet; sizes,
+            replicates and configurations may be added. Beside it `points.csv`,
+            `fits.csv` and `scores.csv` are written anew after every cell (where cells
+            are fast, not more often than a tenth of the time allows) and in the end.
         executor: Computes cells elsewhere (a process pool,
             `dask.distributed.Client.get_executor()`, ...); configurations then have to
             be picklable. What is lost with a worker is computed here. Results are the
@@ -85,8 +88,9 @@ def compare(
         The comparison.
 
     Raises:
-        ValueError: If there is no configuration or size, a size does not fit, or the
-            folder was begun with other configurations or data.
+        ValueError: If there is no configuration or size, a size or a number of rows
+            does not fit, the folder was begun with other configurations or data, or a
+            configuration cannot be sent to a process pool.
     """
     n = len(X)
     _check(configurations, X, Y, Yvar, sizes, replicates, folds, groups)
@@ -125,25 +129,27 @@ def compare(
     remaining = {size: list(configurations) for size in sizes}
     with tqdm(total=0, disable=not progress) as bar:
         work = _Work(datasets, None if folder is None else Path(folder), store, bar)
-        for number in range(max(len(own) for own in schedule.values())):
-            running = [size for size in sizes if number < len(schedule[size])]
-            cells = [
-                Cell(name, size, replicate, chosen)
-                for size in running
-                for replicate, chosen in schedule[size][number].items()
-                for name in remaining[size]
-            ]
-            waiting = work.begin(cells, number + 1)
-            if executor is not None:
-                waiting = submit_cells(waiting, arguments, executor, work.keep)
-            for cell in waiting:
-                bar.set_description(f"{cell.configuration}, {cell.size} rows")
-                work.keep(cell, score_cell(*arguments(cell)))
-            for size in running:
-                if number + 1 < len(schedule[size]):
-                    gone = leaving(work.scores(size, remaining[size]))
-                    remaining[size] = [c for c in remaining[size] if c not in gone]
-        work.write()
+        try:
+            for number in range(max(len(own) for own in schedule.values())):
+                running = [size for size in sizes if number < len(schedule[size])]
+                cells = [
+                    Cell(name, size, replicate, chosen)
+                    for size in running
+                    for replicate, chosen in schedule[size][number].items()
+                    for name in remaining[size]
+                ]
+                waiting = work.begin(cells, number + 1)
+                if executor is not None:
+                    waiting = submit_cells(waiting, arguments, executor, work.keep)
+                for cell in waiting:
+                    bar.set_description(f"{cell.configuration}, {cell.size} rows")
+                    work.keep(cell, score_cell(*arguments(cell)))
+                for size in running:
+                    if number + 1 < len(schedule[size]):
+                        gone = leaving(work.scores(size, remaining[size]))
+                        remaining[size] = [c for c in remaining[size] if c not in gone]
+        finally:
+            work.write()
     return Comparison(*work.frames())
 
 
@@ -157,6 +163,10 @@ class _Work:
     bar: tqdm
     rounds: dict[Cell, int] = field(default_factory=dict)
     outcomes: dict[Cell, dict[str, Any]] = field(default_factory=dict)
+    # When tables were last written and how long that took, in seconds: many small cells
+    # must not wait for them.
+    written: float = -math.inf
+    cost: float = 0.0
 
     def begin(self, cells: list[Cell], number: int) -> list[Cell]:
         """Add the cells of a round; returns those that are not on disk."""
@@ -173,7 +183,8 @@ class _Work:
         self.outcomes[cell] = outcome
         if self.store is not None:
             self.store.keep(cell, outcome)
-        self.write()
+        if monotonic() - self.written > 10 * self.cost:
+            self.write()
         self.bar.update()
 
     def scores(self, size: int, names: list[str]) -> pd.DataFrame:
@@ -205,8 +216,9 @@ class _Work:
 
     def write(self) -> None:
         """Write the tables of what is finished."""
-        if self.folder is None:
+        if self.folder is None or not self.outcomes:
             return
+        start = monotonic()
         points, fits = self.frames()
         waiting = {
             (cell.size, cell.replicate, number)
@@ -227,6 +239,8 @@ class _Work:
         tables = {"points": points, "fits": fits, "scores": tabulate(*parts)}
         for name, table in tables.items():
             write_in_full(self.folder / f"{name}.csv", table.to_csv(index=False))
+        self.written = monotonic()
+        self.cost = self.written - start
 
 
 def _datasets(
