@@ -70,7 +70,7 @@ def test_killed_again_and_again_a_comparison_is_completed(tmp_path, expected):
     while True:
         process = context.Process(target=run_in_a_process, args=(tmp_path,))
         process.start()
-        wanted = len(cells(tmp_path)) + int(rng.integers(1, 4))
+        wanted = len(cells(tmp_path)) + int(rng.integers(2, 6))
         patience = time.monotonic() + 60
         while process.is_alive() and len(cells(tmp_path)) < wanted:
             assert time.monotonic() < patience
