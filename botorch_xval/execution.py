@@ -69,7 +69,7 @@ def score_cell(
         "squared_error": error.sum(dim=-1).tolist(),
         "folds": len(result.folds.names),
         "failed": len(result.failed),
-        "evaluations": sum(r.evaluations for r in result.records),
+        "evaluations": result.evaluations,
         "seconds": monotonic() - start,
     }
 

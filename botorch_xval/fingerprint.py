@@ -1,7 +1,7 @@
 """Whether two runs were given the same thing: a hash of values, functions and classes.
 
 Equal in every process for numbers, text, tensors, arrays, modules, containers,
-dataclasses and `functools.partial`. Functions and classes that belong to installed
+objects and `functools.partial`. Functions and classes that belong to installed
 packages count by their names. Others (lambdas, closures, factories in a script) count
 by their bytecode, constants, defaults and closures, and by the numbers, functions and
 classes that they refer to by a global name. That is the best that can be done without
@@ -58,7 +58,8 @@ def _parts(value: Any, seen: dict[Any, int]) -> Iterator[str]:
     elif isinstance(value, np.ndarray) and value.dtype != object:
         yield from _array(value, "array")
     elif isinstance(value, torch.nn.Module):
-        yield f"module {_name(type(value))} {_without_address(value)}"
+        yield f"module {_without_address(value)}"
+        yield from _parts(type(value), seen)
         yield from _parts(dict(value.state_dict()), seen)
     elif isinstance(value, partial):
         yield "partial"
@@ -77,7 +78,8 @@ def _parts(value: Any, seen: dict[Any, int]) -> Iterator[str]:
     elif isinstance(value, CodeType):
         yield from _code(value, seen)
     elif is_dataclass(value):
-        yield f"dataclass {_name(type(value))}"
+        yield "dataclass"
+        yield from _parts(type(value), seen)
         own = {field.name: getattr(value, field.name) for field in fields(value)}
         yield from _parts(own, seen)
     elif isinstance(value, dict):
@@ -92,8 +94,14 @@ def _parts(value: Any, seen: dict[Any, int]) -> Iterator[str]:
     elif isinstance(value, (set, frozenset)):
         yield f"set of {len(value)}"  # in another order in every process
         yield from sorted(fingerprint(item) for item in value)
+    elif id(value) in seen:
+        yield f"as number {seen[id(value)]}"
     else:
-        yield f"{_name(type(value))} {_without_address(value)}"
+        yield f"object {_without_address(value)}"
+        yield from _parts(type(value), seen)
+        if not _installed(type(value)):
+            seen[id(value)] = len(seen)
+            yield from _parts(getattr(value, "__dict__", None), seen)
 
 
 def _array(values: np.ndarray, what: str) -> Iterator[str]:

@@ -46,6 +46,14 @@ def local_class(number: int) -> type:
     return Local
 
 
+class Factory:
+    def __init__(self, width: float) -> None:
+        self.width, self.me = width, self
+
+    def __call__(self, x: Any, y: Any) -> Any:
+        return x * self.width
+
+
 def kernel(value: float) -> RBFKernel:
     made = RBFKernel()
     made.lengthscale = value
@@ -95,6 +103,7 @@ MAKERS: dict[str, list[Callable[[], Any]]] = {
         lambda: PRIOR_CONFIGURATIONS["loose"],
     ],
     "methods": [lambda: kernel(0.3).forward, lambda: kernel(0.4).forward],
+    "factories": [lambda: Factory(1.0), lambda: Factory(2.0), lambda: Factory],
     "objects": [lambda: object(), lambda: torch.float64, lambda: torch.device("cpu")],
 }
 
