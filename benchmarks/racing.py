@@ -197,7 +197,7 @@ def main() -> None:
     for name, configurations in (("kernels", KERNELS), ("inputs", INPUTS)):
         found, note = real(configurations, LENGTHSCALES[name], tables)
         lines.append(line(f"Gaussian process, eight {name}", ROWS, found))
-        notes.append(f"Eight {name} ({', '.join(configurations)}): {note}")
+        notes.append(f"Eight {name} ({'; '.join(configurations)}): {note}")
     gaps = "\n".join(
         f"* {name}: {', '.join(map(str, gaps))}" for name, gaps in SCENARIOS.items()
     )
