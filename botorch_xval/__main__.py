@@ -107,6 +107,7 @@ def _run(table: EncodedTable, args: argparse.Namespace) -> None:
         sizes=sizes,
         replicates=args.replicates,
         seed=args.seed,
+        race=args.race,
         folder=folder,
     )
     _print(result, table.target_name)
@@ -130,7 +131,7 @@ def _run(table: EncodedTable, args: argparse.Namespace) -> None:
         f"model evaluations: {sum(r.evaluations for r in summed_records):,} summed, "
         f"{sum(r.evaluations for r in records):,} independent\n"
         f"\nWritten to {folder}: scores.csv, points.csv, fits.csv, scores.png, "
-        "losses.png"
+        "losses.png, and cells/ to go on from after an interruption"
     )
 
 
@@ -158,7 +159,11 @@ def _print(result: Comparison, target: str) -> None:
                 f"{row.difference_se:>8.4f}{row.rmse:>9.4f}{row.failed:>8}"
                 f"{row.seconds:>9.1f}"
             )
+            if row.caution:
+                print(f"{'':>7}{row.caution}")
         print()
+    if (saved := result.race().attrs["saved"]) > 0:
+        print(f"The race saved {saved:.0%} of the fits.\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -208,6 +213,11 @@ def _parser() -> argparse.ArgumentParser:
             "--replicates", type=int, default=1, help="shuffles of the rows (1)"
         )
         command.add_argument("--seed", type=int, default=0, help="of the shuffles (0)")
+        command.add_argument(
+            "--race",
+            action="store_true",
+            help="stop fitting configurations that are clearly behind",
+        )
         command.add_argument(
             "--out", default="report", metavar="FOLDER", help="(default: report)"
         )

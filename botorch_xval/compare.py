@@ -3,13 +3,18 @@
 Configurations are compared on the same rows: a dataset size takes the first rows of a
 seeded shuffle, so that smaller datasets are contained in larger ones, and a replicate
 is another shuffle. Scores stay pointwise to the end; differences are paired.
+
+The work is cut into cells: one configuration on one dataset, or in a race some of its
+folds.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise, product
 from numbers import Integral
 from pathlib import Path
 from time import monotonic
@@ -19,72 +24,18 @@ import numpy as np
 import pandas as pd
 import torch
 from botorch.models.model import Model
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from botorch_xval.cross_validation import cross_validate
-from botorch_xval.folds import Folds, leave_one_out
-from botorch_xval.result import CrossValidation
-from botorch_xval.scores import squared_error
+from botorch_xval.cells import Cell, CellFolder, write_in_full
+from botorch_xval.comparison import Comparison, tabulate
+from botorch_xval.execution import check_picklable, score_cell, submit_cells
+from botorch_xval.fingerprint import fingerprint
+from botorch_xval.folds import Folds, grouped, leave_one_out, make_folds
+from botorch_xval.race import leaving, rounds
 
 __all__ = ["Comparison", "compare"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Pointwise scores of all configurations, and what follows from them."""
-
-    points: pd.DataFrame
-    """Held-out points: `configuration`, `size`, `replicate`, `row` (of the whole
-    data), `log_density` (nats, summed over outputs) and `squared_error` (squared unit
-    of the outcome, summed over outputs); NaN where the fold's fit failed."""
-
-    fits: pd.DataFrame
-    """Cells: `configuration`, `size`, `replicate`, `folds`, `failed` (folds),
-    `evaluations` (all models) and `seconds` (everything)."""
-
-    def table(self) -> pd.DataFrame:
-        """Mean log predictive density by size and configuration, best first.
-
-        Columns: `size`, `configuration`, `rows` (scored by every configuration that
-        has any score; the others are left out for all), over these rows
-        `mean_log_density` and its `standard_error`, the paired `difference` to the best
-        configuration of that size and its
-        `difference_se`, `rmse`, `failed` folds, `evaluations` and `seconds`. Standard
-        errors are over distinct rows (scores of a row are first averaged over the
-        replicates); they treat rows as independent, which folds that share training
-        rows are only nearly, so they are rather too small.
-        """
-        totals = self.fits.groupby(["size", "configuration"])[
-            ["failed", "evaluations", "seconds"]
-        ].sum()
-        blocks = []
-        for size, part in self.points.groupby("size"):
-            scored = part[["row", "configuration", "log_density", "squared_error"]]
-            scored = scored.groupby(["row", "configuration"]).mean().unstack()
-            # A configuration that fails on hard rows must not win by their absence.
-            common = scored.dropna(axis=1, how="all").dropna()
-            scored = scored.loc[common.index]
-            scores = scored.log_density
-            rmse = scored.squared_error.mean() ** 0.5
-            means = scores.mean()
-            best = means.idxmax() if means.notna().any() else scores.columns[0]
-            differences = scores.sub(scores[best], axis=0)
-            block = pd.DataFrame(
-                {
-                    "size": size,
-                    "configuration": scores.columns,
-                    "rows": len(common),
-                    "mean_log_density": scores.mean().to_numpy(),
-                    "standard_error": scores.sem().to_numpy(),
-                    "difference": differences.mean().to_numpy(),
-                    "difference_se": differences.sem().to_numpy(),
-                    "rmse": rmse[scores.columns].to_numpy(),
-                }
-            )
-            blocks.append(block.sort_values("mean_log_density", ascending=False))
-        table = pd.concat(blocks, ignore_index=True)
-        return table.join(totals, on=["size", "configuration"])
 
 
 def compare(
@@ -97,7 +48,10 @@ def compare(
     replicates: int = 1,
     seed: int = 0,
     folds: Callable[[int], Folds] = leave_one_out,
+    groups: Sequence[Hashable] | None = None,
+    race: bool = False,
     folder: str | Path | None = None,
+    executor: Executor | None = None,
     progress: bool = True,
     **cross_validate_kwargs: Any,
 ) -> Comparison:
@@ -111,10 +65,22 @@ def compare(
         Yvar: Known variances of the observation noise, `n x m`.
         sizes: Numbers of rows, each at most `n`.
         replicates: How many shuffles of the rows.
-        seed: Of the shuffles.
+        seed: Of the shuffles, and of the values that a failed fit starts from again.
         folds: A function from the number of rows to the folds.
-        folder: Where to write `points.csv`, `fits.csv` and `scores.csv`, anew after
-            every cell, so that an interrupted comparison keeps what it has.
+        groups: `n` labels; each fold is then all rows of one label, see
+            :func:`~botorch_xval.folds.grouped`.
+        race: Whether a configuration that is clearly behind at some size stops costing
+            there, see :mod:`~botorch_xval.race`. With a `fit` that begins with all rows
+            that one is repeated in every round.
+        folder: Where to keep every finished cell, in `cells`. The same call, after an
+            interruption at any moment, computes only what is not there yet; sizes,
+            replicates and configurations may be added. Beside it `points.csv`,
+            `fits.csv` and `scores.csv` are written anew after every cell (where cells
+            are fast, not more often than a tenth of the time allows) and in the end.
+        executor: Computes cells elsewhere (a process pool,
+            `dask.distributed.Client.get_executor()`, ...); configurations then have to
+            be picklable. What is lost with a worker is computed here. Results are the
+            same, except that threads share the random numbers of repeated attempts.
         progress: Whether to show a progress bar, one step per cell.
         **cross_validate_kwargs: Further arguments of `cross_validate`.
 
@@ -122,86 +88,237 @@ def compare(
         The comparison.
 
     Raises:
-        ValueError: If there is no configuration or size, or a size does not fit.
+        ValueError: If there is no configuration or size, a size or a number of rows
+            does not fit, the folder was begun with other configurations or data, or a
+            configuration cannot be sent to a process pool.
     """
+    n = len(X)
+    _check(configurations, X, Y, Yvar, sizes, replicates, folds, groups)
+    if groups is not None:  # of a tensor, an array or a column by position
+        groups = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+    sizes = sorted(int(size) for size in sizes)
+    datasets = _datasets(n, sizes, replicates, seed, folds, groups)
+    schedule = {size: _schedule(datasets, size, replicates, race) for size in sizes}
+    everything = {"X": X, "Y": Y, "Yvar": Yvar, "seed": seed}
+    everything["arguments of cross_validate"] = cross_validate_kwargs
+    everything |= {f"configuration {name!r}": m for name, m in configurations.items()}
+    check_picklable(everything, executor)
+    store = None
+    if folder is not None:
+        for (size, replicate), (_, own) in datasets.items():
+            name = f"folds of {size} rows, replicate {replicate}"
+            everything[name] = (own.held_out, own.names)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        known = {name: fingerprint(value) for name, value in everything.items()}
+        store = CellFolder(Path(folder), known)
+
+    def arguments(cell: Cell) -> tuple[Any, ...]:
+        rows, own = datasets[cell.size, cell.replicate]
+        names = [own.names[i] for i in cell.folds]
+        index = torch.as_tensor(rows, device=X.device)
+        return (
+            configurations[cell.configuration],
+            X[index],
+            Y[index],
+            None if Yvar is None else Yvar[index],
+            Folds(own.held_out[list(cell.folds)], names),
+            seed,
+            cross_validate_kwargs,
+        )
+
+    remaining = {size: list(configurations) for size in sizes}
+    with tqdm(total=0, disable=not progress) as bar:
+        work = _Work(datasets, None if folder is None else Path(folder), store, bar)
+        try:
+            for number in range(max(len(own) for own in schedule.values())):
+                running = [size for size in sizes if number < len(schedule[size])]
+                cells = [
+                    Cell(name, size, replicate, chosen)
+                    for size in running
+                    for replicate, chosen in schedule[size][number].items()
+                    for name in remaining[size]
+                ]
+                waiting = work.begin(cells, number + 1)
+                if executor is not None:
+                    waiting = submit_cells(waiting, arguments, executor, work.keep)
+                for cell in waiting:
+                    bar.set_description(f"{cell.configuration}, {cell.size} rows")
+                    work.keep(cell, score_cell(*arguments(cell)))
+                for size in running:
+                    if number + 1 < len(schedule[size]):
+                        gone = leaving(work.scores(size, remaining[size]))
+                        remaining[size] = [c for c in remaining[size] if c not in gone]
+        finally:
+            work.write()
+    return Comparison(*work.frames())
+
+
+@dataclass
+class _Work:
+    """The cells of a comparison so far, in the order of the plan."""
+
+    datasets: dict[tuple[int, int], tuple[NDArray[np.int64], Folds]]
+    folder: Path | None
+    store: CellFolder | None
+    bar: tqdm
+    rounds: dict[Cell, int] = field(default_factory=dict)
+    outcomes: dict[Cell, dict[str, Any]] = field(default_factory=dict)
+    # When tables were last written and how long that took, in seconds: many small cells
+    # must not wait for them.
+    written: float = -math.inf
+    cost: float = 0.0
+
+    def begin(self, cells: list[Cell], number: int) -> list[Cell]:
+        """Add the cells of a round; returns those that are not on disk."""
+        self.rounds |= dict.fromkeys(cells, number)
+        self.bar.total = len(self.rounds)
+        if self.store is not None:
+            for cell in cells:
+                if (outcome := self.store.load(cell)) is not None:
+                    self.outcomes[cell] = outcome
+                    self.bar.update()
+        return [cell for cell in cells if cell not in self.outcomes]
+
+    def keep(self, cell: Cell, outcome: dict[str, Any]) -> None:
+        self.outcomes[cell] = outcome
+        if self.store is not None:
+            self.store.keep(cell, outcome)
+        if monotonic() - self.written > 10 * self.cost:
+            self.write()
+        self.bar.update()
+
+    def scores(self, size: int, names: list[str]) -> pd.DataFrame:
+        """Log densities by row and configuration, averaged over replicates."""
+        points = self.frames()[0]
+        points = points[(points["size"] == size) & points.configuration.isin(names)]
+        by = points.groupby(["row", "configuration"]).log_density
+        return by.mean().unstack()[names]
+
+    def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Points and fits of the finished cells."""
+        points, fits = [], []
+        for cell, number in self.rounds.items():
+            if cell not in self.outcomes:
+                continue
+            outcome = self.outcomes[cell]
+            rows, _ = self.datasets[cell.size, cell.replicate]
+            own = {
+                "configuration": cell.configuration,
+                "size": cell.size,
+                "replicate": cell.replicate,
+                "round": number,
+            }
+            values = {name: outcome[name] for name in ("log_density", "squared_error")}
+            points.append(pd.DataFrame({**own, "row": rows[outcome["rows"]], **values}))
+            counts = ("folds", "failed", "evaluations", "seconds")
+            fits.append({**own, **{name: outcome[name] for name in counts}})
+        return pd.concat(points, ignore_index=True), pd.DataFrame(fits)
+
+    def write(self) -> None:
+        """Write the tables of what is finished."""
+        if self.folder is None or not self.outcomes:
+            return
+        start = monotonic()
+        points, fits = self.frames()
+        waiting = {
+            (cell.size, cell.replicate, number)
+            for cell, number in self.rounds.items()
+            if cell not in self.outcomes
+        }
+        # Scores are of datasets that all configurations were scored on; of a size that
+        # has none yet, of the first one that some were.
+        chosen: list[tuple[int, int, int]] = []
+        groups = points[["size", "replicate", "round"]].drop_duplicates()
+        for _, own in groups.groupby("size"):
+            found = list(own.itertuples(index=False, name=None))
+            chosen += [group for group in found if group not in waiting] or found[:1]
+        parts = [
+            frame[pd.MultiIndex.from_frame(frame[list(groups)]).isin(chosen)]
+            for frame in (points, fits)
+        ]
+        tables = {"points": points, "fits": fits, "scores": tabulate(*parts)}
+        for name, table in tables.items():
+            write_in_full(self.folder / f"{name}.csv", table.to_csv(index=False))
+        self.written = monotonic()
+        self.cost = self.written - start
+
+
+def _datasets(
+    n: int,
+    sizes: list[int],
+    replicates: int,
+    seed: int,
+    folds: Callable[[int], Folds],
+    groups: Sequence[Hashable] | None,
+) -> dict[tuple[int, int], tuple[NDArray[np.int64], Folds]]:
+    """By size and replicate the rows of the table, and the folds of these."""
+    datasets = {}
+    for size, replicate in product(sizes, range(replicates)):
+        # A list of two seeds keeps replicates apart whatever the seed.
+        rows = np.random.default_rng([seed, replicate]).permutation(n)[:size]
+        own = folds
+        if groups is not None:
+            labels = [groups[i] for i in rows.tolist()]
+            if len(set(labels)) < 2:
+                raise ValueError(
+                    f"groups: expected at least 2 labels among the {size} rows of "
+                    f"replicate {replicate}, got only {labels[0]!r}; use a larger size"
+                )
+            own = grouped(labels)
+        datasets[size, replicate] = rows, make_folds(own, size)
+    return datasets
+
+
+def _schedule(
+    datasets: dict[tuple[int, int], tuple[NDArray[np.int64], Folds]],
+    size: int,
+    replicates: int,
+    race: bool,
+) -> list[dict[int, tuple[int, ...]]]:
+    """By round and replicate the numbers of the folds to fit."""
+    # One replicate after the other: the rows are shuffled already, and new rows tell
+    # more than rows that another replicate has.
+    units, points = [], []
+    for replicate in range(replicates):
+        _, folds = datasets[size, replicate]
+        for number, count in enumerate(folds.held_out.sum(dim=1).tolist()):
+            units.append((replicate, number))
+            points.append(count)
+    ends = rounds(points) if race else [len(units)]
+    return [
+        {
+            replicate: tuple(number for _, number in own)
+            for replicate, own in groupby(units[first:last], key=lambda unit: unit[0])
+        }
+        for first, last in pairwise([0, *ends])
+    ]
+
+
+def _check(
+    configurations: Mapping[str, Callable[..., Model]],
+    X: Tensor,
+    Y: Tensor,
+    Yvar: Tensor | None,
+    sizes: Sequence[int],
+    replicates: int,
+    folds: Callable[[int], Folds],
+    groups: Sequence[Hashable] | None,
+) -> None:
     n = len(X)
     if not configurations:
         raise ValueError("configurations: expected at least one, got none")
-    for name, values in (("Y", Y), ("Yvar", Yvar)):
+    if wrong := [name for name in configurations if not isinstance(name, str)]:
+        raise ValueError(f"configurations: expected names as text, got {wrong[0]!r}")
+    for name, values in (("Y", Y), ("Yvar", Yvar), ("groups", groups)):
         if values is not None and len(values) != n:
             raise ValueError(f"{name}: expected {n} rows as in X, got {len(values)}")
     wrong = [s for s in sizes if not isinstance(s, Integral) or not 3 <= s <= n]
-    if wrong or not sizes or len(set(sizes)) < len(sizes):
+    if wrong or not len(sizes) or len(set(sizes)) < len(sizes):
         raise ValueError(
             f"sizes: expected different whole numbers from 3 to {n} (the rows of X), "
             f"got {list(sizes)}"
         )
     if replicates < 1:
         raise ValueError(f"replicates: expected at least 1, got {replicates}")
-    if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    points: list[pd.DataFrame] = []
-    fits: list[dict[str, Any]] = []
-    cells = [
-        (size, replicate, name)
-        for size in sorted(sizes)
-        for replicate in range(replicates)
-        for name in configurations
-    ]
-    for size, replicate, name in (bar := tqdm(cells, disable=not progress)):
-        bar.set_description(f"{name}, {size} rows")
-        # A list of two seeds keeps replicates apart whatever the seed.
-        rows = np.random.default_rng([seed, replicate]).permutation(n)[:size]
-        index = torch.as_tensor(rows, device=X.device)
-        start = monotonic()
-        result = cross_validate(
-            configurations[name],
-            X[index],
-            Y[index],
-            None if Yvar is None else Yvar[index],
-            folds=folds,
-            **cross_validate_kwargs,
-        )
-        cell = {"configuration": name, "size": size, "replicate": replicate}
-        points.append(_points(cell, rows, result))
-        fits.append(
-            {
-                **cell,
-                "folds": len(result.folds.names),
-                "failed": len(result.failed),
-                "evaluations": sum(r.evaluations for r in result.records),
-                "seconds": monotonic() - start,
-            }
-        )
-        comparison = Comparison(
-            pd.concat(points, ignore_index=True), pd.DataFrame(fits)
-        )
-        if folder is not None:
-            _write(comparison, Path(folder))
-    return comparison
-
-
-def _points(
-    cell: dict[str, Any], rows: np.ndarray, result: CrossValidation
-) -> pd.DataFrame:
-    error = squared_error(result.mean, result.observed)
-    return pd.DataFrame(
-        {
-            **cell,
-            "row": rows[result.rows.cpu().numpy()],
-            "log_density": result.log_density.sum(dim=-1).cpu().numpy(),
-            "squared_error": error.sum(dim=-1).cpu().numpy(),
-        }
-    )
-
-
-def _write(comparison: Comparison, folder: Path) -> None:
-    tables = {
-        "points.csv": comparison.points,
-        "fits.csv": comparison.fits,
-        "scores.csv": comparison.table(),
-    }
-    for name, table in tables.items():
-        draft = folder / f".{name}.new"
-        table.to_csv(draft, index=False)
-        os.replace(draft, folder / name)  # a reader never sees half a file
+    if groups is not None and folds is not leave_one_out:
+        raise ValueError("groups: expected no `folds` besides, since they make folds")

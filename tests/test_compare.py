@@ -18,7 +18,7 @@ from torch import Tensor
 
 from botorch_xval.compare import Comparison, compare
 from botorch_xval.cross_validation import cross_validate
-from botorch_xval.folds import k_fold
+from botorch_xval.folds import grouped, k_fold
 from botorch_xval.models import ScalarChoiceGP
 
 CELL = ["configuration", "size", "replicate"]
@@ -118,6 +118,31 @@ def test_the_seed_decides_on_the_rows_and_sizes_do_not(data, comparison):
 
     assert rows(3, 8) == rows_of(comparison)["default", 10, 0][:8]
     assert rows(4, 8) != rows(3, 8)
+
+
+def test_groups_are_held_out_together(data):
+    x, y = data
+    labels = [f"study {i % 4}" for i in range(14)]
+    result = compare(
+        CONFIGURATIONS, x, y, sizes=[7, 9], groups=labels, replicates=2, **QUICK
+    )
+    part = result.points.query("configuration == 'default' and size == 9")
+    part = part[part.replicate == 1]
+    rows = part.row.to_list()
+    expected = cross_validate(
+        normalized_gp,
+        x[rows],
+        y[rows],
+        folds=grouped([labels[row] for row in rows]),
+        fit_kwargs=QUICK["fit_kwargs"],
+    )
+    assert_close(part.log_density.to_numpy(), expected.log_density[:, 0])
+    fit = result.fits.set_index(CELL).loc[("default", 9, 1)]
+    assert fit.folds == len({labels[row] for row in rows})
+    other = torch.tensor([i % 4 for i in range(14)])
+    again = compare(CONFIGURATIONS, x, y, sizes=[7], groups=other, **QUICK)
+    first = result.points.query("size == 7 and replicate == 0")
+    assert again.points.log_density.to_list() == first.log_density.to_list()
 
 
 def test_a_cell_is_a_cross_validation_of_its_rows(data, comparison):
@@ -294,6 +319,7 @@ def test_the_folder_has_the_result(data, tmp_path):
     folder = tmp_path / "new" / "folder"
     result = compare(CONFIGURATIONS, *data, sizes=[5, 7], folder=folder, **QUICK)
     assert sorted(path.name for path in folder.iterdir()) == [
+        "cells",
         "fits.csv",
         "points.csv",
         "scores.csv",
@@ -378,3 +404,18 @@ def test_defect_refuses_outcomes_of_another_length(data):
     x, y = data
     with pytest.raises(ValueError, match="Y: expected"):
         compare(CONFIGURATIONS, x, y[:5], sizes=[6], progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"groups": [1, 2]}, "groups: expected 14 rows as in X, got 2"),
+        ({"groups": [1] * 14}, "at least 2 labels among the 6 rows of replicate 0"),
+        ({"groups": range(14), "folds": k_fold(2)}, "no `folds` besides"),
+        ({"configurations": {1: normalized_gp}}, "expected names as text, got 1"),
+    ],
+)
+def test_refuses_groups_and_names_that_do_not_fit(data, change, message):
+    arguments = {"configurations": CONFIGURATIONS, "sizes": [6], **change}
+    with pytest.raises(ValueError, match=message):
+        compare(arguments.pop("configurations"), *data, **arguments)

@@ -17,7 +17,7 @@ from botorch_xval.datasets import encode_tuning_trials, load_tuning_trials
 from botorch_xval.models import PRIOR_CONFIGURATIONS, ScalarChoiceGP
 from botorch_xval.tables import encode_table
 
-FILES = ["fits.csv", "losses.png", "points.csv", "scores.csv", "scores.png"]
+FILES = ["cells", "fits.csv", "losses.png", "points.csv", "scores.csv", "scores.png"]
 NAMES = ["tight priors", "loose priors", "loosest priors", "BoTorch default"]
 CHOICES, LOGGED = ["optimizer"], ["lr_max", "batch_size"]
 OPTIONS = (
@@ -123,6 +123,20 @@ def test_a_users_table_is_scored_as_by_the_python_interface(trials, tmp_path, ca
     del found["seconds"], expected["seconds"]
     pd.testing.assert_frame_equal(found, expected, rtol=1e-10)
     assert "14 of 14 rows; none left out" in capsys.readouterr().out
+
+
+def test_a_race_on_the_command_line(trials, tmp_path, capsys):
+    arguments = [*OPTIONS[:-1], "12", "--race", "--out", str(tmp_path)]
+    assert main(["compare", str(trials), *arguments]) == 0
+    fits = pd.read_csv(tmp_path / "fits.csv")
+    assert fits["round"].max() == 2
+    rounds = fits.groupby("configuration")["round"].max()
+    output = capsys.readouterr().out
+    assert ("The race saved" in output) == (rounds.min() == 1)
+    assert "only 10 rows" in output or "only 12 rows" in output  # a caution
+    # The same once more is read from the folder.
+    assert main(["compare", str(trials), *arguments]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "fits.csv"), fits)
 
 
 @pytest.mark.parametrize(
