@@ -94,6 +94,7 @@ def fit_models(
     _check_choice("strategy", strategy, STRATEGIES)
     _check_choice("coordinates", coordinates, COORDINATES)
     begin = monotonic()
+    is_grad_enabled, num_threads = torch.is_grad_enabled(), torch.get_num_threads()
     objective = make_objective(
         mlls, None if parameters is None else list(parameters), bounds
     )
@@ -134,7 +135,11 @@ def fit_models(
             if each.best is not None:
                 theta[i] = each.best.best_point
         objective.write(theta)
-    except BaseException:  # Ctrl-C: no model may have a part of its values
+    except BaseException:
+        # Ctrl-C: no model may have a part of its values, and where it interrupts the
+        # end of a context manager, such as `no_grad`, that has restored nothing.
+        torch.set_grad_enabled(is_grad_enabled)
+        torch.set_num_threads(num_threads)
         objective.write(objective.start)
         raise
     records = [each.record(objective.bounds[i], chosen) for i, each in attempts.items()]

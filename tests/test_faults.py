@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -178,10 +179,11 @@ def test_the_others_end_bit_for_bit_as_without_the_fault(way, fault, strategy):
 # --- Ctrl-C -------------------------------------------------------------------------
 
 
-def threads() -> tuple[int, list[int], int]:
-    """Limits of torch and BLAS, and how many there are."""
+def threads() -> tuple[object, ...]:
+    """Limits of torch and BLAS, how many there are, and whether there are gradients."""
     pools = [pool["num_threads"] for pool in threadpool_info()]
-    return torch.get_num_threads(), pools, threading.active_count()
+    own = torch.get_num_threads(), torch.is_grad_enabled()
+    return *own, pools, threading.active_count()
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -208,24 +210,30 @@ def test_an_interrupt_at_an_evaluation_leaves_all_models(
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_ctrl_c(strategy):
-    """A real one, to a fit in worker threads that would not end by itself."""
+def test_ctrl_c(strategy, monkeypatch):
+    """A real one, to a fit in worker threads that takes its time."""
     mlls = folds("closed form", "none")
     start, before = [values(mll) for mll in mlls], threads()
-    kwargs = {
-        "strategy": strategy,
-        "options": {"maxiter": 10**6, "maxfun": 10**6, "ftol": -1.0, "gtol": -1.0},
-        "timeout_sec": 60.0,
-    }
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    original = Stacked.__call__
+
+    def slow(self, theta, models):
+        time.sleep(0.1)
+        return original(self, theta, models)
+
+    monkeypatch.setattr(Stacked, "__call__", slow)
+    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            fit_each(mlls, kwargs, max_attempts=10**6)
+            fit(mlls, strategy)
     finally:
         timer.cancel()
         timer.join()
     assert all(are_equal(values(m), s) for m, s in zip(mlls, start, strict=True))
+    for _ in range(50):  # workers end at their next step
+        if threads() == before:
+            break
+        time.sleep(0.1)
     assert threads() == before
 
 
