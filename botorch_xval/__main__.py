@@ -15,6 +15,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 from botorch_xval.compare import Comparison, compare
+from botorch_xval.cross_validation import FITS
 from botorch_xval.datasets import encode_tuning_trials
 from botorch_xval.fit import fit_each
 from botorch_xval.folds import leave_one_out
@@ -108,6 +109,7 @@ def _run(table: EncodedTable, args: argparse.Namespace) -> None:
         replicates=args.replicates,
         seed=args.seed,
         race=args.race,
+        fit=args.fit,
         folder=folder,
     )
     _print(result, table.target_name)
@@ -213,6 +215,13 @@ def _parser() -> argparse.ArgumentParser:
             "--replicates", type=int, default=1, help="shuffles of the rows (1)"
         )
         command.add_argument("--seed", type=int, default=0, help="of the shuffles (0)")
+        command.add_argument(
+            "--fit",
+            default="refit",
+            choices=FITS,
+            help='how folds are fitted: "refit" from initial values, "warm" from the '
+            "fit to all rows (much faster), ... (refit)",
+        )
         command.add_argument(
             "--race",
             action="store_true",

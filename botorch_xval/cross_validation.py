@@ -27,7 +27,7 @@ from botorch_xval.result import POINTS, CrossValidation, difference
 from botorch_xval.scores import z_score
 from botorch_xval.stacked import shared_part
 
-__all__ = ["cross_validate", "optimism"]
+__all__ = ["FITS", "cross_validate", "optimism"]
 
 FITS = ("refit", "warm", "predicted", "fixed", "adaptive")
 

@@ -139,6 +139,15 @@ def test_a_race_on_the_command_line(trials, tmp_path, capsys):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "fits.csv"), fits)
 
 
+def test_folds_from_the_full_fit_on_the_command_line(trials, tmp_path):
+    arguments = [*OPTIONS[:-1], "12", "--fit", "fixed", "--out", str(tmp_path)]
+    assert main(["compare", str(trials), *arguments]) == 0
+    fits = pd.read_csv(tmp_path / "fits.csv")
+    assert (fits.folds == 12).all()
+    # One fit and its Hessian for twelve folds.
+    assert (fits.evaluations < 12 * 20).all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
