@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from torch import Tensor
 from torch.linalg import LinAlgError
 
+from botorch_xval.attempts import LARGE_MODEL, single_threaded_torch
 from botorch_xval.fit import fit_each
 from botorch_xval.folds import Folds, by_size, leave_one_out, make_folds
 from botorch_xval.full_fit import ClosedForm, FoldFit, FullFit, fit_all_rows
@@ -110,6 +112,32 @@ def cross_validate(
             raise
         return mll(built.likelihood, built).to(train_X)
 
+    small = train_X.device.type == "cpu" and len(train_X) < LARGE_MODEL
+    with single_threaded_torch() if small else nullcontext():
+        result = _cross_validate(
+            build, train_X, train_Y, train_Yvar, folds, fit, fit_kwargs, threshold
+        )
+    if failed := result.failed:
+        warn(
+            f"{len(failed)} of {len(folds.names)} folds could not be fitted and have "
+            "no score: "
+            + ", ".join(f"{name} ({why})" for name, why in list(failed.items())[:5]),
+            BotorchWarning,
+            stacklevel=2,
+        )
+    return result
+
+
+def _cross_validate(
+    build: Callable[[Tensor, str], MarginalLogLikelihood],
+    train_X: Tensor,
+    train_Y: Tensor,
+    train_Yvar: Tensor | None,
+    folds: Folds,
+    fit: str,
+    fit_kwargs: dict[str, Any],
+    threshold: float,
+) -> CrossValidation:
     full = closed = None
     if fit != "refit":
         everything = torch.ones(len(train_X), dtype=torch.bool, device=train_X.device)
@@ -158,14 +186,6 @@ def cross_validate(
             i: [FoldFit("fixed", math.nan, record) for record in records]
             for i in range(len(folds.names))
         }
-    if failed:
-        warn(
-            f"{len(failed)} of {len(folds.names)} folds could not be fitted and have "
-            "no score: "
-            + ", ".join(f"{name} ({why})" for name, why in list(failed.items())[:5]),
-            BotorchWarning,
-            stacklevel=2,
-        )
     spent = 0 if full is None else full.evaluations
     result = _assemble(parts, fits, failed, folds, train_Y, spent)
     once = bool((folds.held_out.sum(dim=0) <= 1).all())

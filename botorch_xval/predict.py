@@ -36,7 +36,7 @@ __all__ = ["Prediction", "affine", "predict_each"]
 
 # By name: mean, variance (with noise), noise_variance, location, scale; `k x m` each.
 Prediction = dict[str, Tensor]
-GROUP_ELEMENTS = 2_000_000  # of the covariance matrices that are conditioned at once
+GROUP_ELEMENTS = 1_000_000  # of the covariance matrices that are conditioned at once
 logger = logging.getLogger(__name__)
 
 
@@ -150,74 +150,80 @@ def _together(
     shape = batch_shape_of(first.train())
     first.eval()
     require(len(shape) <= 1, "several batch dimensions")
+    shapes = {name: p.shape[len(shape) :] for name, p in first.named_parameters()}
+    columns = Columns(first, shapes, model.train_targets.device)
+    size = (model.train_targets.shape[-1] + len(X[0])) ** 2 * shape.numel()
+    width = max(1, GROUP_ELEMENTS // size)
+    found = []
+    for begin in range(0, len(mlls), width):
+        part = slice(begin, begin + width)
+        moments = _conditioned(mlls[part], X[part], first, columns, shape)
+        for mll, mean, variance, added in zip(mlls[part], *moments, strict=True):
+            location, scale = affine(mll.model)
+            own = scale**2 * added.expand_as(mean)
+            if noise is not None:
+                own = noise[len(found)]
+            found.append(
+                _prediction(
+                    mll.model, location + scale * mean, scale**2 * variance, own
+                )
+            )
+    return found
+
+
+def _conditioned(
+    mlls: Sequence[MarginalLogLikelihood],
+    X: Sequence[Tensor],
+    first: MarginalLogLikelihood,
+    columns: Columns,
+    shape: torch.Size,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Means and variances, `a x k x m`, and noise variances, `a x 1 x m`.
+
+    Where the parameters are in the `columns` is known of the `first` mll.
+    """
     each = shape.numel()
     # In evaluation mode a model's training inputs are the transformed ones.
-    inputs, targets = [], []
+    inputs = []
     for mll, x in zip(mlls, X, strict=True):
         (train,) = mll.model.train_inputs
         test = mll.model.transform_inputs(x)
         test = test.expand(*train.shape[:-2], *test.shape[-2:])
         inputs.append(torch.cat([train, test], dim=-2))
-        targets.append(mll.model.train_targets)
-    n = targets[0].shape[-1]
-    rows = torch.stack(inputs).reshape(-1, *inputs[0].shape[-2:])
-    observed = torch.stack(targets).reshape(-1, n)
-    shapes = {name: p.shape[len(shape) :] for name, p in first.named_parameters()}
-    columns = Columns(first, shapes, rows.device)
-    theta = torch.stack(
-        [
-            torch.cat([p.reshape(each, -1) for p in mll.parameters()], dim=-1)
-            for mll in mlls
-        ]
-    ).reshape(len(rows), -1)
-    values, _ = columns.transform(theta)
-    node = build_node(model.covar_module, columns, rows, 0)
+    rows = torch.stack(inputs).reshape(-1, *inputs[0].shape[-2:])  # am x (n + k) x d
+    targets = torch.stack([mll.model.train_targets for mll in mlls])
+    n = targets.shape[-1]
+    theta = [
+        torch.cat([p.reshape(each, -1) for p in mll.parameters()], dim=-1)
+        for mll in mlls
+    ]
+    values, _ = columns.transform(torch.cat(theta))
+    node = build_node(first.model.covar_module, columns, rows, 0)
     mean = torch.zeros_like(values[:, :1])
-    if isinstance(model.mean_module, ConstantMean):
-        mean = values[:, columns.of(model.mean_module, "raw_constant")]
-    known = isinstance(first.likelihood, FixedNoiseGaussianLikelihood)
-    if known:
+    if isinstance(first.model.mean_module, ConstantMean):
+        mean = values[:, columns.of(first.model.mean_module, "raw_constant")]
+    if isinstance(first.likelihood, FixedNoiseGaussianLikelihood):
         own = [mll.likelihood.noise_covar.noise for mll in mlls]
         added = torch.stack(own).reshape(-1, n)
     else:
         column = columns.of(first.likelihood.noise_covar, "raw_noise")
         added = values[:, column].expand(-1, n)
     columns.check_all_used()
-    means, variances = [], []
-    width = max(1, GROUP_ELEMENTS // rows.shape[-2] ** 2)
-    for index in torch.arange(len(rows), device=rows.device).split(width):
-        node.select(index)
-        covariance, scale = node.forward(values[index])
-        if scale is not None:
-            covariance = covariance * scale[:, None, None]
-        inner = covariance[:, :n, :n].clone()
-        inner.diagonal(dim1=-2, dim2=-1).add_(added[index])
-        factor, info = torch.linalg.cholesky_ex(inner)
-        require(not info.any(), "a covariance that is not positive definite")
-        residuals = (observed[index] - mean[index])[..., None]
-        sides = torch.cat([residuals, covariance[:, :n, n:]], dim=-1)
-        solved = torch.linalg.solve_triangular(factor, sides, upper=False)
-        half = solved[..., 1:]  # L^-1 K_ts
-        means.append(mean[index] + (half.mT @ solved[..., :1])[..., 0])
-        prior = covariance[:, n:, n:].diagonal(dim1=-2, dim2=-1)
-        variances.append(prior - (half**2).sum(dim=-2))
-    count = len(mlls)
-    mean = torch.cat(means).reshape(count, each, -1).mT  # models x k x m
-    variance = torch.cat(variances).reshape(count, each, -1).mT
-    found = []
-    for i, mll in enumerate(mlls):
-        location, scale = affine(mll.model)
-        if noise is None:
-            one = added[i * each : (i + 1) * each, 0]
-            own_noise = (scale**2 * one).expand_as(mean[i])
-        else:
-            own_noise = noise[i]
-        found.append(
-            _prediction(
-                mll.model,
-                location + scale * mean[i],
-                scale**2 * variance[i],
-                own_noise,
-            )
-        )
-    return found
+    node.select(torch.arange(len(rows), device=rows.device))
+    covariance, scale = node.forward(values)
+    if scale is not None:
+        covariance = covariance * scale[:, None, None]
+    inner = covariance[:, :n, :n].clone()
+    inner.diagonal(dim1=-2, dim2=-1).add_(added)
+    factor, info = torch.linalg.cholesky_ex(inner)
+    require(not info.any(), "a covariance that is not positive definite")
+    residuals = (targets.reshape(-1, n) - mean)[..., None]
+    sides = torch.cat([residuals, covariance[:, :n, n:]], dim=-1)
+    solved = torch.linalg.solve_triangular(factor, sides, upper=False)
+    half = solved[..., 1:]  # L^-1 K_ts
+    mean = mean + (half.mT @ solved[..., :1])[..., 0]
+    prior = covariance[:, n:, n:].diagonal(dim1=-2, dim2=-1)
+    variance = prior - (half**2).sum(dim=-2)
+    return tuple(
+        part.reshape(len(mlls), each, -1).mT for part in (mean, variance, added[:, :1])
+    )

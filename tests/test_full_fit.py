@@ -29,7 +29,15 @@ from helpers import (
 )
 from scipy.optimize import Bounds
 
-from botorch_xval import ScalarChoiceGP, cross_validate, difference, k_fold, optimism
+from botorch_xval import (
+    ScalarChoiceGP,
+    cross_validate,
+    difference,
+    k_fold,
+    optimism,
+    predict,
+)
+from botorch_xval.columns import Unsupported
 from botorch_xval.coordinates import LogCoordinates, WhitenedCoordinates
 from botorch_xval.folds import grouped, leave_one_out
 from botorch_xval.full_fit import ClosedForm, fit_all_rows
@@ -345,6 +353,35 @@ def test_every_way_to_fit_takes_all_kinds_of_folds(fit):
     assert repeated.rows.tolist() == 2 * list(range(12))
     assert (repeated.fold_of[:12] < 3).all() and (repeated.fold_of[12:] >= 3).all()
     assert repeated.elpd == pytest.approx(repeated.log_density.sum().item() / 2)
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("m", [1, 2])
+def test_predictions_in_closed_form_are_the_posteriors(m, known, monkeypatch):
+    """In several parts, and none is asked for its posterior but two for comparison."""
+    monkeypatch.setattr(predict, "GROUP_ELEMENTS", 500)
+    X, Y = noisy_waves(12, m)
+    yvar = torch.linspace(2.0, 9.0, 12, dtype=X.dtype)[:, None].expand(-1, m)
+    noise = yvar if known else None
+    asked, original = [], predict._by_posterior
+
+    def counted(*arguments):
+        asked.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(predict, "_by_posterior", counted)
+    kwargs = {"folds": k_fold(4), "fit": "predicted"}
+    found = cross_validate(normalized_gp, X, Y, noise, **kwargs)
+    assert len(asked) == 2
+
+    def unsupported(*arguments):
+        raise Unsupported("on purpose")
+
+    monkeypatch.setattr(predict, "_conditioned", unsupported)
+    expected = cross_validate(normalized_gp, X, Y, noise, **kwargs)
+    assert len(asked) == 6
+    for name in ("mean", "variance", "noise_variance", "location", "scale"):
+        assert_close(getattr(found, name), getattr(expected, name), **SAME)
 
 
 def frozen(X, Y):
