@@ -221,6 +221,8 @@ def test_ctrl_c(strategy, monkeypatch):
         return original(self, theta, models)
 
     monkeypatch.setattr(Stacked, "__call__", slow)
+    # A process in the background may ignore it.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
@@ -229,6 +231,7 @@ def test_ctrl_c(strategy, monkeypatch):
     finally:
         timer.cancel()
         timer.join()
+        signal.signal(signal.SIGINT, handler)
     assert all(are_equal(values(m), s) for m, s in zip(mlls, start, strict=True))
     for _ in range(50):  # workers end at their next step
         if threads() == before:
