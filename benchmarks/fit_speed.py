@@ -323,9 +323,12 @@ def summary(measurements: list[dict]) -> str:
         if ours is None or theirs[2] is None:
             continue
         ratios.append(theirs[2] / ours)
-        best_ratios.append(min(t for t in theirs if t is not None) / ours)
+        # Only where all three were measured.
+        best = "-" if None in theirs else f"{min(theirs) / ours:.1f}"
+        if None not in theirs:
+            best_ratios.append(min(theirs) / ours)
         cells = ["-" if t is None else f"{t:.2f}" for t in theirs]
-        cells += [f"{ours:.2f}", f"{ratios[-1]:.1f}", f"{best_ratios[-1]:.1f}"]
+        cells += [f"{ours:.2f}", f"{ratios[-1]:.1f}", best]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     means = [np.exp(np.mean(np.log(each))) for each in (ratios, best_ratios)]
     lines.append(

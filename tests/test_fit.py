@@ -597,11 +597,11 @@ def test_hartmann_is_fitted_as_well_as_by_botorch():
     theirs = [
         wrap(SingleTaskGP(x, y)) for x, y in zip(cv.train_X, cv.train_Y, strict=True)
     ]
-    fit_gpytorch_mll(ours)
+    fit_gpytorch_mll(ours, optimizer_kwargs=RAW)
     # BoTorch 0.16 and 0.17 sum the losses of a batch, so their folds stop early.
     for each in theirs:
         botorch.fit.fit_gpytorch_mll(each)
     difference = (loss(ours) - torch.stack([loss(m) for m in theirs])).numpy()
-    # Where a loss has two optima, the path may decide between them.
-    assert (difference < 1e-4).sum() >= 22
+    # Where a loss has two optima, the last bit of a value may decide between them.
+    assert (np.abs(difference) < 1e-5).sum() >= 23
     assert difference.sum() < 0.1
