@@ -46,7 +46,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from botorch_xval.columns import Columns, require
-from botorch_xval.kernel_nodes import build_node
+from botorch_xval.kernel_nodes import Workspace, build_node
 
 __all__ = ["ClosedFormLoss"]
 
@@ -103,7 +103,10 @@ class ClosedFormLoss:
             require(type(likelihood) is GaussianLikelihood, likelihood)
             require(type(likelihood.noise_covar) is HomoskedasticNoise, likelihood)
             self._noise_columns = self._columns.of(likelihood.noise_covar, "raw_noise")
-        self._kernel = build_node(model.covar_module, self._columns, X, self._extra)
+        self._workspace = Workspace()
+        self._kernel = build_node(
+            model.covar_module, self._columns, X, self._extra, self._workspace
+        )
         self._columns.check_all_used()
         self._models: list[int] | None = None
 
@@ -143,10 +146,10 @@ class ClosedFormLoss:
             residuals = residuals - values[:, self._mean]
             residuals[:, n:] = 0
         covariance, scale = self._kernel.forward(values)
-        if scale is not None:
-            covariance = covariance * scale[:, None, None]
-        elif self._kernel.keeps_result:
-            covariance = covariance.clone()
+        if scale is not None or self._kernel.keeps_result:
+            own = self._workspace.matrices("covariance", covariance)
+            times = 1.0 if scale is None else scale[:, None, None]
+            covariance = torch.mul(covariance, times, out=own)
         diagonal = covariance.diagonal(dim1=-2, dim2=-1)
         if self._extra:  # the padded rows are independent of all others
             covariance[:, n:] = 0
@@ -156,8 +159,10 @@ class ClosedFormLoss:
             diagonal[:, :n] += self._chosen_noise[:, :n]
         else:
             diagonal[:, :n] += values[:, self._noise_columns]
-        factor, good = _cholesky(covariance)
-        inverse = torch.cholesky_inverse(factor)
+        factor = self._workspace.matrices("factor", covariance).mT
+        inverse = self._workspace.matrices("inverse", covariance)
+        good = _cholesky(covariance, factor)
+        torch.cholesky_inverse(factor, out=inverse.mT)  # symmetric; LAPACK's order
         weights = torch.bmm(inverse, residuals[:, :, None])
         log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
         quadratic = (residuals * weights[..., 0]).sum(dim=-1)
@@ -178,12 +183,13 @@ class ClosedFormLoss:
         return losses / n, gradients / n
 
 
-def _cholesky(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Lower factors, and which are good; with GPyTorch's jitter where it takes some."""
-    factor, info = torch.linalg.cholesky_ex(covariance)
+def _cholesky(covariance: Tensor, factor: Tensor) -> Tensor:
+    """Writes lower factors and says which are good, some with GPyTorch's jitter."""
+    info = torch.empty(len(factor), dtype=torch.int32, device=factor.device)
+    torch.linalg.cholesky_ex(covariance, out=(factor, info))
     good = info == 0
     if good.all():
-        return factor, good
+        return good
     jitter = settings.cholesky_jitter.value(covariance.dtype)
     for attempt in range(settings.cholesky_max_tries.value()):
         added = (jitter * 10**attempt) * (~good)
@@ -194,7 +200,7 @@ def _cholesky(covariance: Tensor) -> tuple[Tensor, Tensor]:
         factor[mended] = again[mended]
         good = good | mended
         if good.all():
-            return factor, good
+            return good
     identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
     factor[~good] = identity
-    return factor, good
+    return good

@@ -33,10 +33,34 @@ from botorch_xval.kernels import (
     WeightedMixtureKernel,
 )
 
-__all__ = ["Node", "build_node"]
+__all__ = ["Node", "Workspace", "build_node"]
 
 
-def build_node(kernel: Kernel, columns: Columns, X: Tensor, extra: int) -> Node:
+class Workspace:
+    """Tensors that are written anew in every evaluation, kept between evaluations.
+
+    Tensors of megabytes that come and go are given back to the system every time, and
+    the page faults of getting them again cost a quarter of a fit with two threads.
+    """
+
+    def __init__(self) -> None:
+        self._memory: dict[object, Tensor] = {}
+
+    def matrices(self, name: object, like: Tensor) -> Tensor:
+        """`a x n x n` with anything in it, for a tensor `a x n x any`."""
+        a, n, _ = like.shape
+        memory = self._memory.get(name)
+        if memory is None or memory.numel() < a * n * n:
+            memory = self._memory[name] = like.new_empty(a * n * n)
+        return memory[: a * n * n].view(a, n, n)
+
+    def __deepcopy__(self, memo: dict) -> Workspace:
+        return Workspace()  # whoever copies a loss wants memory of its own
+
+
+def build_node(
+    kernel: Kernel, columns: Columns, X: Tensor, extra: int, workspace: Workspace
+) -> Node:
     """The node of a kernel.
 
     Args:
@@ -44,6 +68,7 @@ def build_node(kernel: Kernel, columns: Columns, X: Tensor, extra: int) -> Node:
         columns: Where the parameters are.
         X: Inputs of all models, `b x n x d`, after the input transforms.
         extra: Number of rows to pad.
+        workspace: Where all nodes keep their matrices.
 
     Returns:
         The node.
@@ -51,7 +76,9 @@ def build_node(kernel: Kernel, columns: Columns, X: Tensor, extra: int) -> Node:
     Raises:
         Unsupported: If a part of the kernel has no closed form here.
     """
-    return _Builder(columns, X, extra).build(kernel, list(range(X.shape[-1])))
+    return _Builder(columns, X, extra, workspace).build(
+        kernel, list(range(X.shape[-1]))
+    )
 
 
 class _Leaf:
@@ -64,10 +91,11 @@ class _Leaf:
         kind: str,
         features: Tensor,
         columns: slice,
+        workspace: Workspace,
         owner: Tensor | None = None,
         divisor: float = 1.0,
     ) -> None:
-        self.kind, self.columns = kind, columns
+        self.kind, self.columns, self.workspace = kind, columns, workspace
         self.features = features  # b x n x d
         # z = x * sqrt(factor) / l, or z = x * sqrt(factor / l)
         self.by_root = kind == "exponential"
@@ -88,6 +116,8 @@ class _Leaf:
         self.left[..., d + 1] = 1
         self.right[..., d] = 1
         self.z = self.right[..., : d + 1]  # and a column of ones, for row sums
+        self.products = torch.empty_like(self.z)
+        self.spare = self.left[..., :d]
 
     def forward(self, values: Tensor) -> tuple[Tensor, None]:
         d = self.chosen.shape[-1]
@@ -100,20 +130,22 @@ class _Leaf:
             inverse = math.sqrt(self.factor) / lengthscales
         z = self.right[..., :d]
         torch.mul(self.chosen, inverse[:, None, :], out=z)
-        squares = (z * z).sum(dim=-1)
+        squares = torch.mul(z, z, out=self.spare).sum(dim=-1)
         torch.mul(z, -2, out=self.left[..., :d])
         self.left[..., d] = squares
         self.right[..., d + 1] = squares
-        distance = torch.bmm(self.left, self.right.mT).clamp_min_(0)
+        distance = self._own("distance")
+        torch.bmm(self.left, self.right.mT, out=distance).clamp_min_(0)
         distance.diagonal(dim1=-2, dim2=-1).zero_()
         if self.kind in ("rbf", "exponential"):
             self.result = self.slope = distance.neg_().exp_()
         else:
-            root = distance.sqrt()
-            decay = root.neg().exp_()
+            root = torch.sqrt(distance, out=self._own("root"))
+            decay = torch.neg(root, out=self._own("decay")).exp_()
             if self.kind == "matern12":
                 self.result = decay
-                self.slope = decay / root.masked_fill_(root == 0, torch.inf)
+                root.masked_fill_(root == 0, torch.inf)
+                self.slope = torch.div(decay, root, out=distance)
             else:
                 self.slope = torch.addcmul(decay, root, decay, out=root)
                 if self.kind == "matern32":
@@ -133,11 +165,12 @@ class _Leaf:
         want_total: bool = False,
     ) -> Tensor | None:
         d = self.chosen.shape[-1]
-        weighted = outer * self.slope
-        products = torch.bmm(weighted, self.z)  # a x n x (d + 1)
+        weighted = torch.mul(outer, self.slope, out=self._shared())
+        products = torch.bmm(weighted, self.z, out=self.products)
         sums = products[..., d:]
         z = self.z[..., :d]
-        spread = ((z * sums).sub_(products[..., :d]).mul_(z)).sum(dim=-2)
+        spread = torch.mul(z, sums, out=self.spare)
+        spread = spread.sub_(products[..., :d]).mul_(z).sum(dim=-2)
         # d k / d R is minus: slope / 6, slope / 2, slope / 2, slope, slope; twice that
         # is the 2 of the formula above, and R falls with l^-2, or l^-1.
         share = {"matern52": 1 / 3}.get(self.kind, 1.0)
@@ -159,15 +192,16 @@ class _Leaf:
             return None
         if self.slope is self.result:
             return sums.sum(dim=(-2, -1))
-        return _inner(outer, self.result)
+        # Faster than a batched dot product, whose last bit also depends on `a`.
+        product = torch.mul(outer, self.result, out=self._shared())
+        return product.sum(dim=(-2, -1))
 
+    def _own(self, name: str) -> Tensor:
+        return self.workspace.matrices((id(self), name), self.chosen)
 
-def _inner(first: Tensor, second: Tensor) -> Tensor:
-    """Sums of the elementwise products of `a` matrices.
-
-    Faster than a batched dot product, whose last bit also depends on `a`.
-    """
-    return (first * second).sum(dim=(-2, -1))
+    def _shared(self) -> Tensor:
+        """What every leaf may use, and leaves to the next one."""
+        return self.workspace.matrices("leaf", self.chosen)
 
 
 class _Scale:
@@ -202,8 +236,13 @@ class _Mixture:
 
     keeps_result = False
 
-    def __init__(self, children: list[Node], columns: slice | None = None) -> None:
-        self.children, self.columns = children, columns
+    def __init__(
+        self,
+        children: list[Node],
+        workspace: Workspace,
+        columns: slice | None = None,
+    ) -> None:
+        self.children, self.workspace, self.columns = children, workspace, columns
 
     def data(self) -> list[Tensor]:
         return [tensor for child in self.children for tensor in child.data()]
@@ -222,7 +261,8 @@ class _Mixture:
                 scale = weight if scale is None else scale * weight
             if mixture is None:
                 one = 1.0 if scale is None else scale[:, None, None]
-                mixture = result * one
+                mixture = self.workspace.matrices(id(self), result)
+                torch.mul(result, one, out=mixture)
             elif scale is None:
                 mixture += result
             else:
@@ -267,8 +307,8 @@ class _Product:
 
     keeps_result = False
 
-    def __init__(self, children: list[Node]) -> None:
-        self.children = children
+    def __init__(self, children: list[Node], workspace: Workspace) -> None:
+        self.children, self.workspace = children, workspace
 
     def data(self) -> list[Tensor]:
         return [tensor for child in self.children for tensor in child.data()]
@@ -281,7 +321,8 @@ class _Product:
         pairs = [child.forward(values) for child in self.children]
         self.results = [result for result, _ in pairs]
         self.scales = [scale for _, scale in pairs]
-        product = self.results[0] * self.results[1]
+        product = self.workspace.matrices(id(self), self.results[0])
+        torch.mul(self.results[0], self.results[1], out=product)
         for result in self.results[2:]:
             product *= result
         return product, _times(self.scales)
@@ -290,7 +331,8 @@ class _Product:
         total = None
         for i, child in enumerate(self.children):
             others = [r for j, r in enumerate(self.results) if j != i]
-            inner = outer * others[0]
+            inner = self.workspace.matrices((id(self), "inner"), outer)
+            torch.mul(outer, others[0], out=inner)
             for result in others[1:]:
                 inner *= result
             carried = _times([scale, *(s for j, s in enumerate(self.scales) if j != i)])
@@ -315,14 +357,17 @@ def _times(scales: Sequence[Tensor | None]) -> Tensor | None:
 class _Builder:
     """From GPyTorch's kernels to the nodes above."""
 
-    def __init__(self, columns: Columns, X: Tensor, extra: int) -> None:
+    def __init__(
+        self, columns: Columns, X: Tensor, extra: int, workspace: Workspace
+    ) -> None:
         self._columns, self._X, self._extra = columns, X, extra
+        self._workspace = workspace
         self._rules: dict[type, Callable[[Kernel, list[int]], Node]] = {
             ScaleKernel: self._scale,
             FactorizedScalarChoiceKernel: self._scale,
             WeightedMixtureKernel: self._mixture,
-            AdditiveKernel: lambda k, dims: _Mixture(self._parts(k, dims)),
-            ProductKernel: lambda k, dims: _Product(self._parts(k, dims)),
+            AdditiveKernel: self._sum,
+            ProductKernel: self._product,
             RBFKernel: lambda k, dims: self._stationary("rbf", k, dims),
             MaternKernel: self._matern,
             ChoiceKernel: self._choice,
@@ -347,7 +392,13 @@ class _Builder:
 
     def _mixture(self, kernel: WeightedMixtureKernel, dims: list[int]) -> Node:
         columns = self._columns.of(kernel, "raw_fractions")
-        return _Mixture(self._parts(kernel, dims), columns)
+        return _Mixture(self._parts(kernel, dims), self._workspace, columns)
+
+    def _sum(self, kernel: AdditiveKernel, dims: list[int]) -> Node:
+        return _Mixture(self._parts(kernel, dims), self._workspace)
+
+    def _product(self, kernel: ProductKernel, dims: list[int]) -> Node:
+        return _Product(self._parts(kernel, dims), self._workspace)
 
     def _matern(self, kernel: MaternKernel, dims: list[int]) -> Node:
         kinds = {0.5: "matern12", 1.5: "matern32", 2.5: "matern52"}
@@ -390,4 +441,4 @@ class _Builder:
         if columns.stop - columns.start == 1:
             owner = None
         features = pad(features, (0, 0, 0, self._extra)).contiguous()
-        return _Leaf(kind, features, columns, owner, divisor)
+        return _Leaf(kind, features, columns, self._workspace, owner, divisor)

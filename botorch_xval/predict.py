@@ -29,7 +29,7 @@ from torch import Tensor
 
 from botorch_xval.attempts import single_threaded_torch
 from botorch_xval.columns import Columns, Unsupported, require
-from botorch_xval.kernel_nodes import build_node
+from botorch_xval.kernel_nodes import Workspace, build_node
 from botorch_xval.stacked import batch_shape_of
 
 __all__ = ["Prediction", "affine", "predict_each"]
@@ -198,7 +198,7 @@ def _conditioned(
         for mll in mlls
     ]
     values, _ = columns.transform(torch.cat(theta))
-    node = build_node(first.model.covar_module, columns, rows, 0)
+    node = build_node(first.model.covar_module, columns, rows, 0, Workspace())
     mean = torch.zeros_like(values[:, :1])
     if isinstance(first.model.mean_module, ConstantMean):
         mean = values[:, columns.of(first.model.mean_module, "raw_constant")]
