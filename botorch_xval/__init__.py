@@ -2,6 +2,7 @@
 
 from botorch_xval.compare import Comparison as Comparison
 from botorch_xval.compare import compare as compare
+from botorch_xval.course import Course as Course
 from botorch_xval.cross_validation import cross_validate as cross_validate
 from botorch_xval.cross_validation import optimism as optimism
 from botorch_xval.datasets import load_tuning_trials as load_tuning_trials
@@ -13,6 +14,8 @@ from botorch_xval.folds import Folds as Folds
 from botorch_xval.folds import grouped as grouped
 from botorch_xval.folds import k_fold as k_fold
 from botorch_xval.folds import leave_one_out as leave_one_out
+from botorch_xval.hyperparameters import hyperparameters as hyperparameters
+from botorch_xval.hyperparameters import summarize_fits as summarize_fits
 from botorch_xval.kernels import ChoiceKernel as ChoiceKernel
 from botorch_xval.kernels import (
     FactorizedScalarChoiceKernel as FactorizedScalarChoiceKernel,

@@ -31,17 +31,26 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds
 from torch import Tensor
 from torch.linalg import LinAlgError
+from tqdm import tqdm
 
 from botorch_xval.coordinates import LogCoordinates
-from botorch_xval.minimize import OnIteration, Search, gradient_norm, minimize_each
+from botorch_xval.minimize import (
+    OnEnd,
+    OnIteration,
+    Search,
+    gradient_norm,
+    minimize_each,
+)
 from botorch_xval.objective import Objective, make_objective
 from botorch_xval.records import FitRecord
 from botorch_xval.stacked import ParameterBounds
 
 __all__ = [
+    "FitProgress",
     "ModelResult",
     "evaluate_each",
     "fit_models",
+    "names_at_bounds",
     "record_of",
     "search_each",
     "single_threaded_torch",
@@ -89,6 +98,7 @@ def fit_models(
     timeout_sec: float | None = None,
     strategy: str = "auto",
     coordinates: str = DEFAULT_COORDINATES,
+    progress: bool = False,
     max_attempts: int = 1,
     pick_best: bool = False,
     warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
@@ -114,6 +124,7 @@ def fit_models(
     # A callback is the user's, who may not expect calls from several threads. Only of
     # L-BFGS-B we know that it keeps nothing that threads would share.
     alone = callback is not None or method != "L-BFGS-B"
+    bar = FitProgress(len(todo), progress)
     try:
         for attempt in range(max_attempts):
             searches = search_each(
@@ -125,6 +136,7 @@ def fit_models(
                 method=method,
                 options=options,
                 on_iteration=_report(callback, objective, begin),
+                on_end=bar.on_end(objective, chosen),
                 timeout_sec=timeout_sec,
                 coordinates=chosen,
                 warm_up=WARM_UP,
@@ -145,7 +157,9 @@ def fit_models(
         torch.set_grad_enabled(is_grad_enabled)
         objective.write(objective.start)
         raise
-    records = [each.record(objective.bounds[i], chosen) for i, each in attempts.items()]
+    finally:
+        bar.close()
+    records = [each.record(objective, i, chosen) for i, each in attempts.items()]
     size = len(records) // len(mlls)
     for k, mll in enumerate(mlls):
         mll.fit_records = records[k * size : (k + 1) * size]
@@ -154,6 +168,36 @@ def fit_models(
         for i, each in attempts.items()
         if each.best is None
     }
+
+
+class FitProgress:
+    """A bar of the models that are done, with the worst gradient norm among them."""
+
+    def __init__(self, total: int, shown: bool) -> None:
+        self._bar = tqdm(total=total, unit="fit", disable=not shown)
+        self._worst, self._shown, self._lock = 0.0, shown, Lock()
+
+    def on_end(
+        self, objective: Objective, coordinates: LogCoordinates | None
+    ) -> OnEnd | None:
+        """What :func:`minimize_each` is to call; None if no bar is shown."""
+        if not self._shown:
+            return None
+
+        def report(model: int, search: Search) -> None:
+            norm = _norm(search, objective.bounds[model], coordinates)
+            with self._lock:
+                self._worst = max(self._worst, norm)  # keeps its own where norm is NaN
+                self._bar.set_postfix_str(
+                    f"worst gradient norm {self._worst:.1e}", refresh=False
+                )
+                # A model that is tried again has been counted already.
+                self._bar.update(self._bar.n < self._bar.total)
+
+        return report
+
+    def close(self) -> None:
+        self._bar.close()
 
 
 class _Attempts:
@@ -178,30 +222,28 @@ class _Attempts:
             return pick_best
         return self.last.error is None or isinstance(self.last.error, caught)
 
-    def record(self, bounds: Bounds, coordinates: LogCoordinates | None) -> FitRecord:
+    def record(
+        self, objective: Objective, model: int, coordinates: LogCoordinates | None
+    ) -> FitRecord:
         search = self.last if self.best is None else self.best
-        return record_of(
-            search, bounds, coordinates, self.evaluations, self.seconds, self.count
-        )
+        costs = self.evaluations, self.seconds, self.count
+        return record_of(search, objective, model, coordinates, *costs)
 
 
 def record_of(
     search: Search,
-    bounds: Bounds,
+    objective: Objective,
+    model: int,
     coordinates: LogCoordinates | None,
     evaluations: int,
     seconds: float,
     attempts: int,
+    condition: float = math.nan,
 ) -> FitRecord:
     """What is kept of an ended search, with the costs of all attempts."""
     losses = list(search.losses)
     if losses and search.best_loss < losses[-1]:  # stopped between two iterations
         losses.append(search.best_loss)
-    norm = math.nan
-    if search.best_gradient is not None:
-        norm = gradient_norm(
-            search.best_point, search.best_gradient, bounds, coordinates
-        )
     return FitRecord(
         losses=tuple(losses),
         evaluations=evaluations,
@@ -210,8 +252,34 @@ def record_of(
         message=search.message,
         seconds=seconds,
         attempts=attempts,
-        gradient_norm=norm,
+        gradient_norm=_norm(search, objective.bounds[model], coordinates),
+        step_length=search.step_length,
+        at_bounds=names_at_bounds(objective, search.best_point, model),
+        condition=condition,
     )
+
+
+def _norm(search: Search, bounds: Bounds, coordinates: LogCoordinates | None) -> float:
+    if search.best_gradient is None:
+        return math.nan
+    return gradient_norm(search.best_point, search.best_gradient, bounds, coordinates)
+
+
+def names_at_bounds(
+    objective: Objective, theta: np.ndarray, model: int
+) -> tuple[str, ...]:
+    """Names of the parameters of a model that are on a bound, to rounding."""
+    bounds, near = objective.bounds[model], 1e-9 * (1 + np.abs(theta))
+    resting = (theta <= bounds.lb + near) | (theta >= bounds.ub - near)
+    if not resting.any():
+        return ()
+    names = []
+    for name, part in objective.parameters(resting.astype(float), model).items():
+        flat = part.reshape(-1)
+        names += [
+            name if len(flat) == 1 else f"{name}[{i}]" for i in flat.nonzero()[:, 0]
+        ]
+    return tuple(names)
 
 
 def search_each(

@@ -137,10 +137,93 @@ class ClosedFormLoss:
         self._kernel.select(index)
         self._models = models
 
+    def without(
+        self, theta: Tensor, model: int, held_out: Tensor, group: int
+    ) -> tuple[Tensor, Tensor]:
+        r"""Losses and gradients of one model without the rows of each fold.
+
+        From one factorization of all rows: with :math:`Q` and :math:`a` as above, a
+        fold without the rows :math:`S` has (block inverse; Rasmussen & Williams 2006,
+        eq. A.12)
+
+        .. math::
+            Q_{-S} = Q - Q_{\cdot S} Q_{SS}^{-1} Q_{S \cdot}, \quad
+            a_{-S} = a - Q_{\cdot S} Q_{SS}^{-1} a_S, \quad
+            \det K_{-S} = \det K \, \det Q_{SS},
+
+        the first two with zeros in the rows :math:`S`. Only for folds that transform
+        inputs and outcomes as the model of all rows does.
+
+        Args:
+            theta: Parameters, `p`.
+            model: Its number.
+            held_out: Boolean mask, `f x n`, as many rows in each fold.
+            group: How many folds to evaluate together.
+
+        Returns:
+            Losses per training point of a fold, `f`, and their gradients, `f x p`.
+        """
+        with torch.no_grad():
+            self._select([model])
+            values, slopes = self._columns.transform(theta[None])
+            covariance, residuals = self._covariance(values)
+            factor = torch.empty_like(covariance)
+            good = _cholesky(covariance, factor)
+            inverse = torch.cholesky_inverse(factor)[0]
+            weights = inverse @ residuals[0]
+            log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum()
+            rows = held_out.nonzero()[:, 1].view(len(held_out), -1)
+            left = self._n - rows.shape[1]
+            constant = residuals[0] @ weights + log_det + left * math.log(2 * math.pi)
+            found = []
+            for chosen in rows.split(group):
+                self._select([model] * len(chosen))
+                own = values.expand(len(chosen), -1)
+                self._kernel.forward(own)  # what its backward pass needs
+                across = inverse[chosen]  # a x s x n
+                inside = inverse[chosen[:, :, None], chosen[:, None, :]]
+                solved = torch.linalg.solve(inside, across)
+                held = weights[chosen]
+                rest = weights - (held[:, None] @ solved)[:, 0]
+                removed = held[:, None] @ torch.linalg.solve(inside, held)[..., None]
+                losses = 0.5 * (
+                    constant - removed[:, 0, 0] + torch.linalg.slogdet(inside)[1]
+                )
+                by_covariance = inverse - across.mT @ solved
+                by_covariance.addcmul_(rest[:, :, None], rest[:, None, :], value=-1)
+                by_covariance *= 0.5
+                gradients = self._pull_back(own, by_covariance, rest)
+                self._columns.add_priors(own, losses, gradients)
+                found.append((losses, gradients * slopes))
+            losses, gradients = (torch.cat(parts) for parts in zip(*found, strict=True))
+            losses[~good.expand(len(losses))] = torch.nan
+            return losses / left, gradients / left
+
     def _evaluate(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         n = self._n
         values, slopes = self._columns.transform(theta)
-        gradients = torch.zeros_like(values)
+        covariance, residuals = self._covariance(values)
+        factor = self._workspace.matrices("factor", covariance).mT
+        inverse = self._workspace.matrices("inverse", covariance).mT
+        good = _cholesky(covariance, factor)
+        # In LAPACK's order: the last bit of products with a matrix in the other order
+        # depends on the number of models.
+        torch.cholesky_inverse(factor, out=inverse)
+        weights = torch.bmm(inverse, residuals[:, :, None])
+        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+        quadratic = (residuals * weights[..., 0]).sum(dim=-1)
+        losses = 0.5 * (quadratic + log_det + n * math.log(2 * math.pi))
+        by_covariance = inverse.mT  # the same values in the order of all other matrices
+        by_covariance.mul_(0.5).addcmul_(weights, weights.mT, value=-0.5)
+        gradients = self._pull_back(values, by_covariance, weights[..., 0])
+        self._columns.add_priors(values, losses, gradients)
+        gradients *= slopes
+        losses[~good] = torch.nan
+        return losses / n, gradients / n
+
+    def _covariance(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Covariances with noise, and residuals, of the chosen models."""
+        n = self._n
         residuals = self._chosen_targets
         if self._mean is not None:
             residuals = residuals - values[:, self._mean]
@@ -159,28 +242,23 @@ class ClosedFormLoss:
             diagonal[:, :n] += self._chosen_noise[:, :n]
         else:
             diagonal[:, :n] += values[:, self._noise_columns]
-        factor = self._workspace.matrices("factor", covariance).mT
-        inverse = self._workspace.matrices("inverse", covariance)
-        good = _cholesky(covariance, factor)
-        torch.cholesky_inverse(factor, out=inverse.mT)  # symmetric; LAPACK's order
-        weights = torch.bmm(inverse, residuals[:, :, None])
-        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-        quadratic = (residuals * weights[..., 0]).sum(dim=-1)
-        losses = 0.5 * (quadratic + log_det + n * math.log(2 * math.pi))
-        by_covariance = inverse.mul_(0.5).addcmul_(weights, weights.mT, value=-0.5)
+        return covariance, residuals
+
+    def _pull_back(
+        self, values: Tensor, by_covariance: Tensor, weights: Tensor
+    ) -> Tensor:
+        """From derivatives by the covariances, overwritten, to those by the values."""
+        gradients = torch.zeros_like(values)
         if self._extra:
-            by_covariance[:, n:] = 0
-            by_covariance[:, :, n:] = 0
+            by_covariance[:, self._n :] = 0
+            by_covariance[:, :, self._n :] = 0
         if self._noise_columns is not None:
             trace = by_covariance.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
             gradients[:, self._noise_columns] = trace[:, None]
         if self._mean is not None:
-            gradients[:, self._mean] = -weights.sum(dim=-2)
+            gradients[:, self._mean] = -weights.sum(dim=-1, keepdim=True)
         self._kernel.backward(by_covariance, None, values, gradients)
-        self._columns.add_priors(values, losses, gradients)
-        gradients *= slopes
-        losses[~good] = torch.nan
-        return losses / n, gradients / n
+        return gradients
 
 
 def _cholesky(covariance: Tensor, factor: Tensor) -> Tensor:

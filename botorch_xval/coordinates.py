@@ -129,6 +129,7 @@ class WhitenedCoordinates:
     root: Array  # V diag(h)^(-1/2), p x p
     inverse: Array  # its inverse
     resting: NDArray[np.bool_]  # p, parameters on a bound
+    condition: float  # of the Hessian over the others, before eigenvalues are raised
 
     @classmethod
     def of(
@@ -149,17 +150,18 @@ class WhitenedCoordinates:
             smallest: Lower limit of an eigenvalue, as a share of the largest.
         """
         p = len(center)
-        root, inverse = np.eye(p), np.eye(p)
+        root, inverse, condition = np.eye(p), np.eye(p), np.nan
         free = np.ix_(~resting, ~resting)
         if (~resting).any():
             values, vectors = np.linalg.eigh(hessian[free])
+            condition = values.max() / values.min() if values.min() > 0 else np.inf
             values = np.maximum(values, smallest * max(values.max(), 1e-12))
             root[free] = vectors / np.sqrt(values)
             inverse[free] = (vectors * np.sqrt(values)).T
         for i in np.flatnonzero(resting):
             scale = np.sqrt(max(hessian[i, i], 1e-3))
             root[i, i], inverse[i, i] = 1 / scale, scale
-        return cls(inner, center, root, inverse, resting)
+        return cls(inner, center, root, inverse, resting, float(condition))
 
     def from_raw(self, theta: Array) -> Array:
         """`z` of `theta`."""

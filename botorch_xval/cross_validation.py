@@ -44,6 +44,8 @@ def cross_validate(
     mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
     fit_kwargs: dict[str, Any] | None = None,
     threshold: float = 0.5,
+    keep_models: bool = False,
+    progress: bool = False,
 ) -> CrossValidation:
     r"""Fit a model to the training rows of every fold and predict its held-out rows.
 
@@ -88,6 +90,9 @@ def cross_validate(
         fit_kwargs: Arguments of :func:`~botorch_xval.fit.fit_each`; where there is a
             fit to all rows, of that one.
         threshold: For "adaptive": posterior standard deviations.
+        keep_models: Whether the result is to have the fitted models, for `describe` and
+            `hyperparameters`; with "fixed" there is only that of all rows.
+        progress: Whether to show a bar of the folds that are done.
 
     Returns:
         Predictions, scores and fit records. Failed folds are listed in `failed` and
@@ -114,8 +119,16 @@ def cross_validate(
 
     small = train_X.device.type == "cpu" and len(train_X) < LARGE_MODEL
     with single_threaded_torch() if small else nullcontext():
-        result = _cross_validate(
-            build, train_X, train_Y, train_Yvar, folds, fit, fit_kwargs, threshold
+        result, models = _cross_validate(
+            build,
+            train_X,
+            train_Y,
+            train_Yvar,
+            folds,
+            fit,
+            fit_kwargs,
+            threshold,
+            progress,
         )
     if failed := result.failed:
         warn(
@@ -125,7 +138,10 @@ def cross_validate(
             BotorchWarning,
             stacklevel=2,
         )
-    return result
+    if not keep_models:
+        return result
+    full_model, fold_models = models
+    return replace(result, models=fold_models or None, full_model=full_model)
 
 
 def _cross_validate(
@@ -137,7 +153,9 @@ def _cross_validate(
     fit: str,
     fit_kwargs: dict[str, Any],
     threshold: float,
-) -> CrossValidation:
+    progress: bool,
+) -> tuple[CrossValidation, tuple[Model | None, list[Model]]]:
+    """The result, and the models of all rows and of the folds."""
     full = closed = None
     if fit != "refit":
         everything = torch.ones(len(train_X), dtype=torch.bool, device=train_X.device)
@@ -145,6 +163,7 @@ def _cross_validate(
     parts: dict[int, Prediction] = {}
     fits: dict[int, list[FoldFit]] = {}
     failed: dict[str, str] = {}
+    models: dict[int, Model] = {}
     if full is not None:
         closed = _closed_form(full, needed=fit in ("fixed", "adaptive"))
     if fit in ("fixed", "adaptive"):
@@ -161,7 +180,9 @@ def _cross_validate(
             mlls = deepcopy(mlls)
         elif shared_part(mlls) is not None:
             mlls = [deepcopy(build(*each)) for each in training]
-        found, errors = _fit(mlls, full, fit, fit_kwargs, threshold)
+        held_out = folds.held_out[numbers]
+        found, errors = _fit(mlls, held_out, full, fit, fit_kwargs, threshold, progress)
+        models.update(zip(numbers, (own.model for own in mlls), strict=True))
         each = len(found) // len(mlls)  # models of a fold: one, or one per output
         fitted = []
         for j, i in enumerate(numbers):
@@ -189,9 +210,10 @@ def _cross_validate(
     spent = 0 if full is None else full.evaluations
     result = _assemble(parts, fits, failed, folds, train_Y, spent)
     once = bool((folds.held_out.sum(dim=0) <= 1).all())
-    if closed is None or failed or not once:
-        return result
-    return replace(result, whitened=_whitened(result, closed))
+    if closed is not None and not failed and once:
+        result = replace(result, whitened=_whitened(result, closed))
+    full_model = None if full is None else full.mll.model
+    return result, (full_model, [models[i] for i in sorted(models)])
 
 
 def optimism(
@@ -227,19 +249,21 @@ def optimism(
 
 def _fit(
     mlls: list[MarginalLogLikelihood],
+    held_out: Tensor,
     full: FullFit | None,
     fit: str,
     fit_kwargs: dict[str, Any],
     threshold: float,
+    progress: bool,
 ) -> tuple[list[FoldFit], dict[int, Exception]]:
     """The fits of folds of one size, and by number of a model its error."""
     if full is None:
-        errors = fit_each(mlls, **fit_kwargs)
+        errors = fit_each(mlls, **_with_progress(fit_kwargs, progress))
         records = [record for mll in mlls for record in mll.fit_records]
         return [FoldFit("refit", math.nan, record) for record in records], errors
     if fit != "adaptive":
-        return full.fit(mlls, refine=fit == "warm")
-    fits = full.influences(mlls)
+        return full.fit(mlls, held_out, refine=fit == "warm", progress=progress)
+    fits = full.influences(mlls, held_out)
     m = len(fits) // len(mlls)
     influences = np.array([one.influence for one in fits]).reshape(-1, m)
     chosen = np.flatnonzero(
@@ -247,13 +271,22 @@ def _fit(
     )
     errors: dict[int, Exception] = {}
     if len(chosen):
-        refitted, found = full.fit([mlls[j] for j in chosen], refine=True)
+        refitted, found = full.fit(
+            [mlls[j] for j in chosen], held_out[chosen], True, progress
+        )
         for c, j in enumerate(chosen):
             fits[j * m : (j + 1) * m] = refitted[c * m : (c + 1) * m]
             for k in range(m):
                 if c * m + k in found:
                     errors[j * m + k] = found[c * m + k]
     return fits, errors
+
+
+def _with_progress(fit_kwargs: dict[str, Any], progress: bool) -> dict[str, Any]:
+    if not progress:
+        return fit_kwargs
+    own = {**(fit_kwargs.get("optimizer_kwargs") or {}), "progress": True}
+    return {**fit_kwargs, "optimizer_kwargs": own}
 
 
 def _closed_form(full: FullFit, needed: bool) -> ClosedForm | None:

@@ -83,7 +83,7 @@ def describe(
         return combine([describe(each, names, outcomes) for each in model])
     _check_names("names", names)
     _check_names("outcomes", outcomes)
-    members = _members(model)
+    members = members_of(model)
     counts = [_num_outcomes(member) for member in members]
     if outcomes is not None and len(outcomes) != sum(counts):
         raise ValueError(
@@ -110,8 +110,8 @@ def describe(
 def _describe(
     model: ExactGP, names: Sequence[str] | None, outcomes: Sequence[str] | None
 ) -> Description:
-    features = _features(model, names)
-    batch_shape = _batch_shape(model)
+    features = features_of(model, names)
+    batch_shape = batch_shape_of(model)
     if isinstance(model, BatchedMultiOutputGPyTorchModel) and model.num_outputs > 1:
         m = model.num_outputs
         outcomes = outcomes or [f"y{i}" for i in range(m)]
@@ -183,14 +183,14 @@ def _noise(likelihood: Likelihood, reader: Reader) -> Statement:
     return Statement((NOISE + "noise by",), formula)
 
 
-def _members(model: GP) -> list[ExactGP]:
+def members_of(model: GP) -> list[ExactGP]:
     """The models of a model list, or the model itself, once they are known to be GPs.
 
     Raises:
         ValueError: If one has no mean, covariance, likelihood or training inputs.
     """
     if isinstance(model, IndependentModelList):
-        return [each for part in model.models for each in _members(part)]
+        return [each for part in model.models for each in members_of(part)]
     expected = (
         "Expected a fitted exact GP of BoTorch or GPyTorch with `mean_module`, "
         "`covar_module` and `likelihood`, a ModelListGP, or a sequence of these, got "
@@ -209,7 +209,7 @@ def _num_outcomes(model: ExactGP) -> int:
     return model.num_outputs if isinstance(model, GPyTorchModel) else 1
 
 
-def _batch_shape(model: ExactGP) -> torch.Size:
+def batch_shape_of(model: ExactGP) -> torch.Size:
     """The batch shape of the model's parameters; batched outputs come last."""
     if not isinstance(model, GPyTorchModel):
         inputs = model.train_inputs[0].shape[:-2]
@@ -219,7 +219,7 @@ def _batch_shape(model: ExactGP) -> torch.Size:
     return model.batch_shape
 
 
-def _features(model: ExactGP, names: Sequence[str] | None) -> tuple[str, ...]:
+def features_of(model: ExactGP, names: Sequence[str] | None) -> tuple[str, ...]:
     """The names of the columns that mean and kernel see."""
     inputs = model.train_inputs[0]
     transform = getattr(model, "input_transform", None)

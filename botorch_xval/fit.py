@@ -206,6 +206,7 @@ def fit_independently(
     timeout_sec: float | None = None,
     strategy: str = "auto",
     coordinates: str = DEFAULT_COORDINATES,
+    progress: bool = False,
 ) -> IndependentResult | OptimizationResult:
     """One attempt to fit each model of an mll with its own SciPy optimizer.
 
@@ -234,6 +235,8 @@ def fit_independently(
             of the evaluations; "raw": BoTorch's parameters throughout, and so its path
             (to rounding). Where a loss has several optima they may end in different
             ones. "log" is for `method="L-BFGS-B"`; others have "raw".
+        progress: Whether to show a bar of the models that are done, fits per second,
+            and the worst gradient norm among them.
 
     Returns:
         The result over all models, with `records`; these are `mll.fit_records`, too.
@@ -262,6 +265,7 @@ def fit_independently(
         timeout_sec=timeout_sec,
         strategy=strategy,
         coordinates=coordinates,
+        progress=progress,
         max_attempts=1,
     )
     records = mll.fit_records
@@ -325,7 +329,7 @@ def fit_each(
     options = dict(optimizer_kwargs or {})
     unknown = set(options) - {
         *("parameters", "bounds", "method", "options", "callback", "timeout_sec"),
-        *("strategy", "coordinates"),
+        *("strategy", "coordinates", "progress"),
     }
     if unknown:
         raise TypeError(

@@ -11,6 +11,9 @@ al. 2019; Rad & Maleki 2020)
 
 starts, or stands for, its fit. The influence is the length of that step in posterior
 standard deviations, in the role that Pareto's :math:`k` has for importance sampling.
+Where the folds transform their data as the model of all rows does, all :math:`g_{-S}`
+come from one factorization, :math:`O(p n^3)` for leave-one-out; else each takes an
+evaluation of its own.
 
 At fixed :math:`\theta^*`, with :math:`Q = K^{-1}` (noise included) and
 :math:`a = Q (y - m)`, held-out rows are predicted in closed form (Dubrule 1983;
@@ -30,16 +33,25 @@ import torch
 from botorch.exceptions.errors import ModelFittingError, UnsupportedError
 from botorch.optim.core import OptimizationStatus
 from gpytorch.distributions import MultitaskMultivariateNormal
+from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.mlls import MarginalLogLikelihood
 from numpy.typing import NDArray
 from torch import Tensor
 
-from botorch_xval.attempts import MEMORY, evaluate_each, record_of, search_each
+from botorch_xval.attempts import (
+    MEMORY,
+    FitProgress,
+    evaluate_each,
+    names_at_bounds,
+    record_of,
+    search_each,
+)
 from botorch_xval.coordinates import LogCoordinates, WhitenedCoordinates
 from botorch_xval.fit import fit_each
 from botorch_xval.minimize import gradient_norm
 from botorch_xval.objective import Objective, make_objective
 from botorch_xval.records import FitRecord
+from botorch_xval.stacked import Stacked
 
 __all__ = ["ClosedForm", "FoldFit", "FullFit", "fit_all_rows"]
 
@@ -72,32 +84,37 @@ class FullFit:
 
     mll: MarginalLogLikelihood
     theta: Array  # m x p, m models: one, or one per output
+    objective: Objective
     coordinates: LogCoordinates
     whitened: list[WhitenedCoordinates]  # m
     evaluations: int  # of fit and Hessian
 
     def fit(
-        self, mlls: Sequence[MarginalLogLikelihood], refine: bool
+        self,
+        mlls: Sequence[MarginalLogLikelihood],
+        held_out: Tensor,
+        refine: bool,
+        progress: bool = False,
     ) -> tuple[list[FoldFit], dict[int, Exception]]:
         """Give the folds' models their predicted values, and refine them if wanted.
 
         Args:
             mlls: Of folds of one size.
+            held_out: Their boolean mask, `f x n`.
             refine: Whether to go on with L-BFGS-B, in coordinates whitened by the
                 Hessian, to the tolerance of a cold fit.
+            progress: Whether to show a bar of the models that are done.
 
         Returns:
             The fits of all models, those of each fold in turn, and by number of a model
             that could not be fitted the error.
         """
-        for mll in mlls:
-            mll.train()
-        objective = make_objective(mlls)
-        at_full = self._at_full(objective)
+        objective = make_objective([mll.train() for mll in mlls])
+        at_full = self._at_full(objective, mlls, held_out)
         influences, theta = self._steps(objective, at_full[1])
         chosen = [i for i in range(objective.num_models) if np.isfinite(influences[i])]
         if refine:
-            found = self._refine(objective, theta, chosen)
+            found = self._refine(objective, theta, chosen, progress)
         else:
             values = evaluate_each(objective, theta[chosen], chosen)
             stayed = self._records(objective, theta, chosen, *values, 2)
@@ -119,13 +136,13 @@ class FullFit:
                     errors[i] = failed[k]
         return [fits[i] for i in range(len(final))], errors
 
-    def influences(self, mlls: Sequence[MarginalLogLikelihood]) -> list[FoldFit]:
+    def influences(
+        self, mlls: Sequence[MarginalLogLikelihood], held_out: Tensor
+    ) -> list[FoldFit]:
         """Of every model of the folds, which stay as they are."""
-        for mll in mlls:
-            mll.train()
-        objective = make_objective(mlls)
+        objective = make_objective([mll.train() for mll in mlls])
         everyone = list(range(objective.num_models))
-        losses, gradients = self._at_full(objective)
+        losses, gradients = self._at_full(objective, mlls, held_out)
         influences, _ = self._steps(objective, gradients)
         owners = np.array(everyone) % len(self.theta)
         records = self._records(
@@ -133,11 +150,35 @@ class FullFit:
         )
         return [FoldFit("fixed", float(influences[i]), records[i]) for i in everyone]
 
-    def _at_full(self, objective: Objective) -> tuple[Array, Array]:
-        """Losses and gradients of all models at the optimum of the full fit."""
-        count = objective.num_models
-        owners = np.arange(count) % len(self.theta)
-        return evaluate_each(objective, self.theta[owners], list(range(count)))
+    def _at_full(
+        self,
+        objective: Objective,
+        mlls: Sequence[MarginalLogLikelihood],
+        held_out: Tensor,
+    ) -> tuple[Array, Array]:
+        """Losses and gradients of all models at the optimum of the full fit.
+
+        Of folds that transform their data as the model of all rows does, they come from
+        one factorization.
+        """
+        count, m = objective.num_models, len(self.theta)
+        losses, gradients = np.empty(count), np.empty((count, self.theta.shape[1]))
+        alike = [
+            j
+            for j, mll in enumerate(mlls)
+            if _is_part(mll, self.mll, ~held_out[j].to(self.objective.device))
+        ]
+        found = None
+        if alike and isinstance(self.objective, Stacked):
+            found = self.objective.without(self.theta, held_out[alike])
+        if found is not None:
+            own = (np.array(alike)[:, None] * m + np.arange(m)).reshape(-1)
+            losses[own], gradients[own] = found
+        rest = sorted(set(range(count)) - set(own.tolist() if found else ()))
+        if rest:
+            theta = self.theta[np.array(rest) % m]
+            losses[rest], gradients[rest] = evaluate_each(objective, theta, rest)
+        return losses, gradients
 
     def _steps(self, objective: Objective, gradients: Array) -> tuple[Array, Array]:
         """Influences of all models, and their parameters after one Newton step."""
@@ -180,32 +221,45 @@ class FullFit:
                 gradient_norm=gradient_norm(
                     theta[i], gradient, objective.bounds[i], self.coordinates
                 ),
+                at_bounds=names_at_bounds(objective, theta[i], i),
+                condition=self._condition(i),
             )
             for i, loss, gradient in zip(models, losses, gradients, strict=True)
         }
+
+    def _condition(self, model: int) -> float:
+        return self.whitened[model % len(self.theta)].condition
 
     def _refine(
         self,
         objective: Objective,
         theta: Array,
         models: list[int],
+        progress: bool,
     ) -> dict[int, tuple[FitRecord, Array]]:
-        searches = search_each(
-            objective,
-            theta[models],
-            models,
-            options={"maxcor": MEMORY},
-            coordinates=[self.whitened[i % len(self.theta)] for i in models],
-        )
+        bar = FitProgress(len(models), progress)
+        try:
+            searches = search_each(
+                objective,
+                theta[models],
+                models,
+                options={"maxcor": MEMORY},
+                coordinates=[self.whitened[i % len(self.theta)] for i in models],
+                on_end=bar.on_end(objective, self.coordinates),
+            )
+        finally:
+            bar.close()
         records = {}
         for i, search in zip(models, searches, strict=True):
             record = record_of(
                 search,
-                objective.bounds[i],
+                objective,
+                i,
                 self.coordinates,
                 search.evaluations + 1,  # the one at the full-data optimum
                 search.seconds,
                 1,
+                self._condition(i),
             )
             records[i] = record, search.best_point
         again = [
@@ -229,11 +283,13 @@ class FullFit:
                 before = records[i][0]
                 record = record_of(
                     search,
-                    objective.bounds[i],
+                    objective,
+                    i,
                     self.coordinates,
                     before.evaluations + search.evaluations,
                     before.seconds + search.seconds,
                     1,
+                    self._condition(i),
                 )
                 records[i] = record, search.best_point
         return records
@@ -275,7 +331,8 @@ def fit_all_rows(mll: MarginalLogLikelihood, fit_kwargs: dict[str, Any]) -> Full
             )
         )
     fitted = sum(record.evaluations for record in mll.fit_records)
-    return FullFit(mll, theta, coordinates, whitened, fitted + 2 * theta.size)
+    spent = fitted + 2 * theta.size
+    return FullFit(mll, theta, objective, coordinates, whitened, spent)
 
 
 def _hessians(objective: Objective, coordinates: LogCoordinates) -> Array:
@@ -291,6 +348,25 @@ def _hessians(objective: Objective, coordinates: LogCoordinates) -> Array:
     # A direction without a value, beyond where the covariance is positive definite.
     hessians = np.nan_to_num(hessians)
     return (hessians + hessians.transpose(0, 2, 1)) / 2
+
+
+def _is_part(
+    mll: MarginalLogLikelihood, full: MarginalLogLikelihood, rows: Tensor
+) -> bool:
+    """Whether a fold's model has data, transforms and priors of the model of all rows.
+
+    By their tensors: what a model learns from its data and keeps elsewhere is not seen.
+    """
+    if not torch.equal(mll.model.train_targets, full.model.train_targets[..., rows]):
+        return False
+    if isinstance(mll.likelihood, FixedNoiseGaussianLikelihood):
+        own, noise = mll.likelihood.noise, full.likelihood.noise
+        if not torch.equal(own, noise[..., rows]):
+            return False
+    own, others = dict(mll.named_buffers()), dict(full.named_buffers())
+    return own.keys() == others.keys() and all(
+        torch.equal(buffer, others[name]) for name, buffer in own.items()
+    )
 
 
 @dataclass(frozen=True)

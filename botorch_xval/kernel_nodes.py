@@ -117,7 +117,8 @@ class _Leaf:
         self.right[..., d] = 1
         self.z = self.right[..., : d + 1]  # and a column of ones, for row sums
         self.products = torch.empty_like(self.z)
-        self.spare = self.left[..., :d]
+        # Contiguous: else the rounding of a sum depends on the number of models.
+        self.spare = torch.empty_like(self.chosen)
 
     def forward(self, values: Tensor) -> tuple[Tensor, None]:
         d = self.chosen.shape[-1]

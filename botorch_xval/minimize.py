@@ -37,6 +37,7 @@ __all__ = ["Search", "gradient_norm", "minimize_each"]
 Array = NDArray[np.float64]
 Evaluate = Callable[[Array, list[int]], tuple[Array, Array]]
 OnIteration = Callable[[int, Array, int, float], None]
+OnEnd = Callable[[int, "Search"], None]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class Search:
         error: The exception that ended it, if one did.
         seconds: Its share of the time spent on evaluations.
         best_gradient: The gradient at the best point; None before the first value.
+        step_length: Euclidean length of the last accepted step, in the coordinates that
+            SciPy sees; NaN before the first one.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class Search:
         self.message = ""
         self.error: Exception | None = None
         self.seconds = 0.0
+        self.step_length = math.nan
         self._bounds, self._method = bounds, method
         self._options = dict(options or {})
         self._on_iteration = on_iteration
@@ -272,6 +276,7 @@ class Search:
         # Not every method hands its loss to the callback, so it is looked up.
         for value in reversed(self._recent):
             if np.array_equal(value.x, x):
+                self.step_length = float(np.linalg.norm(x - self._accepted.x))
                 self._accepted = value
                 break
         self._recent.clear()
@@ -312,6 +317,7 @@ def minimize_each(
     method: str = "L-BFGS-B",
     options: dict[str, Any] | None = None,
     on_iteration: OnIteration | None = None,
+    on_end: OnEnd | None = None,
     timeout_sec: float | None = None,
     undefined: tuple[type[BaseException], ...] = (),
     coordinates: Coordinates | Sequence[Coordinates] | None = None,
@@ -336,6 +342,7 @@ def minimize_each(
         options: Its options, the same for every model.
         on_iteration: Called as `(model, parameters, iteration, loss)` after every
             accepted iteration; StopIteration ends that model only.
+        on_end: Called as `(model, search)` when a search has ended, from its thread.
         timeout_sec: Seconds after which every running model stops at its best point.
         undefined: Exceptions that say that the loss has no value at this point; the
             search then tries a shorter step, as it does where the loss is not finite.
@@ -395,7 +402,10 @@ def minimize_each(
                         OptimizationStatus.STOPPED,
                         f"timed out after {timeout_sec} seconds",
                     )
+            ended = [i for i in running if searches[i].point is None]
             running = [i for i in running if searches[i].point is not None]
+            for i in ended if on_end is not None else []:
+                on_end(names[i], searches[i])
 
     # SciPy's line searches set warning filters for a while, and so do several searches
     # in turn; the outer context puts back what was there before.

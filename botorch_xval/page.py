@@ -24,7 +24,7 @@ from botorch_xval.expressions import (
 )
 from botorch_xval.page_style import SCRIPT, STYLE
 
-__all__ = ["write_page"]
+__all__ = ["document", "model_panels", "write_page"]
 
 WIDTH, HEIGHT, MARGIN = 180, 20, 8  # of a strip, in its own units
 GOLDEN = 0.618034  # spreads the dots of neighboring folds over the height
@@ -60,6 +60,40 @@ def write_page(
         ValueError: If there are no descriptions, if there are more or fewer names than
             models, or if a course does not belong to a description.
     """
+    body = model_panels(descriptions, held_out=held_out, courses=courses)
+    num_models = max(each.num_models for each in descriptions.values())
+    Path(path).write_text(document(title, _lead(num_models), body), encoding="utf-8")
+
+
+def document(title: str, lead: str, body: str, style: str = "") -> str:
+    """A whole page, with the style and the script of :func:`model_panels`.
+
+    Args:
+        title: Heading of the page, as text.
+        lead: What stands below it, as HTML.
+        body: The rest, as HTML; with one result of :func:`model_panels`.
+        style: Further style rules.
+    """
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n"
+        f"<body>\n<header>\n<h1>{escape(title)}</h1>\n{lead}\n</header>\n"
+        f"{body}<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+
+
+def model_panels(
+    descriptions: Mapping[str, Description],
+    *,
+    held_out: Sequence[str] | None = None,
+    courses: Mapping[str, Sequence[Description]] | None = None,
+) -> str:
+    """The HTML of described models side by side, for :func:`document`.
+
+    See :func:`write_page`, which puts it into a page of its own.
+    """
     courses = {} if courses is None else courses
     _check(descriptions, held_out, courses)
     num_models = max(each.num_models for each in descriptions.values())
@@ -89,19 +123,12 @@ def write_page(
         "margin": MARGIN,
         "width": WIDTH,
     }
-    page = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<header>\n<h1>{escape(title)}</h1>\n{_lead(num_models)}\n</header>\n"
+    return (
         f"{_controls(label, names if num_models > 1 else [], num_frames)}"
         f"<main>\n{panels}</main>\n"
         f"{_legend(axes)}"
         f'<script type="application/json" id="data">{_json(content)}</script>\n'
-        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
-    Path(path).write_text(page, encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,32 @@
-"""Plots of results: they take a result and an `ax`, and compute nothing new."""
+"""Plots of fits and comparisons: a result and an `ax` in, the axes out.
+
+Plots of one cross-validation are in `validation_plots`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from botorch.optim.core import OptimizationStatus
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
 
+from botorch_xval.attempts import ModelResult
 from botorch_xval.compare import Comparison
 from botorch_xval.records import FitRecord
 
 __all__ = [
+    "LiveLosses",
+    "plot_active_models",
     "plot_comparison",
     "plot_differences",
+    "plot_evaluations",
     "plot_losses",
     "plot_scores",
     "plot_summed_and_independent",
@@ -87,7 +99,7 @@ def plot_losses(
     Raises:
         ValueError: If no record has a loss.
     """
-    ax = plt.subplots(layout="constrained")[1] if ax is None else ax
+    ax = axes_of(ax)
     records = [record for record in records if record.losses]  # else failed at once
     if not records:
         raise ValueError("records: expected at least one fit that has a loss, got none")
@@ -123,9 +135,187 @@ def plot_losses(
     ax.plot(-values.mean(axis=0), color="black", linewidth=2, label="mean of all")
     ax.set_xlabel("iteration")
     ax.set_ylabel("negative loss per training point (nats)")
-    _tidy(ax)
+    tidy(ax)
     ax.legend(frameon=False, loc="lower right")
     return ax
+
+
+def plot_active_models(
+    records: Sequence[FitRecord], ax: Axes | None = None, label: str = "model"
+) -> Axes:
+    """How many models still run after every round of evaluations.
+
+    In a round each of them is evaluated once, so the area is all that the fit costs;
+    the rectangle around it is what it would cost if all were evaluated until the last
+    one is done.
+
+    Args:
+        records: The fits of a batch of models.
+        ax: Where to draw; default: new axes.
+        label: What a model is.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If there are no records.
+    """
+    counts = np.sort(_evaluations(records))
+    ax = axes_of(ax)
+    longest = counts[-1]
+    rounds = np.arange(longest + 1)
+    running = len(counts) - np.searchsorted(counts, rounds, side="right")
+    ax.fill_between(
+        (0, longest), len(counts), color="0.93", label=f"until the last {label} is done"
+    )
+    ax.fill_between(
+        rounds,
+        running,
+        step="post",
+        color=COLORS[0],
+        alpha=0.75,
+        linewidth=0,
+        label=f"{label}s that still run",
+    )
+    share = 1 - counts.sum() / (len(counts) * longest)
+    ax.set_title(
+        f"{counts.sum():,} evaluations instead of {len(counts) * longest:,} "
+        f"({share:.0%} less)",
+        loc="left",
+        fontsize=11,
+    )
+    ax.set_xlabel("round of evaluations")
+    ax.set_ylabel(f"{label}s")
+    ax.set_xlim(0, longest)
+    ax.set_ylim(0, len(counts) * 1.02)
+    tidy(ax)
+    ax.legend(frameon=True, framealpha=0.9, edgecolor="none", loc="upper right")
+    return ax
+
+
+def plot_evaluations(
+    records: Sequence[FitRecord], ax: Axes | None = None, label: str = "model"
+) -> Axes:
+    """Evaluations of every model, sorted; the colors tell how the fits ended.
+
+    Args:
+        records: The fits of a batch of models.
+        ax: Where to draw; default: new axes.
+        label: What a model is.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If there are no records.
+    """
+    counts = _evaluations(records)
+    ax = axes_of(ax)
+    order = np.argsort(counts, kind="stable")
+    place = np.empty(len(order), dtype=int)
+    place[order] = np.arange(len(order))
+    for (status, words), color in zip(
+        (
+            (OptimizationStatus.SUCCESS, "converged"),
+            (OptimizationStatus.STOPPED, "stopped early"),
+            (OptimizationStatus.FAILURE, "failed"),
+        ),
+        (COLORS[0], COLORS[4], COLORS[1]),
+        strict=True,
+    ):
+        own = np.array([record.status is status for record in records])
+        if own.any():
+            ax.bar(
+                place[own],
+                counts[own],
+                width=1.0,
+                color=color,
+                edgecolor="white",
+                linewidth=0.3,
+                label=f"{words} ({own.sum()})",
+            )
+    ax.axhline(np.median(counts), color="black", linewidth=1, linestyle=":")
+    ax.annotate(
+        f"median {np.median(counts):g}",
+        (0, np.median(counts)),
+        textcoords="offset points",
+        xytext=(4, 3),
+        fontsize=9,
+    )
+    ax.set_xlabel(f"{label}s, sorted")
+    ax.set_ylabel("evaluations")
+    tidy(ax)
+    ax.legend(frameon=False, loc="upper left")
+    return ax
+
+
+class LiveLosses:
+    """A callback that draws every model's loss while a fit runs.
+
+    In a notebook the figure is drawn anew in its cell; elsewhere it is redrawn in its
+    window, if it has one.
+
+        fit_gpytorch_mll(mll, optimizer_kwargs={"callback": LiveLosses()})
+
+    With a callback one thread does all the work, so the fit takes longer.
+
+    Args:
+        interval: Seconds between two drawings.
+
+    Attributes:
+        losses: By number of a model its losses after each iteration.
+        figure: The figure.
+    """
+
+    def __init__(self, interval: float = 0.5) -> None:
+        self.losses: dict[int, list[float]] = {}
+        self.figure, self._ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+        self._interval, self._last = interval, monotonic()
+        self._display: Any = None
+
+    def __call__(self, parameters: dict[str, Tensor], result: ModelResult) -> None:
+        """What the fit calls after every iteration of a model."""
+        self.losses.setdefault(result.model, []).append(float(result.fval))
+        if monotonic() - self._last >= self._interval:
+            self.draw()
+            self._last = monotonic()
+
+    def draw(self) -> None:
+        """Draw what is known so far; call it once more after the fit."""
+        ax = self._ax
+        ax.clear()
+        for course in self.losses.values():
+            ax.plot(-np.array(course), color=COLORS[0], linewidth=0.7, alpha=0.4)
+        ends = [-course[-1] for course in self.losses.values()]
+        ax.plot(
+            [len(course) - 1 for course in self.losses.values()],
+            ends,
+            linestyle="none",
+            marker=".",
+            color="black",
+        )
+        if ends:
+            steps = sum(len(course) for course in self.losses.values())
+            ax.set_title(
+                f"{len(ends)} models, {steps:,} iterations, mean {np.mean(ends):.4f}",
+                loc="left",
+                fontsize=11,
+            )
+        ax.set_xlabel("iteration")
+        ax.set_ylabel("negative loss per\ntraining point (nats)")
+        tidy(ax)
+        try:
+            from IPython import get_ipython
+            from IPython.display import display
+        except ImportError:
+            get_ipython = None
+        if get_ipython is None or get_ipython() is None:
+            self.figure.canvas.draw_idle()
+            self.figure.canvas.flush_events()
+        elif self._display is None:
+            self._display = display(self.figure, display_id=True)
+        else:
+            self._display.update(self.figure)
 
 
 def plot_summed_and_independent(
@@ -164,8 +354,19 @@ def plot_summed_and_independent(
     return figure
 
 
+def _evaluations(records: Sequence[FitRecord]) -> NDArray[np.int64]:
+    if not records:
+        raise ValueError("records: expected at least one fit, got none")
+    return np.array([record.evaluations for record in records])
+
+
+def axes_of(ax: Axes | None) -> Axes:
+    """The axes, or new ones."""
+    return plt.subplots(layout="constrained")[1] if ax is None else ax
+
+
 def _lines(comparison: Comparison, value: str, error: str, ax: Axes | None) -> Axes:
-    ax = plt.subplots(layout="constrained")[1] if ax is None else ax
+    ax = axes_of(ax)
     table = comparison.table()
     names = list(dict.fromkeys(comparison.points.configuration))
     sizes = np.sort(table["size"].unique())
@@ -187,11 +388,12 @@ def _lines(comparison: Comparison, value: str, error: str, ax: Axes | None) -> A
         )
     ax.set_xticks(sizes)
     ax.set_xlabel("dataset size (rows)")
-    _tidy(ax)
+    tidy(ax)
     return ax
 
 
-def _tidy(ax: Axes) -> None:
+def tidy(ax: Axes) -> None:
+    """The look of all plots: no frame, faint horizontal lines."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="0.92", linewidth=0.8)
     ax.set_axisbelow(True)

@@ -44,6 +44,19 @@ class FitRecord:
     """Largest component of the projected gradient of the loss at the end, by logarithms
     of positive parameters (by raw parameters if the fit was in "raw" coordinates)."""
 
+    step_length: float = math.nan
+    """Euclidean length of the last accepted step, in logarithms of positive parameters
+    (in raw ones with "raw", in posterior standard deviations of the full fit after a
+    warm start); NaN if there was none."""
+
+    at_bounds: tuple[str, ...] = ()
+    """Raw parameters that ended on a bound, with the number within a parameter of
+    several."""
+
+    condition: float = math.nan
+    """Condition number of the Hessian of the full fit's loss, by logarithms, over
+    parameters that are on no bound; known for folds that began there."""
+
     @property
     def loss(self) -> float:
         """The loss per point at the values that the model has now; NaN if unknown."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from botorch.models.model import Model
 from botorch.optim.core import OptimizationStatus
 from torch import Tensor
 
@@ -77,6 +78,12 @@ class CrossValidation:
 
     full_evaluations: int = 0
     """What the fit to all rows and its Hessian took, if there was one."""
+
+    models: list[Model] | None = None
+    """The fitted model of each fold, if they were to be kept; not saved to a file."""
+
+    full_model: Model | None = None
+    """The model of all rows, if there was one and models were to be kept."""
 
     @property
     def evaluations(self) -> int:
@@ -196,8 +203,10 @@ class CrossValidation:
         """How every fold was fitted, one row per fold and output.
 
         Columns: `fold`, `output`, `how`, `influence` (posterior standard deviations),
-        `gradient_norm` (per training point, by logarithms), `loss` (per point),
-        `evaluations`, `status`, `message`.
+        `gradient_norm` (per training point, by logarithms), `condition` (of the
+        Hessian of the full fit), `step_length`, `at_bounds`, `loss` (per point),
+        `evaluations`, `status`, `message`; see
+        :class:`~botorch_xval.records.FitRecord`.
         """
         m = self.mean.shape[-1]
         each = max(len(self.fits) // max(len(self.folds.names), 1), 1)
@@ -208,6 +217,9 @@ class CrossValidation:
                 "how": [fit.how for fit in self.fits],
                 "influence": [fit.influence for fit in self.fits],
                 "gradient_norm": [r.gradient_norm for r in self.records],
+                "condition": [r.condition for r in self.records],
+                "step_length": [r.step_length for r in self.records],
+                "at_bounds": [", ".join(r.at_bounds) for r in self.records],
                 "loss": [r.loss for r in self.records],
                 "evaluations": [r.evaluations for r in self.records],
                 "status": [r.status.name for r in self.records],
@@ -250,7 +262,8 @@ class CrossValidation:
         fits = []
         for fit in text["fits"]:
             record = fit["record"]
-            record["losses"] = tuple(record["losses"])
+            for name in ("losses", "at_bounds"):
+                record[name] = tuple(record.get(name, ()))
             record["status"] = OptimizationStatus[record["status"]]
             fits.append(FoldFit(fit["how"], fit["influence"], FitRecord(**record)))
         folds = Folds(held_out, text["names"])

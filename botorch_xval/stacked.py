@@ -279,6 +279,31 @@ class Stacked:
         (gradients,) = torch.autograd.grad(losses.sum(), values)
         return losses.detach().double().cpu().numpy(), gradients.cpu().numpy()
 
+    def without(self, theta: Array, held_out: Tensor) -> tuple[Array, Array] | None:
+        """Losses and gradients of models without the rows of each fold, at one point.
+
+        From one factorization, and only in closed form; else None.
+
+        Args:
+            theta: One point for each model, `m x p`.
+            held_out: Boolean mask, `f x n`, as many rows in each fold.
+
+        Returns:
+            Losses per training point, `f m` (models within folds), and their gradients,
+            `f m x p`.
+        """
+        if self._closed_form is None:
+            return None
+        parts = [
+            self._closed_form.without(values, i, held_out, self.group_size)
+            for i, values in enumerate(torch.as_tensor(theta, device=self.device))
+        ]
+        losses, gradients = (
+            torch.stack(each, dim=1).flatten(0, 1).cpu().numpy()
+            for each in zip(*parts, strict=True)
+        )
+        return losses, gradients
+
     def use_closed_form(self) -> None:
         """Evaluate in closed form from now on.
 

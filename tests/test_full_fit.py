@@ -10,6 +10,7 @@ import pytest
 import torch
 from botorch.exceptions.errors import ModelFittingError, UnsupportedError
 from botorch.models import KroneckerMultiTaskGP, SingleTaskGP
+from botorch.models.transforms import Normalize
 from botorch.optim.closures import get_loss_closure
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import RBFKernel, ScaleKernel
@@ -33,10 +34,13 @@ from botorch_xval import (
     ScalarChoiceGP,
     cross_validate,
     difference,
+    full_fit,
     k_fold,
+    make_objective,
     optimism,
     predict,
 )
+from botorch_xval.attempts import evaluate_each
 from botorch_xval.columns import Unsupported
 from botorch_xval.coordinates import LogCoordinates, WhitenedCoordinates
 from botorch_xval.folds import grouped, leave_one_out
@@ -305,7 +309,8 @@ def test_influence_is_the_length_of_the_newton_step():
     Y[3] += 4.0  # an outlier
     full = fit_all_rows(wrap(untransformed(X, Y)), FIT)
     mlls = fold_mlls(untransformed, X, Y)
-    found = [fit.influence for fit in full.influences(mlls)]
+    held_out = leave_one_out(14).held_out
+    found = [fit.influence for fit in full.influences(mlls, held_out)]
     (coordinates,) = full.whitened
     hessian = np.linalg.inv(coordinates.root @ coordinates.root.T)
     for i in (0, 3):
@@ -319,6 +324,101 @@ def test_influence_is_the_length_of_the_newton_step():
         expected = math.sqrt(slope @ np.linalg.solve(hessian, slope))
         assert found[i] == pytest.approx(expected, rel=1e-4)
     assert np.argmax(found) == 3
+
+
+def known_noise(X, Y):
+    return SingleTaskGP(X, Y, 0.1 + 0.01 * X[:, :1].abs(), outcome_transform=None)
+
+
+def plain_choices(n: int):
+    table = tuning_trials(n)
+    scalars = table.X[:, table.scalar_dims]
+    ranges = torch.stack([scalars.amin(dim=0), scalars.amax(dim=0) + 1])
+
+    def model(X, Y):
+        return ScalarChoiceGP(
+            X,
+            Y,
+            choice_dims=table.choice_dims,
+            outcome_transform=None,
+            input_transform=Normalize(
+                X.shape[-1], indices=table.scalar_dims, bounds=ranges
+            ),
+        )
+
+    return model, table.X, (table.Y - table.Y.mean()) / table.Y.std()
+
+
+SHARED = {
+    "sum of kernels": lambda: (untransformed, *unit_waves(14)),
+    "two outputs": lambda: (untransformed, *unit_waves(14, 2)),
+    "known noise": lambda: (known_noise, *unit_waves(13)),
+    "choices": lambda: plain_choices(14),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Data .outcome observations. is not standardized")
+@pytest.mark.parametrize("problem", SHARED)
+@pytest.mark.parametrize("rows_each", [1, 3])
+def test_fold_gradients_from_one_factorization_are_the_folds_own(
+    problem, rows_each, monkeypatch
+):
+    model, X, Y = SHARED[problem]()
+    full = fit_all_rows(wrap(model(X, Y)), FIT)
+    n = len(X) // rows_each
+    held_out = torch.zeros(n, len(X), dtype=torch.bool)
+    for i in range(n):
+        held_out[i, i::n][:rows_each] = True
+    mlls = [wrap(model(X[~rows], Y[~rows])).train() for rows in held_out]
+    monkeypatch.setattr(full_fit, "evaluate_each", None)  # not needed
+    objective = make_objective(mlls)
+    losses, gradients = full._at_full(objective, mlls, held_out)
+    expected = objective(np.tile(full.theta, (n, 1)), list(range(objective.num_models)))
+    assert_close(losses, expected[0], rtol=1e-9, atol=1e-9)
+    assert_close(gradients, expected[1], rtol=1e-7, atol=1e-8)
+    # and those of the host, for the first fold
+    for name, values in full.mll.model.state_dict().items():
+        own = dict(mlls[0].model.named_parameters())
+        if name in own:
+            own[name].data.copy_(values)
+    loss = get_loss_closure(mlls[0])()
+    m = len(full.theta)
+    assert losses[:m].sum() == pytest.approx(loss.sum().item(), rel=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore:Data .outcome observations. is not standardized")
+def test_only_folds_that_transform_alike_share_a_factorization(monkeypatch):
+    def model(X, Y):  # the ranges are those of the training rows
+        return SingleTaskGP(
+            X, Y, outcome_transform=None, input_transform=Normalize(X.shape[-1])
+        )
+
+    X, Y = unit_waves(12)
+    asked = []
+
+    def spy(objective, theta, models):
+        asked.extend(models)
+        return evaluate_each(objective, theta, models)
+
+    full = fit_all_rows(wrap(model(X, Y)), FIT)
+    monkeypatch.setattr(full_fit, "evaluate_each", spy)
+    mlls = fold_mlls(model, X, Y)
+    full.influences(mlls, leave_one_out(12).held_out)
+    extreme = {*X.argmin(dim=0).tolist(), *X.argmax(dim=0).tolist()}
+    assert set(asked) == extreme
+
+
+@pytest.mark.filterwarnings("ignore:Data .outcome observations. is not standardized")
+@pytest.mark.parametrize("fit", ["warm", "predicted", "adaptive"])
+def test_one_factorization_changes_no_result(fit, monkeypatch):
+    X, Y = unit_waves(14)
+    shared = cross_validate(untransformed, X, Y, fit=fit, fit_kwargs=FIT)
+    monkeypatch.setattr(full_fit, "_is_part", lambda *_: False)
+    own = cross_validate(untransformed, X, Y, fit=fit, fit_kwargs=FIT)
+    assert_close(shared.mean, own.mean, rtol=1e-6, atol=1e-6)
+    assert_close(shared.variance, own.variance, rtol=1e-6, atol=1e-6)
+    influences = [result.fit_table().influence for result in (shared, own)]
+    assert_close(*(i.to_numpy() for i in influences), rtol=1e-6)
 
 
 @pytest.mark.parametrize("m", [1, 2])

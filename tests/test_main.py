@@ -9,15 +9,20 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
+from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import assert_close, noisy_waves
 
 from botorch_xval.__main__ import configurations, default_model, main
 from botorch_xval.compare import compare
 from botorch_xval.datasets import encode_tuning_trials, load_tuning_trials
+from botorch_xval.describe import describe
+from botorch_xval.expressions import format_number
+from botorch_xval.fit import fit_gpytorch_mll
 from botorch_xval.models import PRIOR_CONFIGURATIONS, ScalarChoiceGP
 from botorch_xval.tables import encode_table
 
-FILES = ["cells", "fits.csv", "losses.png", "points.csv", "scores.csv", "scores.png"]
+FILES = ["cells", "fits.csv", "losses.png", "points.csv", "report.html"]
+FILES += ["scores.csv", "scores.png"]
 NAMES = ["tight priors", "loose priors", "loosest priors", "BoTorch default"]
 CHOICES, LOGGED = ["optimizer"], ["lr_max", "batch_size"]
 OPTIONS = (
@@ -93,6 +98,40 @@ def test_a_demo_scores_as_the_python_interface_does(tmp_path):
     )
     points = pd.read_csv(tmp_path / "points.csv")
     pd.testing.assert_frame_equal(points, expected.points, rtol=1e-10)
+
+
+# One model
+
+
+def test_a_page_of_one_model(trials, tmp_path, capsys):
+    out = tmp_path / "model.html"
+    arguments = [*OPTIONS[:-2], "--out", str(out)]
+    assert main(["fit", str(trials), *arguments]) == 0
+    output = capsys.readouterr().out
+    table = encode_table(
+        pd.read_csv(trials),
+        "loss",
+        choices=CHOICES,
+        log_scalars=LOGGED,
+        log_target=True,
+        ignore=["seed"],
+    )
+    model = ScalarChoiceGP(table.X, table.Y, choice_dims=table.choice_dims)
+    mll = ExactMarginalLogLikelihood(model.likelihood, model)
+    fit_gpytorch_mll(mll)
+    assert str(describe(model, table.feature_names)) in output
+    assert f"{mll.fit_records[0].evaluations:,} evaluations" in output
+    assert "14 fits: " in output and "Held-out log density" in output
+    page = out.read_text()
+    assert "All rows" in page and "Without one row each" in page
+    assert 'type="range"' in page  # the iterations
+    assert f"row 3 (log(loss) {format_number(table.Y[3].item())})" in page
+
+
+def test_a_page_of_an_unknown_column_names_it(trials, tmp_path, capsys):
+    arguments = ["--target", "los", "--out", str(tmp_path / "model.html")]
+    assert main(["fit", str(trials), *arguments]) == 2
+    assert "did you mean 'loss'" in capsys.readouterr().err
 
 
 # A user's table

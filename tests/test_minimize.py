@@ -232,3 +232,27 @@ def test_searches_of_one_program_may_interleave():
         searches[i].advance(losses[0], gradients[0])
     for i in (0, 1):
         assert np.array_equal(searches[i].best_point, alone(i).x)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_end_of_every_search_is_told_once(threads):
+    ended = []
+    searches = minimize_each(
+        [losses_and_gradients] * threads,
+        STARTS,
+        on_end=lambda model, search: ended.append((model, search)),
+        width=2,
+    )
+    assert sorted(model for model, _ in ended) == list(range(7))
+    assert all(searches[model] is search for model, search in ended)
+
+
+def test_the_last_step_is_that_between_the_last_two_iterates():
+    points = []
+    (search,) = minimize_each(
+        losses_and_gradients,
+        STARTS[:1],
+        on_iteration=lambda model, x, iteration, loss: points.append(x),
+    )
+    expected = np.linalg.norm(points[-1] - points[-2])
+    assert search.step_length == pytest.approx(expected, rel=1e-12)

@@ -22,7 +22,7 @@ from botorch_xval.expressions import Description, Node, Section, Statement, Valu
 from botorch_xval.models import ScalarChoiceGP
 from botorch_xval.page import write_page
 
-VOID = {"meta", "input", "br"}
+VOID = {"meta", "input", "br", "img"}
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
     None,

@@ -24,12 +24,16 @@ from matplotlib.colors import to_rgba
 
 from botorch_xval.compare import Comparison, compare
 from botorch_xval.cross_validation import cross_validate
+from botorch_xval.fit import fit_each
 from botorch_xval.folds import k_fold
 from botorch_xval.models import ScalarChoiceGP
 from botorch_xval.plots import (
     COLORS,
+    LiveLosses,
+    plot_active_models,
     plot_comparison,
     plot_differences,
+    plot_evaluations,
     plot_losses,
     plot_scores,
     plot_summed_and_independent,
@@ -261,3 +265,55 @@ def test_a_cross_validation_has_the_records_of_its_folds():
     )
     courses = lines_of_color(plot_losses(found.records), COLORS[0])
     assert [len(course) for course in courses] == [5] * 6
+
+
+# What a fit costs
+
+
+def test_active_models_fill_the_area_of_all_evaluations():
+    records = [record(1.0, 0.5, evaluations=count) for count in (3, 5, 5, 9)]
+    ax = plot_active_models(records, label="fold")
+    whole, running = ax.collections
+    corners = running.get_paths()[0].vertices
+    x, y = corners[:, 0], corners[:, 1]
+    area = 0.5 * abs(x @ np.roll(y, 1) - y @ np.roll(x, 1))
+    assert area == pytest.approx(3 + 5 + 5 + 9)
+    assert whole.get_paths()[0].vertices.max(axis=0).tolist() == [9, 4]
+    assert ax.get_title(loc="left") == "22 evaluations instead of 36 (39% less)"
+
+
+def test_evaluations_are_sorted_and_colored_by_their_end():
+    records = [record(1.0, evaluations=count) for count in (7, 3, 5)]
+    stopped = OptimizationStatus.STOPPED
+    records[1] = FitRecord((1.0,), 3, 0, stopped, "maxiter", 0.1, 1)
+    ax = plot_evaluations(records)
+    heights = {
+        bar.get_x() + bar.get_width() / 2: (bar.get_height(), bar.get_facecolor())
+        for bar in ax.patches
+    }
+    assert [heights[i][0] for i in range(3)] == [3, 5, 7]
+    assert [heights[i][1] == to_rgba(COLORS[4]) for i in range(3)] == [True] + [
+        False
+    ] * 2
+    assert legend(ax) == ["converged (2)", "stopped early (1)"]
+
+
+@pytest.mark.parametrize("plot", [plot_active_models, plot_evaluations])
+def test_costs_of_no_fits_are_refused(plot):
+    with pytest.raises(ValueError, match="at least one fit"):
+        plot([])
+
+
+def test_a_live_plot_has_the_losses_of_the_records():
+    mlls = fold_mlls(normalized_gp, *noisy_waves(6))
+    live = LiveLosses(interval=0.0)
+    fit_each(mlls, {"callback": live})
+    live.draw()
+    (ax,) = live.figure.axes
+    drawn = sorted(-line.get_ydata()[-1] for line in ax.lines[:-1])
+    expected = [mll.fit_records[0].losses for mll in mlls]
+    assert_close(np.array(drawn), np.array(sorted(each[-1] for each in expected)))
+    assert live.losses[2] == list(expected[2][1:])
+    assert f"mean {np.mean([-each[-1] for each in expected]):.4f}" in ax.get_title(
+        loc="left"
+    )
