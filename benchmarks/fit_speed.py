@@ -304,10 +304,10 @@ def summary(measurements: list[dict]) -> str:
 
     def seconds(row: str, way: str) -> float | None:
         found = [
-            m["seconds"]
+            m["seconds"] if "seconds" in m else TIMEOUT
             for m in measurements
             if (m["row"], m["way"], m["threads"]) == (row, way, "default")
-            and "seconds" in m
+            and ("seconds" in m or m["error"].startswith("over"))
         ]
         return median(found) if found else None
 
@@ -327,14 +327,21 @@ def summary(measurements: list[dict]) -> str:
         best = "-" if None in theirs else f"{min(theirs) / ours:.1f}"
         if None not in theirs:
             best_ratios.append(min(theirs) / ours)
-        cells = ["-" if t is None else f"{t:.2f}" for t in theirs]
+        cells = [_shown(t) for t in theirs]
         cells += [f"{ours:.2f}", f"{ratios[-1]:.1f}", best]
         lines.append(f"| {row} | {' | '.join(cells)} |")
-    means = [np.exp(np.mean(np.log(each))) for each in (ratios, best_ratios)]
+    both = (ratios, best_ratios)
+    means = [np.exp(np.mean(np.log(each))) if each else np.nan for each in both]
     lines.append(
         f"| geometric mean | | | | | {' | '.join(f'{mean:.1f}' for mean in means)} |"
     )
     return "\n".join(lines) + "\n"
+
+
+def _shown(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"over {TIMEOUT}" if seconds == TIMEOUT else f"{seconds:.2f}"
 
 
 def main() -> None:
