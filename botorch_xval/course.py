@@ -57,7 +57,8 @@ class Course:
                 are left out, later ones more than earlier ones.
 
         Raises:
-            ValueError: If these are not as many models as were fitted.
+            ValueError: If these are not as many models as were fitted, or one is
+                batched or has several outputs.
         """
         models = list(model) if isinstance(model, Sequence) else [model]
         if sorted(self.points) != list(range(len(models))):
@@ -65,6 +66,13 @@ class Course:
                 f"model: expected the {len(self.points)} models of the fit, got "
                 f"{len(models)}"
             )
+        for i, each in enumerate(models):
+            if each.num_outputs > 1 or len(each.batch_shape) > 0:
+                raise ValueError(
+                    f"model: expected unbatched models with one output, got a batch "
+                    f"shape of {tuple(each.batch_shape)} and {each.num_outputs} "
+                    f"outputs in model {i}"
+                )
         copies = [deepcopy(each) for each in models]
         mlls = [ExactMarginalLogLikelihood(each.likelihood, each) for each in copies]
         end = max(len(points) for points in self.points.values())

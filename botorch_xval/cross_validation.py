@@ -91,7 +91,8 @@ def cross_validate(
             fit to all rows, of that one.
         threshold: For "adaptive": posterior standard deviations.
         keep_models: Whether the result is to have the fitted models, for `describe` and
-            `hyperparameters`; with "fixed" there is only that of all rows.
+            `hyperparameters`; with "fixed" and "adaptive" there is only that of all
+            rows, with "refit" there is none of all rows.
         progress: Whether to show a bar of the folds that are done.
 
     Returns:
@@ -182,7 +183,8 @@ def _cross_validate(
             mlls = [deepcopy(build(*each)) for each in training]
         held_out = folds.held_out[numbers]
         found, errors = _fit(mlls, held_out, full, fit, fit_kwargs, threshold, progress)
-        models.update(zip(numbers, (own.model for own in mlls), strict=True))
+        if fit != "adaptive":  # some of these are not fitted
+            models.update(zip(numbers, (own.model for own in mlls), strict=True))
         each = len(found) // len(mlls)  # models of a fold: one, or one per output
         fitted = []
         for j, i in enumerate(numbers):

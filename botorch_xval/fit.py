@@ -34,7 +34,7 @@ from botorch_xval.attempts import (
     fit_models,
 )
 from botorch_xval.records import FitRecord
-from botorch_xval.stacked import ParameterBounds, are_alike, shared_part
+from botorch_xval.stacked import ParameterBounds, are_alike, own_parts, shared_part
 
 __all__ = [
     "IndependentResult",
@@ -114,11 +114,62 @@ def fit_gpytorch_mll(
         return _fit_list(mll, is_default, arguments)
     if not (is_default and _is_ours(mll)):
         return botorch.fit.fit_gpytorch_mll(mll, **arguments)
+    return fit_or_raise(mll, optimizer_kwargs, **kwargs)
+
+
+def fit_or_raise(
+    mll: MarginalLogLikelihood,
+    optimizer_kwargs: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> MarginalLogLikelihood:
+    """`fit_gpytorch_mll` of an mll that is ours to fit, whatever its model says."""
     errors = fit_each([mll], optimizer_kwargs, **kwargs)
     if errors:
         caught = kwargs.get("caught_exception_types", (NotPSDError,))
         raise _as_one(errors, mll.fit_records, caught)
     return mll.eval()
+
+
+def fit_alike(mlls: Sequence[MarginalLogLikelihood]) -> None:
+    """Fit models of any structures and sizes, those that are alike together.
+
+    Raises:
+        ModelFittingError: If a model cannot be fitted; the others are fitted.
+    """
+    failed: list[Exception] = []
+    for group in _alike(mlls):
+        members = [mlls[i] for i in group]
+        if errors := fit_each(members):
+            records = [record for mll in members for record in mll.fit_records]
+            failed.append(_as_one(errors, records, (NotPSDError,)))
+        for mll in members:
+            mll.eval()
+    if failed:
+        raise failed[0]
+
+
+def _alike(
+    mlls: Sequence[MarginalLogLikelihood], alone: Sequence[int] = ()
+) -> list[list[int]]:
+    """Numbers of the mlls that can be fitted together."""
+    groups: list[list[int]] = []
+    parts: list[set[int]] = []  # of each group
+    for i, mll in enumerate(mlls):
+        own = set(own_parts(mll))
+        for group, others in zip(groups, parts, strict=True):
+            if (
+                i not in alone
+                and group[0] not in alone
+                and own.isdisjoint(others)
+                and are_alike(mlls[group[0]], mll)
+            ):
+                group.append(i)
+                others |= own
+                break
+        else:
+            groups.append([i])
+            parts.append(own)
+    return groups
 
 
 def _is_ours(mll: MarginalLogLikelihood) -> bool:
@@ -133,20 +184,10 @@ def _fit_list(
 ) -> SumMarginalLogLikelihood:
     """The members of a list; those of one structure and size together."""
     mll.train()
-    groups: list[list[int]] = []
-    for i, part in enumerate(mll.mlls):
-        for group in groups:
-            members = [mll.mlls[j] for j in group]
-            if (
-                is_default
-                and all(_is_ours(each) for each in (members[0], part))
-                and are_alike(members[0], part)
-                and shared_part([*members, part]) is None
-            ):
-                group.append(i)
-                break
-        else:
-            groups.append([i])
+    alone = [
+        i for i, part in enumerate(mll.mlls) if not (is_default and _is_ours(part))
+    ]
+    groups = _alike(list(mll.mlls), alone)
     failed: dict[int, ModelFittingError] = {}
     for group in groups:
         members = [mll.mlls[i] for i in group]

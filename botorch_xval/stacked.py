@@ -45,6 +45,7 @@ __all__ = [
     "are_alike",
     "batch_shape_of",
     "models_within",
+    "own_parts",
     "shared_part",
     "transforms_of",
 ]
@@ -112,15 +113,20 @@ def shared_part(
     """Two mlls that share a parameter or a transform, and its path; None if none do."""
     owners: dict[int, int] = {}
     for i, mll in enumerate(mlls):
-        learned = [
-            (path, module)
-            for path, module in mll.named_modules()
-            if isinstance(module, InputTransform | OutcomeTransform)
-        ]
-        for path, part in (*mll.named_parameters(), *learned):
-            if owners.setdefault(id(part), i) != i:
-                return owners[id(part)], i, path
+        for part, path in own_parts(mll).items():
+            if owners.setdefault(part, i) != i:
+                return owners[part], i, path
     return None
+
+
+def own_parts(mll: MarginalLogLikelihood) -> dict[int, str]:
+    """Ids and paths of what a fit changes: parameters, and transforms that learn."""
+    learned = [
+        (path, module)
+        for path, module in mll.named_modules()
+        if isinstance(module, InputTransform | OutcomeTransform)
+    ]
+    return {id(part): path for path, part in (*mll.named_parameters(), *learned)}
 
 
 def are_alike(one: MarginalLogLikelihood, other: MarginalLogLikelihood) -> bool:

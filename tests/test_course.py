@@ -61,3 +61,13 @@ def test_other_models_than_those_of_the_fit_are_refused():
     fit_each(mlls, {"callback": course, "options": {"maxiter": 2}})
     with pytest.raises(ValueError, match="expected the 6 models of the fit, got 2"):
         course.descriptions([mll.model for mll in mlls[:2]])
+
+
+def test_batches_are_refused():
+    X, Y = noisy_waves(6, 2)
+    model = normalized_gp(X, Y)
+    mll = ExactMarginalLogLikelihood(model.likelihood, model)
+    course = Course()
+    fit_gpytorch_mll(mll, optimizer_kwargs={"callback": course})
+    with pytest.raises(ValueError, match="unbatched models with one output"):
+        course.descriptions([model, model])

@@ -644,3 +644,11 @@ def shared_data() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(5)
     X = 4 * torch.rand(10, 2, generator=generator, dtype=torch.float64)
     return X, 3 * X.sin().sum(dim=-1, keepdim=True) + 5
+
+
+@pytest.mark.parametrize("fit", ["refit", "warm"])
+def test_a_bar_counts_the_folds(fit, capsys):
+    X, Y = noisy_waves(8)
+    cross_validate(normalized_gp, X, Y, fit=fit, progress=True)
+    text = capsys.readouterr().err
+    assert "8/8" in text and "worst gradient norm" in text

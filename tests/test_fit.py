@@ -21,7 +21,16 @@ from botorch.optim.fit import fit_gpytorch_mll_scipy, fit_gpytorch_mll_torch
 from gpytorch.kernels import RBFKernel
 from gpytorch.mlls import ExactMarginalLogLikelihood, SumMarginalLogLikelihood
 from gpytorch.priors import GammaPrior
-from helpers import SOLVED, TIGHT, accept_abnormal, assert_close, hartmann
+from helpers import (
+    SOLVED,
+    TIGHT,
+    accept_abnormal,
+    assert_close,
+    fold_mlls,
+    hartmann,
+    noisy_waves,
+    normalized_gp,
+)
 from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
@@ -605,3 +614,30 @@ def test_hartmann_is_fitted_as_well_as_by_botorch():
     # Where a loss has two optima, the last bit of a value may decide between them.
     assert (np.abs(difference) < 1e-5).sum() >= 23
     assert difference.sum() < 0.1
+
+
+# A bar
+
+
+@pytest.mark.parametrize("coordinates", ["log", "raw"])
+def test_a_bar_counts_the_models_that_are_done(coordinates, capsys):
+    mlls = fold_mlls(normalized_gp, *noisy_waves(7))
+    fit_each(mlls, {"progress": True, "coordinates": coordinates})
+    text = capsys.readouterr().err
+    assert "7/7" in text and "fit/s" in text
+    worst = max(mll.fit_records[0].gradient_norm for mll in mlls)
+    assert f"worst gradient norm {worst:.1e}" in text.split("\r")[-1]
+
+
+def test_a_model_that_is_tried_again_counts_once(capsys):
+    mlls = fold_mlls(normalized_gp, *noisy_waves(5))
+    options = {"progress": True}
+    fit_each(mlls, options, max_attempts=3, pick_best_of_all_attempts=True)
+    assert all(mll.fit_records[0].attempts == 3 for mll in mlls)
+    text = capsys.readouterr().err
+    assert "5/5" in text and "6/5" not in text
+
+
+def test_without_a_bar_nothing_is_written(capsys):
+    fit_each(fold_mlls(normalized_gp, *noisy_waves(5)))
+    assert capsys.readouterr().err == ""

@@ -46,6 +46,12 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of the scores: its charts take most of the time."""
+    monkeypatch.setattr("botorch_xval.report.write_report", lambda *_, **__: None)
+
+
 def scores(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "scores.csv")
 
@@ -86,7 +92,7 @@ def test_a_demo_writes_its_report(tmp_path, capsys):
     assert all(name in output.split("Written to")[1] for name in FILES)
 
 
-def test_a_demo_scores_as_the_python_interface_does(tmp_path):
+def test_a_demo_scores_as_the_python_interface_does(tmp_path, no_report):
     table = encode_tuning_trials()
     main(["demo", "--sizes", "4,5", "--out", str(tmp_path)])
     expected = compare(
@@ -137,11 +143,12 @@ def test_a_page_of_an_unknown_column_names_it(trials, tmp_path, capsys):
 # A user's table
 
 
-def test_a_users_table_is_scored_as_by_the_python_interface(trials, tmp_path, capsys):
+def test_a_users_table_is_scored_as_by_the_python_interface(
+    trials, tmp_path, capsys, no_report
+):
     arguments = ["--replicates", "2", "--seed", "4"]
     out = ["--out", str(tmp_path)]
     assert main(["compare", str(trials), *OPTIONS, *arguments, *out]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
     table = encode_table(
         pd.read_csv(trials).drop(columns="seed"),
         "loss",
@@ -164,7 +171,7 @@ def test_a_users_table_is_scored_as_by_the_python_interface(trials, tmp_path, ca
     assert "14 of 14 rows; none left out" in capsys.readouterr().out
 
 
-def test_a_race_on_the_command_line(trials, tmp_path, capsys):
+def test_a_race_on_the_command_line(trials, tmp_path, capsys, no_report):
     arguments = [*OPTIONS[:-1], "12", "--race", "--out", str(tmp_path)]
     assert main(["compare", str(trials), *arguments]) == 0
     fits = pd.read_csv(tmp_path / "fits.csv")
@@ -178,7 +185,7 @@ def test_a_race_on_the_command_line(trials, tmp_path, capsys):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "fits.csv"), fits)
 
 
-def test_folds_from_the_full_fit_on_the_command_line(trials, tmp_path):
+def test_folds_from_the_full_fit_on_the_command_line(trials, tmp_path, no_report):
     arguments = [*OPTIONS[:-1], "12", "--fit", "fixed", "--out", str(tmp_path)]
     assert main(["compare", str(trials), *arguments]) == 0
     fits = pd.read_csv(tmp_path / "fits.csv")

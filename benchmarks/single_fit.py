@@ -1,0 +1,84 @@
+"""What fitting one ordinary model costs: BoTorch's fit and ours in turn.
+
+    python benchmarks/single_fit.py
+
+Every pair of fits is of fresh models on the same data, in one process after a fit that
+does not count, in the default environment. The table is `results/single_fit.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import botorch.fit
+import torch
+from botorch.optim.closures import get_loss_closure
+from fit_speed import RESULTS, _hartmann, _mixed, _tuning, _wrap, machine
+from gpytorch.mlls import ExactMarginalLogLikelihood
+
+from botorch_xval import fit_gpytorch_mll
+
+ROWS = {
+    "ScalarChoiceGP": (_tuning, (20, 60, 100, 300)),
+    "SingleTaskGP": (_hartmann, (20, 60, 100, 300)),
+    "MixedSingleTaskGP": (_mixed, (20, 60, 100)),
+}
+
+
+def timed(
+    fit: Callable[[ExactMarginalLogLikelihood], object], mll: ExactMarginalLogLikelihood
+) -> tuple[float, float]:
+    """Seconds of a fit, and the loss per point that it reaches."""
+    start = perf_counter()
+    fit(mll)
+    seconds = perf_counter() - start
+    with torch.no_grad():
+        return seconds, get_loss_closure(mll.train())().item()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
+    warnings.simplefilter("ignore")
+    lines = [
+        machine(),
+        "",
+        f"Medians of {repeats} fits each, in turn, with the range.",
+        "",
+        "| model | rows | BoTorch, s | ours, s | ratio "
+        "| loss per point, BoTorch | ours |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, (make, sizes) in ROWS.items():
+        for n in sizes:
+            X, Y, build = make(n)
+            fits = {
+                "BoTorch": botorch.fit.fit_gpytorch_mll,
+                "ours": fit_gpytorch_mll,
+            }
+            found: dict[str, list[tuple[float, float]]] = {way: [] for way in fits}
+            for repeat in range(repeats + 1):
+                for way, fit in fits.items():
+                    measured = timed(fit, _wrap(build(X, Y)))
+                    if repeat:
+                        found[way].append(measured)
+            seconds = {w: [s for s, _ in each] for w, each in found.items()}
+            cells = [
+                f"{median(s):.3f} ({min(s):.3f} to {max(s):.3f})"
+                for s in seconds.values()
+            ]
+            ratio = median(seconds["BoTorch"]) / median(seconds["ours"])
+            losses = [f"{each[0][1]:.5f}" for each in found.values()]
+            row = [name, str(n), *cells, f"{ratio:.1f}", *losses]
+            lines.append(f"| {' | '.join(row)} |")
+            print(lines[-1], flush=True)
+    (RESULTS / "single_fit.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
