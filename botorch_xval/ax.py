@@ -23,8 +23,9 @@ from typing import Any
 
 try:
     from ax.adapter.base import Adapter
-    from ax.adapter.cross_validation import CVResult, FoldGenerator
+    from ax.adapter.cross_validation import CVData, CVResult, FoldGenerator
     from ax.adapter.cross_validation import cross_validate as ax_cross_validate
+    from ax.adapter.data_utils import ExperimentData
     from ax.core.observation import Observation
     from ax.generators.torch.botorch_modular.generator import BoTorchGenerator
     from ax.generators.torch.botorch_modular.input_constructors.covar_modules import (
@@ -38,6 +39,7 @@ except ImportError as error:
         'pip install "botorch-xval[ax]"'
     ) from error
 
+import numpy as np
 import torch
 from botorch.exceptions.errors import UnsupportedError
 from botorch.models import MixedSingleTaskGP, MultiTaskGP, SingleTaskGP
@@ -286,14 +288,24 @@ def cross_validate(
                 "IndependentSingleTaskGP, or use Ax's own cross_validate"
             )
 
+    kept: list[CVData] = []
+
+    def same_folds(data: ExperimentData) -> list[CVData]:
+        if not kept:
+            kept.extend(fold_generator(data))
+        return kept
+
+    state = np.random.get_state()  # Ax shuffles the arms of k folds
+
     def run() -> list[CVResult]:
+        np.random.set_state(state)
         return ax_cross_validate(
             adapter,
             folds=folds,
             test_selector=test_selector,
             untransform=untransform,
             use_posterior_predictive=use_posterior_predictive,
-            fold_generator=fold_generator,
+            fold_generator=None if fold_generator is None else same_folds,
         )
 
     before = generator.refit_on_cv
@@ -316,6 +328,7 @@ class _Folds:
     generator: BoTorchGenerator
     mlls: list[MarginalLogLikelihood] = field(default_factory=list)
     surrogates: list[Surrogate] = field(default_factory=list)
+    held_out: list[Tensor] = field(default_factory=list)
     next: int = 0
 
     def prepare(
@@ -326,6 +339,7 @@ class _Folds:
 
         def keep(X: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
             self.surrogates.append(self.generator.surrogate)
+            self.held_out.append(X)
             m = sum(dataset.Y.shape[-1] for dataset in datasets)
             return X.new_zeros(len(X), m), torch.eye(m).to(X).expand(len(X), m, m)
 
@@ -347,6 +361,10 @@ class _Folds:
     ) -> tuple[Tensor, Tensor]:
         """What the fitted models of the next fold predict."""
         current, generator = self.generator.surrogate, self.generator
+        if not torch.equal(X_test, self.held_out[self.next]):
+            raise RuntimeError(
+                "Ax made other folds in its second run than in its first"
+            )
         generator._surrogate = self.surrogates[self.next]
         self.next += 1
         try:
