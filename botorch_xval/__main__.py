@@ -99,6 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fit(table: EncodedTable, args: argparse.Namespace) -> None:
     """The page of one model: all rows, and the folds of leave-one-out."""
+    out = Path(args.out)
+    if out.is_dir():  # before the work, not after it
+        raise ValueError(f"--out: expected a file such as model.html, got folder {out}")
+    out.parent.mkdir(parents=True, exist_ok=True)
     model = configurations(table.choice_dims)[args.model]
     mll = _mll(model, table.X, table.Y)
     course = Course()
@@ -124,13 +128,13 @@ def _fit(table: EncodedTable, args: argparse.Namespace) -> None:
     courses = {"All rows": course.descriptions(mll.model, table.feature_names)}
     title = f"{table.target_name} by {args.model}"
     write_page(
-        args.out,
+        out,
         described,
         title=title,
         held_out=_row_names(table),
         courses=courses,
     )
-    print(f"\nWritten to {args.out}")
+    print(f"\nWritten to {out}")
 
 
 def _row_names(table: EncodedTable) -> list[str]:

@@ -75,9 +75,9 @@ MEMORY = 30
 # model of 430 points 1.3 to 1.6 times as fast as one, but 50 times slower on a machine
 # whose two cores are busy: they wait for each other in every small operation.
 LARGE_MODEL = 1000
-LARGE_MODEL_OF_MODULES = (
-    100  # BoTorch's own fits of 60 folds take 0.3 to 0.7 of the time
-)
+# The same for models without a closed form: with one thread BoTorch's own fits of 60
+# folds take 0.3 to 0.7 of the time.
+LARGE_MODEL_OF_MODULES = 100
 
 
 @dataclass(slots=True)

@@ -9,7 +9,6 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import fold_mlls, noisy_waves, normalized_gp
 
 from botorch_xval import Course, describe, fit_each, fit_gpytorch_mll
-from botorch_xval.course import _steps
 
 
 def test_the_kept_parameters_have_the_losses_of_the_record():
@@ -47,11 +46,29 @@ def test_descriptions_end_with_that_of_the_fitted_models_which_stay_as_they_are(
         assert all(torch.equal(model.state_dict()[n], v) for n, v in state.items())
 
 
-def test_long_courses_are_thinned_and_keep_both_ends():
-    steps = _steps(1000, 60)
-    assert len(steps) <= 60 and steps[0] == 0 and steps[-1] == 999
-    assert steps[1] - steps[0] < steps[-1] - steps[-2]
-    assert _steps(5, 60) == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize("length", [5, 1000])
+def test_long_courses_are_thinned_and_keep_both_ends(length):
+    model = normalized_gp(*noisy_waves(6))
+    mll = ExactMarginalLogLikelihood(model.likelihood, model)
+    values = {name: p.detach().clone() for name, p in mll.named_parameters()}
+    (constant,) = (name for name in values if name.endswith("raw_constant"))
+    course = Course()
+    course.points[0] = [
+        {**values, constant: torch.full_like(values[constant], k)}
+        for k in range(length)
+    ]
+    steps = [
+        value.numbers[0]
+        for frame in course.descriptions(model, longest=20)
+        for value in frame.values()
+        if value.kind == "mean"
+    ]
+    assert steps[0] == 0 and steps[-1] == length - 1
+    if length <= 20:
+        assert steps == list(range(length))
+    else:
+        assert len(steps) <= 20
+        assert steps[1] - steps[0] < steps[-1] - steps[-2]
 
 
 def test_other_models_than_those_of_the_fit_are_refused():

@@ -110,7 +110,7 @@ def test_a_demo_scores_as_the_python_interface_does(tmp_path, no_report):
 
 
 def test_a_page_of_one_model(trials, tmp_path, capsys):
-    out = tmp_path / "model.html"
+    out = tmp_path / "new" / "model.html"
     arguments = [*OPTIONS[:-2], "--out", str(out)]
     assert main(["fit", str(trials), *arguments]) == 0
     output = capsys.readouterr().out
@@ -138,6 +138,13 @@ def test_a_page_of_an_unknown_column_names_it(trials, tmp_path, capsys):
     arguments = ["--target", "los", "--out", str(tmp_path / "model.html")]
     assert main(["fit", str(trials), *arguments]) == 2
     assert "did you mean 'loss'" in capsys.readouterr().err
+
+
+def test_a_page_into_a_folder_is_refused_before_the_work(trials, tmp_path, capsys):
+    assert main(["fit", str(trials), *OPTIONS[:-2], "--out", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert "--out: expected a file" in captured.err
+    assert "Fitting" not in captured.out
 
 
 # A user's table
