@@ -25,6 +25,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -58,7 +59,7 @@ def _tuning(n: int) -> tuple[Tensor, Tensor, Build]:
     return (
         table.X[rows],
         table.Y[rows],
-        lambda X, Y: ScalarChoiceGP(X, Y, choice_dims=choices),
+        partial(ScalarChoiceGP, choice_dims=choices),
     )
 
 

@@ -103,6 +103,7 @@ def fit_models(
     pick_best: bool = False,
     warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
     caught: tuple[type[BaseException], ...] = (NotPSDError,),
+    witnesses: dict[int, MarginalLogLikelihood] | None = None,
 ) -> dict[int, Exception]:
     """All attempts for all models; writes values and records, returns the failures."""
     _check_choice("strategy", strategy, STRATEGIES)
@@ -110,7 +111,7 @@ def fit_models(
     begin = monotonic()
     is_grad_enabled = torch.is_grad_enabled()
     objective = make_objective(
-        mlls, None if parameters is None else list(parameters), bounds
+        mlls, None if parameters is None else list(parameters), bounds, witnesses
     )
     chosen, options = None, dict(options or {})
     if coordinates == "log" and method == "L-BFGS-B":

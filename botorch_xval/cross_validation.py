@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -22,15 +23,17 @@ from torch.linalg import LinAlgError
 
 from botorch_xval.attempts import LARGE_MODEL, single_threaded_torch
 from botorch_xval.fit import fit_each
+from botorch_xval.fold_models import FoldBatch, FoldModels, builds_batches
 from botorch_xval.folds import Folds, by_size, leave_one_out, make_folds
 from botorch_xval.full_fit import ClosedForm, FoldFit, FullFit, fit_all_rows
 from botorch_xval.predict import Prediction, affine, predict_each
 from botorch_xval.result import POINTS, CrossValidation, difference
 from botorch_xval.scores import z_score
-from botorch_xval.stacked import shared_part
+from botorch_xval.stacked import DifferentModels
 
 __all__ = ["FITS", "cross_validate", "optimism"]
 
+logger = logging.getLogger(__name__)
 FITS = ("refit", "warm", "predicted", "fixed", "adaptive")
 
 
@@ -118,10 +121,25 @@ def cross_validate(
             raise
         return mll(built.likelihood, built).to(train_X)
 
+    def models_of(numbers: Sequence[int], as_batch: bool) -> FoldModels:
+        training = [(~folds.held_out[i]).to(train_X.device) for i in numbers]
+
+        def build_one(j: int) -> MarginalLogLikelihood:
+            return build(training[j], f"fold {folds.names[numbers[j]]!r}")
+
+        if as_batch and builds_batches(model, mll, len(numbers)):
+            rows = torch.stack([row.nonzero()[:, 0] for row in training])
+            # Where the data of a fold are refused, its ordinary model says which one.
+            with suppress(Exception):
+                batch = build(rows, "a batch of folds")
+                return FoldBatch(batch, build_one, len(numbers))
+        return FoldModels.of(build_one, len(numbers))
+
     small = train_X.device.type == "cpu" and len(train_X) < LARGE_MODEL
     with single_threaded_torch() if small else nullcontext():
         result, models = _cross_validate(
             build,
+            models_of,
             train_X,
             train_Y,
             train_Yvar,
@@ -129,6 +147,7 @@ def cross_validate(
             fit,
             fit_kwargs,
             threshold,
+            keep_models,
             progress,
         )
     if failed := result.failed:
@@ -147,6 +166,7 @@ def cross_validate(
 
 def _cross_validate(
     build: Callable[[Tensor, str], MarginalLogLikelihood],
+    models_of: Callable[[Sequence[int], bool], FoldModels],
     train_X: Tensor,
     train_Y: Tensor,
     train_Yvar: Tensor | None,
@@ -154,6 +174,7 @@ def _cross_validate(
     fit: str,
     fit_kwargs: dict[str, Any],
     threshold: float,
+    keep_models: bool,
     progress: bool,
 ) -> tuple[CrossValidation, tuple[Model | None, list[Model]]]:
     """The result, and the models of all rows and of the folds."""
@@ -170,22 +191,16 @@ def _cross_validate(
     if fit in ("fixed", "adaptive"):
         parts = _fixed(full.mll.model, closed, folds)
     for numbers in by_size(folds) if fit != "fixed" else []:
-        training = [
-            (~folds.held_out[i].to(train_X.device), f"fold {folds.names[i]!r}")
-            for i in numbers
-        ]
-        mlls = [build(*each) for each in training]
-        # A function may hand the same transform or kernel to all models, and BoTorch
-        # does not copy what it is given.
-        if len(mlls) == 1:
-            mlls = deepcopy(mlls)
-        elif shared_part(mlls) is not None:
-            mlls = [deepcopy(build(*each)) for each in training]
         held_out = folds.held_out[numbers]
-        found, errors = _fit(mlls, held_out, full, fit, fit_kwargs, threshold, progress)
-        if fit != "adaptive":  # some of these are not fitted
-            models.update(zip(numbers, (own.model for own in mlls), strict=True))
-        each = len(found) // len(mlls)  # models of a fold: one, or one per output
+        arguments = (held_out, full, fit, fit_kwargs, threshold, progress)
+        try:
+            fold_models = models_of(numbers, True)
+            found, errors = _fit(fold_models, *arguments)
+        except DifferentModels as reason:
+            logger.debug("folds are built one by one: %s", reason)
+            fold_models = models_of(numbers, False)
+            found, errors = _fit(fold_models, *arguments)
+        each = len(found) // len(numbers)  # models of a fold: one, or one per output
         fitted = []
         for j, i in enumerate(numbers):
             fits[i] = found[j * each : (j + 1) * each]
@@ -198,11 +213,16 @@ def _cross_validate(
                 fitted.append(j)
         tests = [folds.held_out[numbers[j]].to(train_X.device) for j in fitted]
         predictions = predict_each(
-            [mlls[j] for j in fitted],
+            fold_models,
+            fitted,
             [train_X[test] for test in tests],
             None if train_Yvar is None else [train_Yvar[test] for test in tests],
         )
         parts.update(zip((numbers[j] for j in fitted), predictions, strict=True))
+        if keep_models and fit != "adaptive":  # some of these are not fitted
+            models.update(
+                (i, fold_models.ordinary(j).model) for j, i in enumerate(numbers)
+            )
     if fit == "fixed":
         records = [replace(record, evaluations=0) for record in full.mll.fit_records]
         fits = {
@@ -250,7 +270,7 @@ def optimism(
 
 
 def _fit(
-    mlls: list[MarginalLogLikelihood],
+    models: FoldModels,
     held_out: Tensor,
     full: FullFit | None,
     fit: str,
@@ -260,23 +280,24 @@ def _fit(
 ) -> tuple[list[FoldFit], dict[int, Exception]]:
     """The fits of folds of one size, and by number of a model its error."""
     if full is None:
-        errors = fit_each(mlls, **_with_progress(fit_kwargs, progress))
-        records = [record for mll in mlls for record in mll.fit_records]
+        arguments = _with_progress(fit_kwargs, progress)
+        errors = fit_each(models.mlls, witnesses=models.witnesses, **arguments)
+        records = [record for mll in models.mlls for record in mll.fit_records]
         return [FoldFit("refit", math.nan, record) for record in records], errors
     if fit != "adaptive":
-        return full.fit(mlls, held_out, refine=fit == "warm", progress=progress)
-    fits = full.influences(mlls, held_out)
-    m = len(fits) // len(mlls)
+        return full.fit(models, held_out, refine=fit == "warm", progress=progress)
+    fits = full.influences(models, held_out)
+    m = len(fits) // models.num_folds
     influences = np.array([one.influence for one in fits]).reshape(-1, m)
     chosen = np.flatnonzero(
         np.nan_to_num(influences, nan=np.inf).max(axis=1) > threshold
     )
     errors: dict[int, Exception] = {}
     if len(chosen):
-        refitted, found = full.fit(
-            [mlls[j] for j in chosen], held_out[chosen], True, progress
-        )
+        part = FoldModels([models.ordinary(j) for j in chosen])
+        refitted, found = full.fit(part, held_out[chosen], True, progress)
         for c, j in enumerate(chosen):
+            models.put(j, part.mlls[c])
             fits[j * m : (j + 1) * m] = refitted[c * m : (c + 1) * m]
             for k in range(m):
                 if c * m + k in found:

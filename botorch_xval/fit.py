@@ -338,6 +338,7 @@ def fit_each(
     pick_best_of_all_attempts: bool = False,
     warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER,
     caught_exception_types: tuple[type[BaseException], ...] = (NotPSDError,),
+    witnesses: dict[int, MarginalLogLikelihood] | None = None,
     **ignore: Any,
 ) -> dict[int, Exception]:
     """Fit several models of one structure and size together, each on its own.
@@ -354,6 +355,10 @@ def fit_each(
             as a success after all if this returns True.
         caught_exception_types: Exceptions after which a model is tried again. Others
             end that model's fit.
+        witnesses: Of a single mll with a batch: by number of a member an ordinary mll
+            of equal data and values. What is fitted is compared with the losses of
+            these, and not with one of the whole batch, which takes more memory than the
+            fit.
         **ignore: As BoTorch's function, this one ignores other arguments.
 
     Returns:
@@ -366,6 +371,7 @@ def fit_each(
             name in `parameters` or `bounds` is unknown.
         TypeError: If `optimizer_kwargs` has an unknown name.
         UnsupportedError: If a model is a ModelListGP.
+        DifferentModels: If the batch is not as its `witnesses` are.
     """
     options = dict(optimizer_kwargs or {})
     unknown = set(options) - {
@@ -386,6 +392,7 @@ def fit_each(
         pick_best=pick_best_of_all_attempts,
         warning_handler=warning_handler,
         caught=caught_exception_types,
+        witnesses=witnesses,
         **options,
     )
 

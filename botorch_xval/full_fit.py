@@ -24,7 +24,6 @@ Rasmussen & Williams 2006, eq. 5.12; for groups Ginsbourger & Schaerer 2021):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +47,7 @@ from botorch_xval.attempts import (
 )
 from botorch_xval.coordinates import LogCoordinates, WhitenedCoordinates
 from botorch_xval.fit import fit_each
+from botorch_xval.fold_models import FoldModels
 from botorch_xval.minimize import gradient_norm
 from botorch_xval.objective import Objective, make_objective
 from botorch_xval.records import FitRecord
@@ -91,7 +91,7 @@ class FullFit:
 
     def fit(
         self,
-        mlls: Sequence[MarginalLogLikelihood],
+        models: FoldModels,
         held_out: Tensor,
         refine: bool,
         progress: bool = False,
@@ -99,7 +99,7 @@ class FullFit:
         """Give the folds' models their predicted values, and refine them if wanted.
 
         Args:
-            mlls: Of folds of one size.
+            models: Of folds of one size.
             held_out: Their boolean mask, `f x n`.
             refine: Whether to go on with L-BFGS-B, in coordinates whitened by the
                 Hessian, to the tolerance of a cold fit.
@@ -109,8 +109,8 @@ class FullFit:
             The fits of all models, those of each fold in turn, and by number of a model
             that could not be fitted the error.
         """
-        objective = make_objective([mll.train() for mll in mlls])
-        at_full = self._at_full(objective, mlls, held_out)
+        objective = _objective_of(models)
+        at_full = self._at_full(objective, models, held_out)
         influences, theta = self._steps(objective, at_full[1])
         chosen = [i for i in range(objective.num_models) if np.isfinite(influences[i])]
         if refine:
@@ -128,21 +128,21 @@ class FullFit:
         objective.write(final)
         m = len(self.theta)
         for j in sorted({i // m for i in range(len(final)) if i not in fits}):
-            failed = fit_each([mlls[j]])  # cold, as if there were no full fit
-            for k, record in enumerate(mlls[j].fit_records):
+            mll = models.ordinary(j)
+            failed = fit_each([mll])  # cold, as if there were no full fit
+            models.put(j, mll)
+            for k, record in enumerate(mll.fit_records):
                 i = j * m + k
                 fits[i] = FoldFit("refit", float(influences[i]), record)
                 if k in failed:
                     errors[i] = failed[k]
         return [fits[i] for i in range(len(final))], errors
 
-    def influences(
-        self, mlls: Sequence[MarginalLogLikelihood], held_out: Tensor
-    ) -> list[FoldFit]:
+    def influences(self, models: FoldModels, held_out: Tensor) -> list[FoldFit]:
         """Of every model of the folds, which stay as they are."""
-        objective = make_objective([mll.train() for mll in mlls])
+        objective = _objective_of(models)
         everyone = list(range(objective.num_models))
-        losses, gradients = self._at_full(objective, mlls, held_out)
+        losses, gradients = self._at_full(objective, models, held_out)
         influences, _ = self._steps(objective, gradients)
         owners = np.array(everyone) % len(self.theta)
         records = self._records(
@@ -153,7 +153,7 @@ class FullFit:
     def _at_full(
         self,
         objective: Objective,
-        mlls: Sequence[MarginalLogLikelihood],
+        models: FoldModels,
         held_out: Tensor,
     ) -> tuple[Array, Array]:
         """Losses and gradients of all models at the optimum of the full fit.
@@ -165,8 +165,9 @@ class FullFit:
         losses, gradients = np.empty(count), np.empty((count, self.theta.shape[1]))
         alike = [
             j
-            for j, mll in enumerate(mlls)
-            if _is_part(mll, self.mll, ~held_out[j].to(self.objective.device))
+            for j, mll in enumerate(models.mlls)
+            if models.witnesses is None  # a batch learns its transforms by fold
+            and _is_part(mll, self.mll, ~held_out[j].to(self.objective.device))
         ]
         found = None
         if alike and isinstance(self.objective, Stacked):
@@ -348,6 +349,11 @@ def _hessians(objective: Objective, coordinates: LogCoordinates) -> Array:
     # A direction without a value, beyond where the covariance is positive definite.
     hessians = np.nan_to_num(hessians)
     return (hessians + hessians.transpose(0, 2, 1)) / 2
+
+
+def _objective_of(models: FoldModels) -> Objective:
+    mlls = [mll.train() for mll in models.mlls]
+    return make_objective(mlls, witnesses=models.witnesses)
 
 
 def _is_part(

@@ -32,6 +32,7 @@ from torch.linalg import LinAlgError
 
 from botorch_xval.columns import Unsupported
 from botorch_xval.stacked import (
+    DifferentModels,
     ParameterBounds,
     SharedParameters,
     Stacked,
@@ -80,6 +81,7 @@ def make_objective(
     mlls: Sequence[MarginalLogLikelihood],
     parameters: Sequence[str] | None = None,
     bounds: ParameterBounds | None = None,
+    witnesses: dict[int, MarginalLogLikelihood] | None = None,
 ) -> Objective:
     """The fastest objective that agrees with the models' own losses and gradients.
 
@@ -91,9 +93,15 @@ def make_objective(
         bounds: By name of a parameter its lower and upper bound (numbers, or tensors
             that broadcast to the parameter; None for no bound); they replace those of
             the parameter's constraint.
+        witnesses: Of one mll with a batch: for some members an ordinary mll, at the
+            same values, with which to compare; default: the loss of the whole batch.
 
     Returns:
         An objective that was compared with the `mlls` at their present values.
+
+    Raises:
+        ValueError: If there is nothing to optimize, or a name is unknown.
+        DifferentModels: If there are `witnesses` and the batch is not as they are.
     """
     names = [n for n, p in mlls[0].named_parameters() if p.requires_grad]
     if not names or (parameters is not None and not parameters):
@@ -116,7 +124,7 @@ def make_objective(
     strange = None
     try:
         stacked = Stacked(mlls, parameters, bounds)
-        strange = _disagreeing(stacked, mlls)
+        strange = _disagreeing(stacked, mlls, witnesses)
         if not strange:
             _try_closed_form(stacked)
             return stacked
@@ -128,6 +136,8 @@ def make_objective(
         )
     except Exception as error:  # any model may be built in a way that we do not foresee
         reason = f"{type(error).__name__}: {error}"
+    if witnesses:
+        raise DifferentModels(f"a batch is not as its members would be: {reason}")
     if len(mlls) > 1:
         groups = _alike(mlls) if strange is None else [[i] for i in strange]
         others = [i for i in range(len(mlls)) if i not in (strange or ())]
@@ -355,7 +365,9 @@ def _try_closed_form(objective: Stacked) -> None:
 
 
 def _disagreeing(
-    objective: Stacked, mlls: Sequence[MarginalLogLikelihood]
+    objective: Stacked,
+    mlls: Sequence[MarginalLogLikelihood],
+    witnesses: dict[int, MarginalLogLikelihood] | None,
 ) -> list[int]:
     """Mlls whose own losses and gradients the objective does not have at the start.
 
@@ -364,12 +376,16 @@ def _disagreeing(
     has no loss of its own there cannot be compared; its fit will say why. Of a large
     batch no gradients are compared: they would take the memory that we want to save.
     """
-    each = objective.num_models // len(mlls)
+    if witnesses is None:
+        witnesses = {i: mlls[i] for i in _first_middle_last(len(mlls))}
+        each = objective.num_models // len(mlls)
+    else:
+        each = batch_shape_of(next(iter(witnesses.values()))).numel()
     size = each * mlls[0].model.train_targets.shape[-1] ** 2
     own: dict[int, tuple[Array, ...]] = {}
-    for i in _first_middle_last(len(mlls)):
+    for i, mll in witnesses.items():
         try:
-            own[i] = _own_values(mlls[i], objective, size < LARGE_BATCH)
+            own[i] = _own_values(mll, objective, size < LARGE_BATCH)
         except Exception as error:
             logger.debug("mll %d has no loss at the start: %s", i, error)
     if not own:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from botorch.exceptions.errors import UnsupportedError
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from botorch_xval.attempts import single_threaded_torch
 from botorch_xval.columns import Columns, Unsupported, require
+from botorch_xval.fold_models import FoldModels
 from botorch_xval.kernel_nodes import Workspace, build_node
 from botorch_xval.stacked import batch_shape_of
 
@@ -36,51 +38,54 @@ __all__ = ["Prediction", "affine", "predict_each"]
 
 # By name: mean, variance (with noise), noise_variance, location, scale; `k x m` each.
 Prediction = dict[str, Tensor]
-GROUP_ELEMENTS = 1_000_000  # of the covariance matrices that are conditioned at once
+GROUP_ELEMENTS = 260_000  # of the covariance matrices that are conditioned at once
 logger = logging.getLogger(__name__)
 
 
 def predict_each(
-    mlls: Sequence[MarginalLogLikelihood],
+    models: FoldModels,
+    chosen: Sequence[int],
     X: Sequence[Tensor],
     noise: Sequence[Tensor] | None,
 ) -> list[Prediction]:
     """Predict observations by fitted models of one structure and size.
 
     Args:
-        mlls: Of the models; they are in evaluation mode afterwards.
-        X: For every model the inputs, `k x d`, of as many rows.
-        noise: For every model the known noise variances there, `k x m`; None if noise
+        models: They are in evaluation mode afterwards.
+        chosen: Numbers of the folds that are to predict.
+        X: For each of them the inputs, `k x d`, of as many rows.
+        noise: For each of them the known noise variances there, `k x m`; None if noise
             is inferred.
 
     Returns:
-        One prediction per model, on the scale of the outcomes.
+        One prediction per fold, on the scale of the outcomes.
 
     Raises:
         UnsupportedError: If a posterior is not Gaussian on the scale of the outcomes.
     """
-    for mll in mlls:
+    for mll in models.mlls:
         mll.eval()
 
     def own(i: int) -> Prediction:
-        return _by_posterior(mlls[i].model, X[i], None if noise is None else noise[i])
+        model = models.ordinary(chosen[i]).model
+        return _by_posterior(model, X[i], None if noise is None else noise[i])
 
-    if len(mlls) > 2:
+    if len(chosen) > 2:
         try:
             with single_threaded_torch():
-                together = _together(mlls, X, noise)
+                together = _together(models, chosen, X, noise)
         except (Unsupported, NotPSDError, NanError) as reason:
             logger.debug("models are asked one after the other: %s", reason)
         else:
-            last = len(mlls) - 1
+            last = len(chosen) - 1
             if all(_agree(own(i), together[i]) for i in (0, last)):
                 return together
             logger.debug("predictions in closed form disagree with the posteriors")
-    return [own(i) for i in range(len(mlls))]
+    return [own(i) for i in range(len(chosen))]
 
 
 def affine(model: Model) -> tuple[Tensor, Tensor]:
-    """Location and scale of the outcome transform, each `1 x m`.
+    """Location and scale of the outcome transform, each `batch_shape x 1 x m`.
 
     Raises:
         UnsupportedError: If the transform is not affine.
@@ -92,8 +97,8 @@ def affine(model: Model) -> tuple[Tensor, Tensor]:
     transform.eval()
     with torch.no_grad():
         points, _ = transform.untransform(zero + torch.arange(3.0).to(zero)[:, None])
-    location, scale = points[:1], points[1:2] - points[:1]
-    if not torch.allclose(points[2:] - points[1:2], scale, rtol=1e-8):
+    location, scale = points[..., :1, :], points[..., 1:2, :] - points[..., :1, :]
+    if not torch.allclose(points[..., 2:, :] - points[..., 1:2, :], scale, rtol=1e-8):
         raise UnsupportedError(
             "expected a Gaussian posterior on the outcome's scale, got a nonlinear "
             "outcome transform; apply it (such as Log) to train_Y beforehand"
@@ -138,13 +143,79 @@ def _agree(first: Prediction, second: Prediction) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """What `f` fitted models of `m` outputs have to predict `k` rows each."""
+
+    rows: Tensor  # training and held-out inputs, transformed, fm x (n + k) x d
+    targets: Tensor  # transformed, fm x n
+    noise: Tensor | None  # known variances on that scale, fm x n
+    theta: Tensor  # all parameters, fm x p
+    location: Tensor  # of the outcomes, f x 1 x m
+    scale: Tensor
+
+    @classmethod
+    def of(
+        cls, models: FoldModels, chosen: Sequence[int], X: Sequence[Tensor]
+    ) -> _Fitted:
+        if models.witnesses is None:
+            mlls = [models.mlls[j] for j in chosen]
+            parts = [cls._of_one(mll, x) for mll, x in zip(mlls, X, strict=True)]
+            return cls(
+                *(
+                    None if values[0] is None else torch.cat(values)
+                    for values in zip(*parts, strict=True)
+                )
+            )
+        (mll,) = models.mlls
+        inputs = X[0].new_zeros(models.num_folds, *X[0].shape)
+        inputs[chosen] = torch.stack(list(X))
+        m = mll.model.num_outputs
+        each = torch.as_tensor(chosen)[:, None] * m + torch.arange(m)
+        own = each.reshape(-1).to(inputs.device)
+        *parts, location, scale = cls._of_one(mll, inputs)
+        return cls(
+            *(None if part is None else part[own] for part in parts),
+            location.expand(models.num_folds, 1, m)[chosen],
+            scale.expand(models.num_folds, 1, m)[chosen],
+        )
+
+    @staticmethod
+    def _of_one(mll: MarginalLogLikelihood, X: Tensor) -> tuple[Tensor | None, ...]:
+        model = mll.model
+        # In evaluation mode a model's training inputs are the transformed ones.
+        (train,) = model.train_inputs
+        test = model.transform_inputs(X)
+        if model.num_outputs > 1:
+            test = test.unsqueeze(-3)
+        test = test.expand(*train.shape[:-2], *test.shape[-2:])
+        rows = torch.cat([train, test], dim=-2)
+        targets = model.train_targets
+        count, n = targets.shape[:-1].numel(), targets.shape[-1]
+        noise = None
+        if isinstance(mll.likelihood, FixedNoiseGaussianLikelihood):
+            noise = mll.likelihood.noise_covar.noise.reshape(count, n)
+        theta = [p.reshape(count, -1) for p in mll.parameters()]
+        location, scale = affine(model)
+        return (
+            rows.reshape(count, *rows.shape[-2:]),
+            targets.reshape(count, n),
+            noise,
+            torch.cat(theta, dim=-1),
+            location.reshape(-1, 1, model.num_outputs),
+            scale.reshape(-1, 1, model.num_outputs),
+        )
+
+
 @torch.no_grad()
 def _together(
-    mlls: Sequence[MarginalLogLikelihood],
+    models: FoldModels,
+    chosen: Sequence[int],
     X: Sequence[Tensor],
     noise: Sequence[Tensor] | None,
 ) -> list[Prediction]:
-    first, model = mlls[0], mlls[0].model
+    first = models.ordinary(chosen[0])
+    model = first.model
     require(type(first) is ExactMarginalLogLikelihood, first)
     require(model.train_targets.dtype == torch.float64, "single precision")
     shape = batch_shape_of(first.train())
@@ -152,59 +223,53 @@ def _together(
     require(len(shape) <= 1, "several batch dimensions")
     shapes = {name: p.shape[len(shape) :] for name, p in first.named_parameters()}
     columns = Columns(first, shapes, model.train_targets.device)
-    size = (model.train_targets.shape[-1] + len(X[0])) ** 2 * shape.numel()
-    width = max(1, GROUP_ELEMENTS // size)
-    found = []
-    for begin in range(0, len(mlls), width):
-        part = slice(begin, begin + width)
-        moments = _conditioned(mlls[part], X[part], first, columns, shape)
-        for mll, mean, variance, added in zip(mlls[part], *moments, strict=True):
-            location, scale = affine(mll.model)
-            own = scale**2 * added.expand_as(mean)
-            if noise is not None:
-                own = noise[len(found)]
-            found.append(
-                _prediction(
-                    mll.model, location + scale * mean, scale**2 * variance, own
-                )
-            )
-    return found
+    fitted = _Fitted.of(models, chosen, X)
+    size = fitted.rows.shape[-2] ** 2
+    moments = [
+        _conditioned(fitted, models, first, columns)
+        for models in torch.arange(len(fitted.rows)).split(
+            max(1, GROUP_ELEMENTS // size)
+        )
+    ]
+    m = model.num_outputs
+    mean, variance, added = (
+        torch.cat(parts).reshape(len(chosen), m, -1).mT
+        for parts in zip(*moments, strict=True)
+    )
+    mean = fitted.location + fitted.scale * mean
+    variance = fitted.scale**2 * variance
+    added = (fitted.scale**2 * added).expand_as(mean)
+    if noise is not None:
+        added = torch.stack(list(noise))
+    return [
+        {
+            "mean": mean[i],
+            "variance": variance[i] + added[i],
+            "noise_variance": added[i],
+            "location": fitted.location[i].expand_as(mean[i]),
+            "scale": fitted.scale[i].expand_as(mean[i]),
+        }
+        for i in range(len(chosen))
+    ]
 
 
 def _conditioned(
-    mlls: Sequence[MarginalLogLikelihood],
-    X: Sequence[Tensor],
-    first: MarginalLogLikelihood,
-    columns: Columns,
-    shape: torch.Size,
+    fitted: _Fitted, own: Tensor, first: MarginalLogLikelihood, columns: Columns
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Means and variances, `a x k x m`, and noise variances, `a x 1 x m`.
+    """Means and variances, `a x k`, and noise variances, `a x 1`, of `a` models.
 
     Where the parameters are in the `columns` is known of the `first` mll.
     """
-    each = shape.numel()
-    # In evaluation mode a model's training inputs are the transformed ones.
-    inputs = []
-    for mll, x in zip(mlls, X, strict=True):
-        (train,) = mll.model.train_inputs
-        test = mll.model.transform_inputs(x)
-        test = test.expand(*train.shape[:-2], *test.shape[-2:])
-        inputs.append(torch.cat([train, test], dim=-2))
-    rows = torch.stack(inputs).reshape(-1, *inputs[0].shape[-2:])  # am x (n + k) x d
-    targets = torch.stack([mll.model.train_targets for mll in mlls])
+    own = own.to(fitted.rows.device)
+    rows, targets = fitted.rows[own], fitted.targets[own]
     n = targets.shape[-1]
-    theta = [
-        torch.cat([p.reshape(each, -1) for p in mll.parameters()], dim=-1)
-        for mll in mlls
-    ]
-    values, _ = columns.transform(torch.cat(theta))
+    values, _ = columns.transform(fitted.theta[own])
     node = build_node(first.model.covar_module, columns, rows, 0, Workspace())
     mean = torch.zeros_like(values[:, :1])
     if isinstance(first.model.mean_module, ConstantMean):
         mean = values[:, columns.of(first.model.mean_module, "raw_constant")]
-    if isinstance(first.likelihood, FixedNoiseGaussianLikelihood):
-        own = [mll.likelihood.noise_covar.noise for mll in mlls]
-        added = torch.stack(own).reshape(-1, n)
+    if fitted.noise is not None:
+        added = fitted.noise[own]
     else:
         column = columns.of(first.likelihood.noise_covar, "raw_noise")
         added = values[:, column].expand(-1, n)
@@ -217,13 +282,11 @@ def _conditioned(
     inner.diagonal(dim1=-2, dim2=-1).add_(added)
     factor, info = torch.linalg.cholesky_ex(inner)
     require(not info.any(), "a covariance that is not positive definite")
-    residuals = (targets.reshape(-1, n) - mean)[..., None]
+    residuals = (targets - mean)[..., None]
     sides = torch.cat([residuals, covariance[:, :n, n:]], dim=-1)
     solved = torch.linalg.solve_triangular(factor, sides, upper=False)
     half = solved[..., 1:]  # L^-1 K_ts
     mean = mean + (half.mT @ solved[..., :1])[..., 0]
     prior = covariance[:, n:, n:].diagonal(dim1=-2, dim2=-1)
     variance = prior - (half**2).sum(dim=-2)
-    return tuple(
-        part.reshape(len(mlls), each, -1).mT for part in (mean, variance, added[:, :1])
-    )
+    return mean, variance, added[:, :1]

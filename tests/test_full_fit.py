@@ -43,6 +43,7 @@ from botorch_xval import (
 from botorch_xval.attempts import evaluate_each
 from botorch_xval.columns import Unsupported
 from botorch_xval.coordinates import LogCoordinates, WhitenedCoordinates
+from botorch_xval.fold_models import FoldModels
 from botorch_xval.folds import grouped, leave_one_out
 from botorch_xval.full_fit import ClosedForm, fit_all_rows
 
@@ -310,7 +311,7 @@ def test_influence_is_the_length_of_the_newton_step():
     full = fit_all_rows(wrap(untransformed(X, Y)), FIT)
     mlls = fold_mlls(untransformed, X, Y)
     held_out = leave_one_out(14).held_out
-    found = [fit.influence for fit in full.influences(mlls, held_out)]
+    found = [fit.influence for fit in full.influences(FoldModels(mlls), held_out)]
     (coordinates,) = full.whitened
     hessian = np.linalg.inv(coordinates.root @ coordinates.root.T)
     for i in (0, 3):
@@ -372,7 +373,7 @@ def test_fold_gradients_from_one_factorization_are_the_folds_own(
     mlls = [wrap(model(X[~rows], Y[~rows])).train() for rows in held_out]
     monkeypatch.setattr(full_fit, "evaluate_each", None)  # not needed
     objective = make_objective(mlls)
-    losses, gradients = full._at_full(objective, mlls, held_out)
+    losses, gradients = full._at_full(objective, FoldModels(mlls), held_out)
     expected = objective(np.tile(full.theta, (n, 1)), list(range(objective.num_models)))
     assert_close(losses, expected[0], rtol=1e-9, atol=1e-9)
     assert_close(gradients, expected[1], rtol=1e-7, atol=1e-8)
@@ -403,7 +404,7 @@ def test_only_folds_that_transform_alike_share_a_factorization(monkeypatch):
     full = fit_all_rows(wrap(model(X, Y)), FIT)
     monkeypatch.setattr(full_fit, "evaluate_each", spy)
     mlls = fold_mlls(model, X, Y)
-    full.influences(mlls, leave_one_out(12).held_out)
+    full.influences(FoldModels(mlls), leave_one_out(12).held_out)
     extreme = {*X.argmin(dim=0).tolist(), *X.argmax(dim=0).tolist()}
     assert set(asked) == extreme
 
