@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from botorch.exceptions.errors import ModelFittingError
-from botorch.models import SingleTaskGP
 from botorch.models.model import Model
-from botorch.models.transforms.input import Normalize
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 from botorch_xval.compare import Comparison, compare
+from botorch_xval.configurations import configurations
 from botorch_xval.course import Course
 from botorch_xval.cross_validation import FITS, cross_validate
 from botorch_xval.datasets import encode_tuning_trials
@@ -24,54 +22,13 @@ from botorch_xval.expressions import format_number
 from botorch_xval.fit import fit_each, fit_gpytorch_mll
 from botorch_xval.folds import leave_one_out
 from botorch_xval.hyperparameters import summarize_fits
-from botorch_xval.models import PRIOR_CONFIGURATIONS, ScalarChoiceGP
 from botorch_xval.page import write_page
 from botorch_xval.summed import fit_summed
 from botorch_xval.tables import EncodedTable, encode_table
 
-__all__ = ["configurations", "default_model", "main"]
+__all__ = ["main"]
 
 DEFAULT_SIZES = (20, 40, 60)
-
-
-def default_model(
-    train_X: Tensor, train_Y: Tensor, train_Yvar: Tensor | None = None
-) -> SingleTaskGP:
-    """BoTorch's default SingleTaskGP with all inputs, one-hot or not, scaled to [0, 1].
-
-    Args:
-        train_X: Inputs, `n x d`.
-        train_Y: Outcomes, `n x m`.
-        train_Yvar: Known variances of the observation noise, `n x m`.
-
-    Returns:
-        The model, with its own ranges and standardization.
-    """
-    return SingleTaskGP(
-        train_X,
-        train_Y,
-        train_Yvar,
-        input_transform=Normalize(train_X.shape[-1], batch_shape=train_X.shape[:-2]),
-    )
-
-
-def configurations(choice_dims: Sequence[int]) -> dict[str, Callable[..., Model]]:
-    """The configurations that the command line compares, by name.
-
-    Args:
-        choice_dims: The one-hot columns of the inputs.
-
-    Returns:
-        One per prior configuration of :class:`~botorch_xval.models.ScalarChoiceGP`,
-        and BoTorch's default.
-    """
-    ours = {
-        f"{priors} priors": partial(
-            ScalarChoiceGP, choice_dims=list(choice_dims), priors=priors
-        )
-        for priors in PRIOR_CONFIGURATIONS
-    }
-    return {**ours, "BoTorch default": default_model}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

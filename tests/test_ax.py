@@ -35,9 +35,10 @@ def test_without_ax_the_error_names_the_extra():
 
 ax = pytest.importorskip("ax")
 
-from ax.adapter.cross_validation import compute_diagnostics  # noqa: E402
+from ax.adapter.cross_validation import CVData, compute_diagnostics  # noqa: E402
 from ax.adapter.cross_validation import cross_validate as ax_cross_validate  # noqa: E402
 from ax.adapter.registry import Generators  # noqa: E402
+from ax.analysis.plotly.cross_validation import CrossValidationPlot  # noqa: E402
 from ax.api.client import Client  # noqa: E402
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig  # noqa: E402
 from ax.generation_strategy.generation_node import GenerationNode  # noqa: E402
@@ -51,11 +52,18 @@ from ax.generators.torch.botorch_modular.surrogate import (  # noqa: E402
 from botorch_xval import FactorizedScalarChoiceKernel, fit_gpytorch_mll  # noqa: E402
 from botorch_xval import ax as xval_ax  # noqa: E402
 from botorch_xval.ax import (  # noqa: E402
+    BatchedRefitGenerator,
     IndependentSingleTaskGP,
+    RefitGenerators,
     ScalarChoiceGP,
+    best_model_config,
     choice_columns,
+    compare_models,
+    encode_experiment,
+    model_configs,
     with_independent_fit,
 )
+from botorch_xval.ax import models as ax_models  # noqa: E402
 from botorch_xval.fit import fit_alike  # noqa: E402
 
 PARAMETERS = [
@@ -81,10 +89,12 @@ def loss(parameters: dict, output: int = 0) -> float:
     return float(value + parameters["drop"] - 0.2 * (parameters["flag"] == "yes"))
 
 
-def strategy(config: ModelConfig, batched: bool = True) -> GenerationStrategy:
+def strategy(
+    config: ModelConfig, batched: bool = True, generators=Generators
+) -> GenerationStrategy:
     spec = SurrogateSpec(model_configs=[config], allow_batched_models=batched)
     generator = GeneratorSpec(
-        generator_enum=Generators.BOTORCH_MODULAR,
+        generator_enum=generators.BOTORCH_MODULAR,
         generator_kwargs={"surrogate_spec": spec},
     )
     return GenerationStrategy(
@@ -98,16 +108,22 @@ def client_with_data(
     metrics: tuple[str, ...] = ("loss",),
     sem: float | None = None,
     batched: bool = True,
+    generators=Generators,
+    parameters=PARAMETERS,
+    missing: int | None = None,
+    **client_kwargs,
 ) -> Client:
-    client = Client(random_seed=0)
-    client.configure_experiment(parameters=PARAMETERS)
+    """A client with trials; of the second metric one may be missing."""
+    client = Client(random_seed=0, **client_kwargs)
+    client.configure_experiment(name="test", parameters=parameters)
     constraints = [f"{name} <= 3.0" for name in metrics[1:]]
     client.configure_optimization(
         objective=f"-{metrics[0]}", outcome_constraints=constraints
     )
-    client.set_generation_strategy(strategy(config, batched))
+    client.set_generation_strategy(strategy(config, batched, generators))
     rng = np.random.default_rng(0)
-    for _ in range(n):
+    names = {parameter.name for parameter in parameters}
+    for i in range(n):
         parameters = {
             "rate": float(10 ** rng.uniform(-4, -1)),
             "depth": int(rng.integers(1, 7)),
@@ -119,7 +135,9 @@ def client_with_data(
         data = {
             name: loss(parameters, k) if sem is None else (loss(parameters, k), sem)
             for k, name in enumerate(metrics)
+            if k == 0 or i != missing
         }
+        parameters = {k: v for k, v in parameters.items() if k in names}
         index = client.attach_trial(parameters=parameters)
         client.complete_trial(trial_index=index, raw_data=data)
     return client
@@ -154,7 +172,7 @@ def test_choices_are_found_by_name_and_every_model_has_its_own_fit(priors):
         input_transform=None,
     )
     mll = ExactMarginalLogLikelihood(fresh.likelihood, fresh)
-    xval_ax.fit_or_raise(mll)
+    ax_models.fit_or_raise(mll)
     for name, value in fresh.named_parameters():
         assert_close(model.get_parameter(name), value, rtol=1e-5, atol=1e-6)
 
@@ -263,14 +281,28 @@ CASES = {
 }
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """How many models each call fits together."""
+    found = []
+
+    def spy(mlls):
+        found.append(len(mlls))
+        fit_alike(mlls)
+
+    monkeypatch.setattr(ax_models, "fit_alike", spy)
+    return found
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("model_class", [ScalarChoiceGP, IndependentSingleTaskGP])
-def test_cross_validation_is_that_of_ax(case, model_class):
+def test_cross_validation_is_that_of_ax(case, model_class, asked):
     client = client_with_data(ModelConfig(botorch_model_class=model_class))
     adapter = fitted_adapter(client)
     before = adapter.generator.surrogate
     np.random.seed(3)  # Ax shuffles the arms of k folds
     found = xval_ax.cross_validate(adapter, **CASES[case])
+    assert asked == [{"k-fold": 3, "chosen": 4}.get(case, 10)]
     assert adapter.generator.surrogate is before
     assert not adapter.generator.refit_on_cv
     adapter.generator.refit_on_cv = True
@@ -279,34 +311,295 @@ def test_cross_validation_is_that_of_ax(case, model_class):
 
 
 @pytest.mark.parametrize("batched", [True, False])
-@pytest.mark.parametrize("sem", [None, 0.1])
-def test_cross_validation_of_several_metrics(batched, sem):
-    config = ModelConfig(botorch_model_class=ScalarChoiceGP)
-    metrics = ("loss", "time")
-    client = client_with_data(config, metrics=metrics, sem=sem, batched=batched)
+@pytest.mark.parametrize(
+    ("sem", "missing"), [(None, None), (0.1, None), (None, 4)], ids=str
+)
+def test_cross_validation_of_several_metrics(batched, sem, missing, asked):
+    client = client_with_data(
+        ModelConfig(botorch_model_class=ScalarChoiceGP),
+        metrics=("loss", "time"),
+        sem=sem,
+        batched=batched,
+        missing=missing,
+    )
     adapter = fitted_adapter(client)
     found = xval_ax.cross_validate(adapter)
-    diagnostics = compute_diagnostics(found)
-    assert set(diagnostics["Rank correlation"]) == {"loss", "time"}
+    # one model of both outcomes, or one each
+    assert asked == [10 if batched and missing is None else 20]
+    assert set(compute_diagnostics(found)["Rank correlation"]) == {"loss", "time"}
     adapter.generator.refit_on_cv = True
     same(found, ax_cross_validate(adapter))
 
 
-def test_all_folds_are_fitted_in_one_call(monkeypatch):
+def with_repeated_arms(client: Client) -> Client:
+    """Two of its arms once more, with other outcomes."""
+    for trial in (1, 4):
+        parameters = dict(client._experiment.trials[trial].arm.parameters)
+        index = client.attach_trial(
+            parameters=parameters, arm_name=client._experiment.trials[trial].arm.name
+        )
+        client.complete_trial(trial_index=index, raw_data={"loss": 0.7 + trial})
+    return client
+
+
+def test_cross_validation_with_repeated_arms_and_a_fixed_parameter(asked):
+    fixed = ChoiceParameterConfig(name="flag", values=["yes"], parameter_type="str")
+    config = ModelConfig(botorch_model_class=ScalarChoiceGP)
+    client = client_with_data(config, parameters=[*PARAMETERS[:-1], fixed], n=0)
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        parameters = {
+            "rate": float(10 ** rng.uniform(-4, -1)),
+            "depth": int(rng.integers(1, 7)),
+            "drop": float(rng.uniform(0, 0.5)),
+            "kind": str(rng.choice(["a", "b", "c"])),
+            "batch": int(rng.choice([16, 32, 64])),
+            "flag": "yes",
+        }
+        index = client.attach_trial(parameters=parameters)
+        client.complete_trial(index, raw_data={"loss": loss(parameters)})
+    adapter = fitted_adapter(with_repeated_arms(client))
+    found = xval_ax.cross_validate(adapter)
+    assert asked == [8] and len(found) == 10
+    adapter.generator.refit_on_cv = True
+    expected = ax_cross_validate(adapter)
+    same(found, expected)
+
+
+def halves(data):
+    """Two folds by arms, not in the order of the trials."""
+    arms = sorted(set(data.arm_data.index.unique(level="arm_name")), reverse=True)
+    for test in (arms[::2], arms[1::2]):
+        train = [arm for arm in arms if arm not in test]
+        yield CVData(
+            training_data=data.filter_by_arm_names(arm_names=train),
+            test_data=data.filter_by_arm_names(arm_names=test),
+        )
+
+
+def overlapping(data):
+    """A fold that trains on what it holds out."""
+    yield CVData(training_data=data, test_data=data)
+
+
+def test_folds_of_the_users_own(asked, caplog):
     client = client_with_data(ModelConfig(botorch_model_class=ScalarChoiceGP))
     adapter = fitted_adapter(client)
-    asked = []
+    adapter.generator.refit_on_cv = True
+    found = xval_ax.cross_validate(adapter, fold_generator=halves)
+    assert asked == [2] and not caplog.records
+    same(found, ax_cross_validate(adapter, fold_generator=halves))
+    found = xval_ax.cross_validate(adapter, fold_generator=overlapping)
+    assert asked == [2]
+    assert "an arm on both sides" in caplog.text
+    same(found, ax_cross_validate(adapter, fold_generator=overlapping))
 
-    def spy(mlls):
-        asked.append(len(mlls))
-        fit_alike(mlls)
 
-    monkeypatch.setattr(xval_ax, "fit_alike", spy)
-    xval_ax.cross_validate(adapter)
+def test_what_is_not_ours_is_left_to_ax_and_said(caplog, asked):
+    adapter = fitted_adapter(client_with_data(ModelConfig(), n=6))
+    found = xval_ax.cross_validate(adapter)
+    assert "its model is a SingleTaskGP" in caplog.text and not asked
+    assert not adapter.generator.refit_on_cv
+    adapter.generator.refit_on_cv = True
+    same(found, ax_cross_validate(adapter))
+
+
+def test_a_transform_that_depends_on_the_fold_is_noticed(monkeypatch, caplog):
+    client = client_with_data(ModelConfig(botorch_model_class=ScalarChoiceGP))
+    adapter = fitted_adapter(client)
+    transform = adapter.transforms["StandardizeY"]
+    original = type(transform).transform_experiment_data
+
+    def centered(self, experiment_data):
+        data = original(self, experiment_data)
+        data.observation_data["mean"] -= data.observation_data["mean"].mean()
+        return data
+
+    monkeypatch.setattr(type(transform), "transform_experiment_data", centered)
+    found = xval_ax.cross_validate(adapter)
+    assert "a transform depends on the rows of a fold" in caplog.text
+    adapter.generator.refit_on_cv = True
+    same(found, ax_cross_validate(adapter))
+
+
+# The generator that answers Ax's loop
+
+
+def refitting_client(**kwargs) -> Client:
+    config = ModelConfig(botorch_model_class=ScalarChoiceGP)
+    return client_with_data(config, generators=RefitGenerators, **kwargs)
+
+
+@pytest.mark.parametrize("metrics", [("loss",), ("loss", "time")], ids=len)
+@pytest.mark.parametrize("case", ["leave-one-out", "model's scale", "with noise"])
+def test_axs_loop_is_answered_from_one_fit(metrics, case, asked):
+    adapter = fitted_adapter(refitting_client(metrics=metrics))
+    assert type(adapter.generator) is BatchedRefitGenerator
+    assert adapter.generator.refit_on_cv
+    found = ax_cross_validate(adapter, **CASES[case])
+    again = ax_cross_validate(adapter, **CASES[case])
+    assert asked == [10]  # and not twenty
+    same(again, found)
+    config = ModelConfig(botorch_model_class=ScalarChoiceGP)
+    plain = fitted_adapter(client_with_data(config, metrics=metrics))
+    plain.generator.refit_on_cv = True
+    same(found, ax_cross_validate(plain, **CASES[case]))
+
+
+def test_other_folds_and_other_data_are_no_mistaken_answers(asked):
+    client = refitting_client()
+    adapter = fitted_adapter(client)
+    ax_cross_validate(adapter)
     assert asked == [10]
+    np.random.seed(3)
+    found = ax_cross_validate(adapter, folds=3)  # several arms each: Ax's own way
+    assert asked == [10]
+    np.random.seed(3)
+    same(found, xval_ax.cross_validate(adapter, folds=3))
+    index = client.attach_trial(
+        parameters={**client._experiment.trials[0].arm.parameters, "drop": 0.123}
+    )
+    client.complete_trial(index, raw_data={"loss": 5.0})
+    adapter = fitted_adapter(client)
+    asked.clear()
+    more = ax_cross_validate(adapter)
+    assert asked == [11] and len(more) == 11
 
 
-def test_models_that_ax_fits_itself_are_refused():
-    adapter = fitted_adapter(client_with_data(ModelConfig()))
-    with pytest.raises(UnsupportedError, match="expected models of botorch_xval.ax"):
-        xval_ax.cross_validate(adapter)
+def test_axs_analyses_work_unchanged(asked):
+    client = refitting_client()
+    fitted_adapter(client)
+    (card,) = client.compute_analyses([CrossValidationPlot()], display=False)
+    adapter = client._generation_strategy.adapter
+    (flat,) = card.flatten()
+    shown = flat.df.set_index("arm_name")["predicted"]
+    assert asked == [10]
+    for result in xval_ax.cross_validate(adapter):
+        assert_close(
+            shown[result.observed.arm_name], result.predicted.means[0], rtol=1e-6
+        )
+    assert "Error" not in type(flat).__name__
+
+
+def test_the_generator_is_saved_and_loaded(tmp_path: Path):
+    client = refitting_client()
+    fitted_adapter(client)
+    path = tmp_path / "client.json"
+    client.save_to_json_file(str(path))
+    loaded = Client.load_from_json_file(str(path))
+    (spec,) = loaded._generation_strategy.current_node.generator_specs
+    assert spec.generator_enum is RefitGenerators.BOTORCH_MODULAR
+    assert type(fitted_adapter(loaded).generator) is BatchedRefitGenerator
+
+
+@pytest.mark.parametrize("generators", [Generators, RefitGenerators])
+def test_a_client_in_a_database_goes_on(generators, tmp_path: Path):
+    pytest.importorskip("sqlalchemy")
+    from ax.api.configs import StorageConfig
+    from ax.storage.sqa_store.db import (
+        create_all_tables,
+        get_engine,
+        init_engine_and_session_factory,
+    )
+
+    init_engine_and_session_factory(url=f"sqlite:///{tmp_path / 'ax.db'}")
+    create_all_tables(get_engine())
+    config = ModelConfig(
+        botorch_model_class=ScalarChoiceGP, model_options={"priors": "loose"}
+    )
+    client = client_with_data(
+        config, generators=generators, storage_config=StorageConfig()
+    )
+    fitted_model(client)
+    loaded = Client.load_from_database("test", storage_config=StorageConfig())
+    (spec,) = loaded._generation_strategy.current_node.generator_specs
+    assert spec.generator_enum is generators.BOTORCH_MODULAR
+    (again,) = spec.generator_kwargs["surrogate_spec"].model_configs
+    assert again.botorch_model_class is ScalarChoiceGP
+    assert again.model_options == {"priors": "loose"}
+    assert len(loaded._experiment.trials) == len(client._experiment.trials)
+    assert type(fitted_model(loaded)) is ScalarChoiceGP
+
+
+# From an experiment to a comparison, and back
+
+
+def test_an_experiment_becomes_a_table_as_axs_models_see_it():
+    client = client_with_data(ModelConfig(botorch_model_class=ScalarChoiceGP))
+    found = encode_experiment(client)
+    table = found.table
+    assert table.feature_names == [
+        *("log(rate)", "depth", "drop", "batch", "flag"),
+        *("kind=a", "kind=b", "kind=c"),
+    ]
+    assert found.arms == [client._experiment.trials[i].arm.name for i in range(10)]
+    assert table.rows[3] == f"3 {found.arms[3]}"
+    assert found.Yvar is None
+    for i, row in enumerate(table.X.tolist()):
+        parameters = client._experiment.trials[i].arm.parameters
+        assert row[0] == pytest.approx(np.log(parameters["rate"]))
+        assert row[1:3] == [parameters["depth"], parameters["drop"]]
+        assert row[3] == [16, 32, 64].index(parameters["batch"])
+        assert row[4] == ["no", "yes"].index(parameters["flag"])
+        assert row[5:] == [float(parameters["kind"] == kind) for kind in "abc"]
+        assert table.Y[i].item() == pytest.approx(loss(parameters))
+    # Ax's own columns, up to their scale
+    adapter = fitted_adapter(client)
+    names = [name.replace("_OH_PARAM_", "=") for name in adapter.parameters]
+    (dataset,) = adapter.generator.surrogate.training_data
+    assert len(names) == table.X.shape[1]
+    for ours, theirs in (("log(rate)", "rate"), ("batch", "batch"), ("flag", "flag")):
+        one = table.X[:, table.feature_names.index(ours)]
+        other = dataset.X[:, names.index(theirs)]
+        assert abs(np.corrcoef(one, other)[0, 1]) == pytest.approx(1.0)
+
+
+def test_errors_of_the_means_and_repeated_arms_are_kept():
+    config = ModelConfig(botorch_model_class=ScalarChoiceGP)
+    found = encode_experiment(client_with_data(config, sem=0.2))
+    assert_close(found.Yvar, torch.full((10, 1), 0.04, dtype=torch.float64))
+    repeated = encode_experiment(with_repeated_arms(client_with_data(config)))
+    assert len(repeated.arms) == 12 and repeated.arms[1] == repeated.arms[10]
+
+
+def test_which_rows_and_parameters_are_left_out():
+    config = ModelConfig(botorch_model_class=ScalarChoiceGP)
+    client = client_with_data(config, metrics=("loss", "time"), missing=4)
+    with pytest.raises(ValueError, match=r"\['loss', 'time'\], got None"):
+        encode_experiment(client)
+    with pytest.raises(ValueError, match="got 'accuracy'"):
+        encode_experiment(client, "accuracy")
+    assert len(encode_experiment(client, "time").arms) == 9
+    client.mark_trial_abandoned(trial_index=0)
+    assert len(encode_experiment(client, "loss").arms) == 9
+    experiment = client._experiment
+    for trial in experiment.trials.values():
+        trial.arm._parameters["depth"] = 3
+    with pytest.warns(UserWarning, match=r"\['depth'\] have one value"):
+        found = encode_experiment(experiment, "loss")
+    assert "depth" not in found.table.feature_names
+
+
+def test_which_model_should_this_experiment_have(tmp_path: Path):
+    config = ModelConfig(botorch_model_class=ScalarChoiceGP)
+    client = with_repeated_arms(client_with_data(config))
+    result = compare_models(client, folder=tmp_path, progress=False)
+    table = result.table()
+    assert set(table["configuration"]) == set(model_configs())
+    assert set(table["size"]) == {12}
+    points = result.points
+    assert (points.groupby("configuration").size() == 12).all()
+    best = best_model_config(result)
+    assert best.name == table.iloc[0]["configuration"]
+    assert best.botorch_model_class in (ScalarChoiceGP, IndependentSingleTaskGP)
+    model = fitted_model(client_with_data(best))
+    assert type(model) is best.botorch_model_class
+    chosen = compare_models(
+        client,
+        models={"mine": SingleTaskGP},
+        sizes=[10],
+        fit="refit",
+        progress=False,
+    )
+    with pytest.raises(ValueError, match="'mine', of which no ModelConfig is known"):
+        best_model_config(chosen)

@@ -12,8 +12,9 @@ import torch
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import assert_close, noisy_waves
 
-from botorch_xval.__main__ import configurations, default_model, main
+from botorch_xval.__main__ import main
 from botorch_xval.compare import compare
+from botorch_xval.configurations import configurations, default_model
 from botorch_xval.datasets import encode_tuning_trials, load_tuning_trials
 from botorch_xval.describe import describe
 from botorch_xval.expressions import format_number

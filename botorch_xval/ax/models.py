@@ -1,46 +1,17 @@
-"""The same inside Ax: models whose fit is ours, known to Ax's storage.
-
-    from ax.generators.torch.botorch_modular.surrogate import ModelConfig, SurrogateSpec
-    from botorch_xval.ax import ScalarChoiceGP
-
-    SurrogateSpec(model_configs=[ModelConfig(botorch_model_class=ScalarChoiceGP)])
-
-Importing this module registers its models and this library's kernels with Ax's storage,
-and has Ax find the one-hot columns of choices by their names. Whoever loads what was
-saved with them has to import it, too.
-
-Ax's default transforms put an unordered choice of three or more values into one-hot
-code; one of two values, and an ordered one, arrives as a single number and is a scalar
-here.
-"""
+"""Models whose fit is ours, known to Ax's storage, and kernels for Ax's columns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any
 
-try:
-    from ax.adapter.base import Adapter
-    from ax.adapter.cross_validation import CVData, CVResult, FoldGenerator
-    from ax.adapter.cross_validation import cross_validate as ax_cross_validate
-    from ax.adapter.data_utils import ExperimentData
-    from ax.core.observation import Observation
-    from ax.generators.torch.botorch_modular.generator import BoTorchGenerator
-    from ax.generators.torch.botorch_modular.input_constructors.covar_modules import (
-        covar_module_argparse,
-    )
-    from ax.generators.torch.botorch_modular.surrogate import Surrogate
-    from ax.storage.botorch_modular_registry import register_kernel, register_model
-except ImportError as error:
-    raise ImportError(
-        "botorch_xval.ax needs Ax, which is not installed: "
-        'pip install "botorch-xval[ax]"'
-    ) from error
-
-import numpy as np
 import torch
+from ax.generators.torch.botorch_modular.input_constructors.covar_modules import (
+    covar_module_argparse,
+)
+from ax.storage.botorch_modular_registry import register_kernel, register_model
 from botorch.exceptions.errors import UnsupportedError
 from botorch.models import MixedSingleTaskGP, MultiTaskGP, SingleTaskGP
 from botorch.models.model import Model
@@ -48,7 +19,6 @@ from botorch.utils.datasets import SupervisedDataset
 from gpytorch.kernels import Kernel
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from gpytorch.priors import Prior
-from torch import Tensor
 
 from botorch_xval import models
 from botorch_xval.fit import fit_alike, fit_or_raise
@@ -64,8 +34,9 @@ __all__ = [
     "IndependentMultiTaskGP",
     "IndependentSingleTaskGP",
     "ScalarChoiceGP",
+    "are_ours",
     "choice_columns",
-    "cross_validate",
+    "fitted_together",
     "with_independent_fit",
 ]
 
@@ -75,6 +46,30 @@ ONE_HOT = "_OH_PARAM_"  # between a choice's name and the number of its value
 _WAITING: ContextVar[list[MarginalLogLikelihood] | None] = ContextVar(
     "waiting", default=None
 )
+
+
+@contextmanager
+def fitted_together() -> Iterator[None]:
+    """Models of this module wait with their fits, which are done together at the end.
+
+    Raises:
+        ModelFittingError: If one cannot be fitted; the others are fitted.
+    """
+    waiting: list[MarginalLogLikelihood] = []
+    token = _WAITING.set(waiting)
+    try:
+        yield
+    finally:
+        _WAITING.reset(token)
+    if waiting:
+        fit_alike(waiting)
+
+
+def are_ours(model: Model) -> bool:
+    """Whether a model, or each member of a list, has our fit."""
+    return all(
+        isinstance(m, _IndependentFit) for m in getattr(model, "models", [model])
+    )
 
 
 def choice_columns(feature_names: Sequence[str]) -> list[int]:
@@ -239,137 +234,3 @@ def _factorized_arguments(
 register_model(ScalarChoiceGP)
 for _kernel in (ChoiceKernel, FactorizedScalarChoiceKernel, WeightedMixtureKernel):
     register_kernel(_kernel)
-
-
-def cross_validate(
-    adapter: Adapter,
-    folds: int = -1,
-    test_selector: Callable[[Observation], bool] | None = None,
-    untransform: bool = True,
-    use_posterior_predictive: bool = False,
-    fold_generator: FoldGenerator | None = None,
-) -> list[CVResult]:
-    """Ax's refit cross-validation, with the models of all folds fitted together.
-
-    Ax's own function makes the folds and the results, so they are its own in every
-    respect: arms stay together, transforms are those of all data. It runs twice; in the
-    first run the models of this module wait with their fits, which are then done at
-    once, and in the second they predict. As in Ax each fold starts from the fit of all
-    data unless the generator has `warm_start_refit=False`.
-
-    Args:
-        adapter: A fitted adapter with a `BoTorchGenerator` and a model of this module.
-        folds: Number of folds; -1 for leave-one-out.
-        test_selector: Which observations to hold out.
-        untransform: Whether predictions are to be in the outcome's unit.
-        use_posterior_predictive: Whether variances have observation noise.
-        fold_generator: Makes the folds instead.
-
-    Returns:
-        One result per held-out observation.
-
-    Raises:
-        UnsupportedError: If the generator is no `BoTorchGenerator`, or if its models
-            are not of this module: Ax fits those one by one.
-        ModelFittingError: If a fold cannot be fitted.
-    """
-    generator = getattr(adapter, "generator", None)
-    if not isinstance(generator, BoTorchGenerator):
-        raise UnsupportedError(
-            "cross_validate: expected an adapter with a BoTorchGenerator, got "
-            f"{type(generator).__name__}; use Ax's own cross_validate"
-        )
-    fitted = generator.surrogate.model
-    for model in getattr(fitted, "models", [fitted]):
-        if not isinstance(model, _IndependentFit):
-            raise UnsupportedError(
-                f"cross_validate: expected models of botorch_xval.ax, got a "
-                f"{type(model).__name__}; set botorch_model_class, for example to "
-                "IndependentSingleTaskGP, or use Ax's own cross_validate"
-            )
-
-    kept: list[CVData] = []
-
-    def same_folds(data: ExperimentData) -> list[CVData]:
-        if not kept:
-            kept.extend(fold_generator(data))
-        return kept
-
-    state = np.random.get_state()  # Ax shuffles the arms of k folds
-
-    def run() -> list[CVResult]:
-        np.random.set_state(state)
-        return ax_cross_validate(
-            adapter,
-            folds=folds,
-            test_selector=test_selector,
-            untransform=untransform,
-            use_posterior_predictive=use_posterior_predictive,
-            fold_generator=None if fold_generator is None else same_folds,
-        )
-
-    before = generator.refit_on_cv
-    together = _Folds(generator)
-    generator.refit_on_cv, generator.cross_validate = True, together.prepare
-    try:
-        run()
-        fit_alike(together.mlls)
-        generator.cross_validate = together.predict
-        return run()
-    finally:
-        del generator.cross_validate  # the class has it
-        generator.refit_on_cv = before
-
-
-@dataclass
-class _Folds:
-    """The folds of one cross-validation, in the order in which Ax asks for them."""
-
-    generator: BoTorchGenerator
-    mlls: list[MarginalLogLikelihood] = field(default_factory=list)
-    surrogates: list[Surrogate] = field(default_factory=list)
-    held_out: list[Tensor] = field(default_factory=list)
-    next: int = 0
-
-    def prepare(
-        self, datasets: Sequence[SupervisedDataset], X_test: Tensor, **arguments: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Make the models of a fold; what it predicts counts for nothing."""
-        token = _WAITING.set(self.mlls)
-
-        def keep(X: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
-            self.surrogates.append(self.generator.surrogate)
-            self.held_out.append(X)
-            m = sum(dataset.Y.shape[-1] for dataset in datasets)
-            return X.new_zeros(len(X), m), torch.eye(m).to(X).expand(len(X), m, m)
-
-        self.generator.predict = keep
-        try:
-            return type(self.generator).cross_validate(
-                self.generator, datasets=datasets, X_test=X_test, **arguments
-            )
-        finally:
-            _WAITING.reset(token)
-            del self.generator.predict
-
-    def predict(
-        self,
-        datasets: Sequence[SupervisedDataset],
-        X_test: Tensor,
-        use_posterior_predictive: bool = False,
-        **_: Any,
-    ) -> tuple[Tensor, Tensor]:
-        """What the fitted models of the next fold predict."""
-        current, generator = self.generator.surrogate, self.generator
-        if not torch.equal(X_test, self.held_out[self.next]):
-            raise RuntimeError(
-                "Ax made other folds in its second run than in its first"
-            )
-        generator._surrogate = self.surrogates[self.next]
-        self.next += 1
-        try:
-            return generator.predict(
-                X=X_test, use_posterior_predictive=use_posterior_predictive
-            )
-        finally:
-            generator._surrogate = current
