@@ -24,7 +24,8 @@ Rasmussen & Williams 2006, eq. 5.12; for groups Ginsbourger & Schaerer 2021):
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from torch import Tensor
 
 from botorch_xval.attempts import (
     MEMORY,
+    WARM_UP,
     FitProgress,
     evaluate_each,
     names_at_bounds,
@@ -48,7 +50,7 @@ from botorch_xval.attempts import (
 from botorch_xval.coordinates import LogCoordinates, WhitenedCoordinates
 from botorch_xval.fit import fit_each
 from botorch_xval.fold_models import FoldModels
-from botorch_xval.minimize import gradient_norm
+from botorch_xval.minimize import Search, gradient_norm
 from botorch_xval.objective import Objective, make_objective
 from botorch_xval.records import FitRecord
 from botorch_xval.stacked import Stacked
@@ -61,6 +63,10 @@ LONGEST = 2.0  # posterior standard deviations that a Newton step may go in a di
 # A whitened search that ends with a larger gradient (per point, by logarithms) goes on
 # in logarithms: its Hessian was not that of the fold, or it had left the bounds.
 UNFINISHED = 1e-3
+# Posterior standard deviations from which on a fold is fitted from its initial values,
+# too, and by how much (per point) another minimum has to be better.
+INFLUENTIAL = 0.4
+BETTER = 1e-6
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,10 @@ class FoldFit:
 
     record: FitRecord
     """Its losses and costs; of "fixed" only the evaluation behind the influence."""
+
+    cold_loss: float = math.nan
+    """Of "warm": where a second fit, from the initial values, ended, per training
+    point; NaN if there was none. The one with the lower loss counts."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +123,10 @@ class FullFit:
         at_full = self._at_full(objective, models, held_out)
         influences, theta = self._steps(objective, at_full[1])
         chosen = [i for i in range(objective.num_models) if np.isfinite(influences[i])]
+        cold_losses: dict[int, float] = {}
         if refine:
             found = self._refine(objective, theta, chosen, progress)
+            cold_losses = self._fit_cold(objective, influences, found)
         else:
             values = evaluate_each(objective, theta[chosen], chosen)
             stayed = self._records(objective, theta, chosen, *values, 2)
@@ -124,7 +136,8 @@ class FullFit:
         for i, (record, values) in found.items():
             if record.status is not OptimizationStatus.FAILURE:
                 final[i] = values
-                fits[i] = FoldFit(how, float(influences[i]), record)
+                cold = cold_losses.get(i, math.nan)
+                fits[i] = FoldFit(how, float(influences[i]), record, cold)
         objective.write(final)
         m = len(self.theta)
         for j in sorted({i // m for i in range(len(final)) if i not in fits}):
@@ -273,13 +286,8 @@ class FullFit:
             )
         ]
         if again:
-            searches = search_each(
-                objective,
-                np.stack([records[i][1] for i in again]),
-                again,
-                options={"maxcor": MEMORY},
-                coordinates=self.coordinates,
-            )
+            starts = np.stack([records[i][1] for i in again])
+            searches = self._search(objective, starts, again)
             for i, search in zip(again, searches, strict=True):
                 before = records[i][0]
                 record = record_of(
@@ -294,6 +302,57 @@ class FullFit:
                 )
                 records[i] = record, search.best_point
         return records
+
+    def _fit_cold(
+        self,
+        objective: Objective,
+        influences: Array,
+        found: dict[int, tuple[FitRecord, Array]],
+    ) -> dict[int, float]:
+        """Fit folds of large influence from their initial values, too.
+
+        The full fit may be in another basin than theirs. What was found is replaced
+        where the other start leads to a lower loss.
+
+        Returns:
+            By number of a model where its fit from initial values ended, per point.
+        """
+        models = [i for i in found if influences[i] > INFLUENTIAL]
+        searches = self._search(
+            objective, objective.start[models], models, warm_up=WARM_UP
+        )
+        for i, search in zip(models, searches, strict=True):
+            before, values = found[i]
+            record = record_of(
+                search,
+                objective,
+                i,
+                self.coordinates,
+                before.evaluations + search.evaluations,
+                before.seconds + search.seconds,
+                1,
+                self._condition(i),
+            )
+            ended = record.status is not OptimizationStatus.FAILURE
+            if ended and not record.loss >= before.loss - BETTER:
+                found[i] = record, search.best_point
+            else:
+                spent = {"evaluations": record.evaluations, "seconds": record.seconds}
+                found[i] = replace(before, **spent), values
+        return {i: s.best_loss for i, s in zip(models, searches, strict=True)}
+
+    def _search(
+        self, objective: Objective, starts: Array, models: list[int], **arguments: Any
+    ) -> list[Search]:
+        """By logarithms, as a cold fit goes."""
+        return search_each(
+            objective,
+            starts,
+            models,
+            options={"maxcor": MEMORY},
+            coordinates=self.coordinates,
+            **arguments,
+        )
 
 
 def fit_all_rows(mll: MarginalLogLikelihood, fit_kwargs: dict[str, Any]) -> FullFit:

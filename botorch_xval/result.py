@@ -205,7 +205,8 @@ class CrossValidation:
         Columns: `fold`, `output`, `how`, `influence` (posterior standard deviations),
         `gradient_norm` (per training point, by logarithms), `condition` (of the
         Hessian of the full fit), `step_length`, `at_bounds`, `loss` (per point),
-        `evaluations`, `status`, `message`; see
+        `cold_loss` (that of a second fit, from the initial values; NaN if there was
+        none), `evaluations`, `status`, `message`; see
         :class:`~botorch_xval.records.FitRecord`.
         """
         m = self.mean.shape[-1]
@@ -221,6 +222,7 @@ class CrossValidation:
                 "step_length": [r.step_length for r in self.records],
                 "at_bounds": [", ".join(r.at_bounds) for r in self.records],
                 "loss": [r.loss for r in self.records],
+                "cold_loss": [fit.cold_loss for fit in self.fits],
                 "evaluations": [r.evaluations for r in self.records],
                 "status": [r.status.name for r in self.records],
                 "message": [r.message for r in self.records],
@@ -265,7 +267,7 @@ class CrossValidation:
             for name in ("losses", "at_bounds"):
                 record[name] = tuple(record.get(name, ()))
             record["status"] = OptimizationStatus[record["status"]]
-            fits.append(FoldFit(fit["how"], fit["influence"], FitRecord(**record)))
+            fits.append(FoldFit(**{**fit, "record": FitRecord(**record)}))
         folds = Folds(held_out, text["names"])
         return cls(
             **tensors,

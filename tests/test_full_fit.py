@@ -281,12 +281,36 @@ def test_warm_folds_end_where_cold_ones_do(problem):
     losses = [[r.loss for r in result.records] for result in (warm, cold)]
     better = np.array(losses[0]) - np.array(losses[1])
     assert (np.abs(better) < 1e-6).mean() > 0.9  # others in another optimum
-    assert sum(r.evaluations for r in warm.records) < 0.5 * sum(
-        r.evaluations for r in cold.records
-    )
+    once = [math.isnan(fit.cold_loss) for fit in warm.fits]
+    spent = [
+        sum(r.evaluations for r, own in zip(result.records, once, strict=True) if own)
+        for result in (warm, cold)
+    ]
+    assert 0 < spent[0] < 0.5 * spent[1]
     assert max(r.gradient_norm for r in warm.records) < 1e-3
     same = np.abs(better).reshape(len(X), -1).max(axis=1) < 1e-6
     assert_close(warm.log_density[same], cold.log_density[same], rtol=1e-3, atol=1e-3)
+
+
+def test_folds_of_large_influence_take_the_better_of_two_starts(tmp_path, monkeypatch):
+    X, Y = hartmann(30)
+    cold = cross_validate(normalized_gp, X, Y)
+    warm = cross_validate(normalized_gp, X, Y, fit="warm")
+    twice = [i for i, fit in enumerate(warm.fits) if fit.influence > 0.4]
+    assert [not math.isnan(fit.cold_loss) for fit in warm.fits] == [
+        i in twice for i in range(30)
+    ]
+    for i in twice:
+        assert_close(warm.fits[i].cold_loss, cold.records[i].loss, **SOLVED)
+        assert warm.records[i].loss <= warm.fits[i].cold_loss + 1e-6
+    monkeypatch.setattr(full_fit, "INFLUENTIAL", math.inf)
+    alone = cross_validate(normalized_gp, X, Y, fit="warm")
+    found = [a.loss - w.loss for a, w in zip(alone.records, warm.records, strict=True)]
+    assert min(found) >= 0 and max(found) > 0.01  # another minimum
+    assert np.argmax(found) in twice
+    warm.save(tmp_path / "warm.npz")
+    again = type(warm).load(tmp_path / "warm.npz").fit_table().cold_loss
+    assert_close(again, warm.fit_table().cold_loss)
 
 
 def test_predictions_are_between_the_full_fit_and_the_refit():
