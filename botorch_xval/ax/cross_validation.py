@@ -12,7 +12,7 @@ are not, Ax's own way is taken.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -271,24 +271,33 @@ def _select(
 ) -> list[SupervisedDataset]:
     parts = []
     for dataset in datasets:
-        if type(dataset) is not SupervisedDataset or dataset.group_indices is not None:
+        if type(dataset) is not SupervisedDataset:
             raise _OtherFolds(f"a {type(dataset).__name__} has no rows to choose from")
         mask = torch.tensor([wanted(point) for point in _points(dataset.X)])
         if not mask.any():
             raise _OtherFolds(f"a fold has no data of {dataset.outcome_names}")
-        parts.append(dataset.clone(mask=mask.to(dataset.X.device)))
+        mask = mask.to(dataset.X.device)
+        part = dataset.clone(mask=mask)
+        if dataset.group_indices is not None:  # which a clone has not
+            part.group_indices = dataset.group_indices[mask]
+        parts.append(part)
     return parts
 
 
 def _equal(first: Datasets, second: Datasets) -> bool:
+    def same(one: Tensor | None, other: Tensor | None) -> bool:
+        if one is None or other is None:
+            return one is other
+        return torch.equal(one, other)
+
     return len(first) == len(second) and all(
         type(one) is type(other)
         and one.outcome_names == other.outcome_names
         and one.feature_names == other.feature_names
-        and torch.equal(one.X, other.X)
-        and torch.equal(one.Y, other.Y)
-        and (one.Yvar is None) == (other.Yvar is None)
-        and (one.Yvar is None or torch.equal(one.Yvar, other.Yvar))
+        and same(one.X, other.X)
+        and same(one.Y, other.Y)
+        and same(one.Yvar, other.Yvar)
+        and same(one.group_indices, other.group_indices)
         for one, other in zip(first, second, strict=True)
     )
 
@@ -300,19 +309,32 @@ def _fit_folds(
 ) -> list[Surrogate]:
     """A surrogate for every fold, made as the generator makes it, fitted together."""
     current = generator.surrogate
-    warm = generator.warm_start_refit
-    state = current.model.state_dict() if warm else None
-    surrogates = [current.clone_reset() for _ in folds]
+    state = current.model.state_dict() if generator.warm_start_refit else None
+
+    def fitted(datasets: Datasets, state: Mapping[str, Tensor] | None) -> Surrogate:
+        surrogate = current.clone_reset()
+        surrogate.fit(
+            datasets=datasets,
+            search_space_digest=digest,
+            state_dict=state,
+            refit=True,
+            repeat_model_selection_if_dataset_changed=False,
+        )
+        return surrogate
+
+    surrogates = []
     # Without some rows inputs do not fill their range, of which BoTorch would warn.
     with validate_input_scaling(False), fitted_together():
-        for surrogate, datasets in zip(surrogates, folds, strict=True):
-            surrogate.fit(
-                datasets=datasets,
-                search_space_digest=digest,
-                state_dict=state,
-                refit=True,
-                repeat_model_selection_if_dataset_changed=False,
-            )
+        for datasets in folds:
+            try:
+                surrogates.append(fitted(datasets, state))
+            except RuntimeError as error:
+                if state is None:
+                    raise
+                # Without the only point that lacks an outcome Ax makes one model of
+                # all outcomes in the place of a list, which has other names.
+                logger.debug("a fold begins at its initial values: %s", error)
+                surrogates.append(fitted(datasets, None))
     return surrogates
 
 
