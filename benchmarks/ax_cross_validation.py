@@ -5,13 +5,15 @@
 Both have the same models, folds and starts (the fit of all data, Ax's default), and
 each is timed in turn on the same fitted adapter, in the default environment. "Ax" is
 Ax's loop with BoTorch's fit (SingleTaskGP); "Ax, our fit" the same loop with ours
-(IndependentSingleTaskGP), "ours" `botorch_xval.ax.cross_validate`. The table is
-`results/ax_cross_validation.md`; it grows by one row for each size.
+(IndependentSingleTaskGP), "ours" `botorch_xval.ax.cross_validate`. Results are kept in
+`results/ax_cross_validation.jsonl`, where the next call goes on; the table is
+`results/ax_cross_validation.md`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import warnings
 from time import perf_counter
@@ -101,6 +103,34 @@ def main() -> None:
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+    ways = {
+        "Ax": (SingleTaskGP, ax_cross_validate),
+        "Ax, our fit": (IndependentSingleTaskGP, ax_cross_validate),
+        "ours": (IndependentSingleTaskGP, cross_validate),
+    }
+    path = RESULTS / "ax_cross_validation.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    done = [json.loads(line) for line in lines]
+    for metrics in args.metrics:
+        for arms in args.arms:
+            key = {"arms": arms, "metrics": metrics}
+            if any({k: row[k] for k in key} == key for row in done):
+                continue
+            row = dict(key)
+            for way, (model_class, function) in ways.items():
+                adapter = fitted_adapter(model_class, arms, metrics)
+                start = perf_counter()
+                results = function(adapter, use_posterior_predictive=True)
+                row[way] = perf_counter() - start
+                row[f"log density, {way}"] = mean_log_density(results)
+            done.append(row)
+            with path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            (RESULTS / "ax_cross_validation.md").write_text(table(done))
+            print(row, flush=True)
+
+
+def table(rows: list[dict[str, float]]) -> str:
     lines = [
         machine(),
         "",
@@ -108,27 +138,13 @@ def main() -> None:
         "| log density, Ax | ours |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    ways = {
-        "Ax": (SingleTaskGP, ax_cross_validate),
-        "Ax, our fit": (IndependentSingleTaskGP, ax_cross_validate),
-        "ours": (IndependentSingleTaskGP, cross_validate),
-    }
-    for metrics in args.metrics:
-        for arms in args.arms:
-            seconds, scores = {}, {}
-            for way, (model_class, function) in ways.items():
-                adapter = fitted_adapter(model_class, arms, metrics)
-                start = perf_counter()
-                results = function(adapter, use_posterior_predictive=True)
-                seconds[way] = perf_counter() - start
-                scores[way] = mean_log_density(results)
-            ratio = seconds["Ax"] / seconds["ours"]
-            cells = [str(arms), str(metrics), *(f"{s:.2f}" for s in seconds.values())]
-            cells += [f"{ratio:.1f}", f"{scores['Ax']:.4f}", f"{scores['ours']:.4f}"]
-            lines.append(f"| {' | '.join(cells)} |")
-            print(lines[-1], flush=True)
-            path = RESULTS / "ax_cross_validation.md"
-            path.write_text("\n".join(lines) + "\n")
+    for row in sorted(rows, key=lambda row: (row["metrics"], row["arms"])):
+        cells = [str(row["arms"]), str(row["metrics"])]
+        cells += [f"{row[way]:.2f}" for way in ("Ax", "Ax, our fit", "ours")]
+        cells.append(f"{row['Ax'] / row['ours']:.1f}")
+        cells += [f"{row[f'log density, {way}']:.4f}" for way in ("Ax", "ours")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -36,7 +36,11 @@ def test_without_ax_the_error_names_the_extra():
 
 ax = pytest.importorskip("ax")
 
-from ax.adapter.cross_validation import CVData, compute_diagnostics  # noqa: E402
+from ax.adapter.cross_validation import (  # noqa: E402
+    CVData,
+    assess_model_fit,
+    compute_diagnostics,
+)
 from ax.adapter.cross_validation import cross_validate as ax_cross_validate  # noqa: E402
 from ax.adapter.registry import Generators  # noqa: E402
 from ax.analysis.plotly.cross_validation import CrossValidationPlot  # noqa: E402
@@ -328,7 +332,10 @@ def test_cross_validation_of_several_metrics(batched, sem, missing, asked):
     adapter = fitted_adapter(client)
     found = xval_ax.cross_validate(adapter)
     assert asked == [10 if batched else 20]  # a model of both outcomes, or one each
-    assert set(compute_diagnostics(found)["Rank correlation"]) == {"loss", "time"}
+    diagnostics = compute_diagnostics(found)
+    assert set(diagnostics["Rank correlation"]) == {"loss", "time"}
+    assessed = assess_model_fit(diagnostics)
+    assert {name for part in assessed for name in part} == {"loss", "time"}
     adapter.generator.refit_on_cv = True
     same(found, ax_cross_validate(adapter))
 

@@ -17,6 +17,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
 import torch
 from ax.adapter.adapter_utils import array_to_observation_data
 from ax.adapter.base import Adapter
@@ -50,7 +51,7 @@ from botorch_xval.ax.models import are_ours, fitted_together
 __all__ = ["BatchedRefitGenerator", "RefitGenerators", "cross_validate"]
 
 logger = logging.getLogger(__name__)
-Point = tuple[float, ...]  # of transformed inputs
+Arms = frozenset[str]  # by name
 Datasets = Sequence[SupervisedDataset]
 
 
@@ -90,14 +91,16 @@ def cross_validate(
     Raises:
         ModelFittingError: If a fold cannot be fitted.
     """
-    chosen: list[CVData] | None = None
+    made: list[CVData] | None = None
+    chosen: list[tuple[Arms, Arms]] | None = None
     try:
         generator = _generator_of(adapter)
         whole = adapter.get_training_data(filter_in_design=True)
-        make = fold_generator or (
-            lambda data: _kfold_train_test_split(folds=folds, training_data=data)
-        )
-        chosen = list(make(whole))
+        if fold_generator is None:
+            chosen = _arms_of_folds(whole, folds)
+        else:
+            made = list(fold_generator(whole))
+            chosen = [_arms_of(fold, whole) for fold in made]
         return _refit_together(
             adapter,
             generator,
@@ -109,6 +112,10 @@ def cross_validate(
         )
     except _OtherFolds as reason:
         logger.warning("Ax's own loop fits the folds one by one: %s", reason)
+
+    def same_folds(data: ExperimentData) -> list[CVData]:
+        return made or [_data_of(data, *arms) for arms in chosen]
+
     generator = getattr(adapter, "generator", None)
     refits = getattr(generator, "refit_on_cv", None)
     if refits is not None:
@@ -120,7 +127,7 @@ def cross_validate(
             test_selector=test_selector,
             untransform=untransform,
             use_posterior_predictive=use_posterior_predictive,
-            fold_generator=fold_generator if chosen is None else lambda data: chosen,
+            fold_generator=same_folds if made or chosen else fold_generator,
         )
     finally:
         if refits is not None:
@@ -148,13 +155,19 @@ def _refit_together(
     adapter: TorchAdapter,
     generator: BoTorchGenerator,
     whole: ExperimentData,
-    folds: Sequence[CVData],
+    folds: Sequence[tuple[Arms, Arms]],
     test_selector: Callable[[Observation], bool] | None,
     untransform: bool,
     use_posterior_predictive: bool,
 ) -> list[CVResult]:
     observations = whole.convert_to_list_of_observations()
-    rows = _rows_of_folds(whole, observations, folds)
+    of_arm: dict[str, list[int]] = {}
+    for i, observation in enumerate(observations):
+        of_arm.setdefault(observation.arm_name, []).append(i)
+    rows = [
+        [sorted(i for arm in arms for i in of_arm.get(arm, ())) for arms in fold]
+        for fold in folds
+    ]
     tests = [
         [i for i in test if test_selector is None or test_selector(observations[i])]
         for _, test in rows
@@ -167,9 +180,17 @@ def _refit_together(
     if len(points) != len(observations):
         raise _OtherFolds("a transform changes the number of observations")
     X = _tensor_of(adapter, points)
-    parts = [_without(datasets, X, *rows[k]) for k in taken]
+    known = _Rows(datasets)
+    numbers = known.numbers_of(X)
+    parts = []
+    for k in taken:
+        train, test = ({numbers[i] for i in part} for part in rows[k])
+        if train & test:
+            raise _OtherFolds("two arms have the same inputs")
+        parts.append(known.of(train))
     for k in {0, len(taken) - 1}:  # what Ax would make of these folds
-        own, _, _ = _transformed(adapter, folds[taken[k]].training_data, [])
+        data = _data_of(whole, *folds[taken[k]]).training_data
+        own, _, _ = _transformed(adapter, data, [])
         if not _equal(own, parts[k]):
             raise _OtherFolds("a transform depends on the rows of a fold")
     surrogates = _fit_folds(generator, parts, digest)
@@ -184,8 +205,8 @@ def _refit_together(
             outcomes=adapter.outcomes,
         )
         found.extend(zip(tests[k], data, strict=True))
+    observed = [observations[i] for i, _ in found]
     # Copies, since transforms may change what they are given.
-    observed = [deepcopy(observations[i]) for i, _ in found]
     predicted = [
         Observation(features=points[i].clone(), data=data) for i, data in found
     ]
@@ -193,6 +214,7 @@ def _refit_together(
         for transform in reversed(list(adapter.transforms.values())):
             predicted = transform.untransform_observations(predicted)
     else:
+        observed = deepcopy(observed)
         for transform in adapter.transforms.values():
             observed = transform.transform_observations(observed)
     return [
@@ -201,28 +223,39 @@ def _refit_together(
     ]
 
 
-def _rows_of_folds(
-    whole: ExperimentData,
-    observations: Sequence[Observation],
-    folds: Iterable[CVData],
-) -> list[tuple[list[int], list[int]]]:
-    """Numbers of the observations that each fold trains on and holds out."""
-    arms = [observation.arm_name for observation in observations]
-    rows = []
-    for fold in folds:
-        train, test = (
-            set(data.arm_data.index.unique(level="arm_name")) for data in fold
-        )
-        if train & test:
-            raise _OtherFolds("a fold has an arm on both sides")
-        for names, data in zip((train, test), fold, strict=True):
-            if len(data.arm_data) != whole.arm_data.index.isin(names, "arm_name").sum():
-                raise _OtherFolds("a fold has only a part of the trials of an arm")
-        rows.append(
-            tuple([i for i, arm in enumerate(arms) if arm in names])
-            for names in (train, test)
-        )
-    return [tuple(pair) for pair in rows]
+@dataclass(frozen=True)
+class _OnlyArms:
+    """Stands for data of which Ax's splitting asks for arms only: a fold's are slow."""
+
+    arm_data: pd.DataFrame
+
+    def filter_by_arm_names(self, arm_names: Iterable[str]) -> Arms:
+        return frozenset(arm_names)
+
+
+def _arms_of_folds(whole: ExperimentData, folds: int) -> list[tuple[Arms, Arms]]:
+    """The arms that each of Ax's folds trains on and holds out."""
+    only = _OnlyArms(whole.arm_data)
+    return [tuple(f) for f in _kfold_train_test_split(folds=folds, training_data=only)]
+
+
+def _arms_of(fold: CVData, whole: ExperimentData) -> tuple[Arms, Arms]:
+    train, test = (
+        frozenset(data.arm_data.index.unique(level="arm_name")) for data in fold
+    )
+    if train & test:
+        raise _OtherFolds("a fold has an arm on both sides")
+    for arms, data in zip((train, test), fold, strict=True):
+        if data != whole.filter_by_arm_names(arm_names=arms):
+            raise _OtherFolds("a fold has other data of an arm than the adapter")
+    return train, test
+
+
+def _data_of(whole: ExperimentData, train: Arms, test: Arms) -> CVData:
+    return CVData(
+        training_data=whole.filter_by_arm_names(arm_names=train),
+        test_data=whole.filter_by_arm_names(arm_names=test),
+    )
 
 
 def _transformed(
@@ -251,37 +284,37 @@ def _tensor_of(adapter: TorchAdapter, points: list[ObservationFeatures]) -> Tens
     return torch.tensor(rows, dtype=torch.double, device=adapter.device)
 
 
-def _points(X: Tensor) -> list[Point]:
-    return [tuple(row) for row in X.tolist()]
+class _Rows:
+    """The rows of datasets by their inputs, which have a number each."""
 
+    def __init__(self, datasets: Datasets) -> None:
+        self._datasets = datasets
+        self._known: dict[tuple[float, ...], int] = {}
+        self._numbers = [torch.tensor(self.numbers_of(d.X)) for d in datasets]
+        self.everything = set(self._known.values())
 
-def _without(
-    datasets: Datasets, X: Tensor, train: Sequence[int], test: Sequence[int]
-) -> list[SupervisedDataset]:
-    """The rows of a fold: those whose inputs belong to its training observations."""
-    points = _points(X)
-    kept, held_out = ({points[i] for i in rows} for rows in (train, test))
-    if kept & held_out:
-        raise _OtherFolds("two arms have the same inputs")
-    return _select(datasets, lambda point: point in kept)
+    def numbers_of(self, X: Tensor) -> list[int]:
+        """The number of every row, new ones for inputs that no dataset has."""
+        known = self._known
+        return [known.setdefault(tuple(row), len(known)) for row in X.tolist()]
 
-
-def _select(
-    datasets: Datasets, wanted: Callable[[Point], bool]
-) -> list[SupervisedDataset]:
-    parts = []
-    for dataset in datasets:
-        if type(dataset) is not SupervisedDataset:
-            raise _OtherFolds(f"a {type(dataset).__name__} has no rows to choose from")
-        mask = torch.tensor([wanted(point) for point in _points(dataset.X)])
-        if not mask.any():
-            raise _OtherFolds(f"a fold has no data of {dataset.outcome_names}")
-        mask = mask.to(dataset.X.device)
-        part = dataset.clone(mask=mask)
-        if dataset.group_indices is not None:  # which a clone has not
-            part.group_indices = dataset.group_indices[mask]
-        parts.append(part)
-    return parts
+    def of(self, numbers: set[int]) -> list[SupervisedDataset]:
+        """All datasets with the rows of these numbers only."""
+        wanted = torch.tensor(sorted(numbers))
+        parts = []
+        for dataset, own in zip(self._datasets, self._numbers, strict=True):
+            if type(dataset) is not SupervisedDataset:
+                raise _OtherFolds(
+                    f"a {type(dataset).__name__} has no rows to choose from"
+                )
+            mask = torch.isin(own, wanted).to(dataset.X.device)
+            if not mask.any():
+                raise _OtherFolds(f"a fold has no data of {dataset.outcome_names}")
+            part = dataset.clone(mask=mask)
+            if dataset.group_indices is not None:  # which a clone has not
+                part.group_indices = dataset.group_indices[mask]
+            parts.append(part)
+        return parts
 
 
 def _equal(first: Datasets, second: Datasets) -> bool:
@@ -340,12 +373,13 @@ def _fit_folds(
 
 @dataclass
 class _Folds:
-    """All folds of a fitted model that leave out one point, by that point."""
+    """All folds of a fitted model that leave out one point, by number of that point."""
 
     model: Model
     digest: SearchSpaceDigest
-    datasets: dict[Point, list[SupervisedDataset]] = field(default_factory=dict)
-    surrogates: dict[Point, Surrogate] = field(default_factory=dict)
+    rows: _Rows
+    datasets: dict[int, list[SupervisedDataset]] = field(default_factory=dict)
+    surrogates: dict[int, Surrogate] = field(default_factory=dict)
 
 
 class BatchedRefitGenerator(BoTorchGenerator):
@@ -406,37 +440,37 @@ class BatchedRefitGenerator(BoTorchGenerator):
         self, datasets: Datasets, X_test: Tensor, digest: SearchSpaceDigest
     ) -> Surrogate | None:
         """The fitted surrogate of a fold, if it leaves out one point of all data."""
-        held_out = set(_points(X_test))
         model = self.surrogate.model
-        if not self.refit_on_cv or len(held_out) > 1 or not are_ours(model):
+        if not self.refit_on_cv or not are_ours(model):
             return None
-        (point,) = held_out
         known = self._folds
         if known is None or known.model is not model or known.digest != digest:
-            known = self._folds = _Folds(model, digest)
-        if point not in known.surrogates and not self._fit_all(known, point, datasets):
+            known = self._folds = _Folds(model, digest, _Rows(self._datasets))
+        held_out = set(known.rows.numbers_of(X_test))
+        if len(held_out) > 1:
+            return None
+        (point,) = held_out
+        if not known.surrogates:
+            self._fit_all(known, point, datasets)
+        if point not in known.surrogates:
             return None
         if not _equal(known.datasets[point], datasets):
             return None
         return known.surrogates[point]
 
-    def _fit_all(self, known: _Folds, point: Point, datasets: Datasets) -> bool:
+    def _fit_all(self, known: _Folds, point: int, datasets: Datasets) -> None:
         """Fit the folds of all points, if that of the given one has the given data."""
-        everything = {p: None for data in self._datasets for p in _points(data.X)}
-        if known.surrogates or point not in everything:
-            return False
+        everything = known.rows.everything
         folds = {}
         for other in everything:
             try:
-                folds[other] = _select(self._datasets, lambda p, o=other: p != o)
+                folds[other] = known.rows.of(everything - {other})
             except _OtherFolds as reason:
                 logger.debug("a fold is left to Ax: %s", reason)
-        if point not in folds or not _equal(folds[point], datasets):
-            return False
-        surrogates = _fit_folds(self, list(folds.values()), known.digest)
-        known.datasets = folds
-        known.surrogates = dict(zip(folds, surrogates, strict=True))
-        return True
+        if point in folds and _equal(folds[point], datasets):
+            surrogates = _fit_folds(self, list(folds.values()), known.digest)
+            known.datasets = folds
+            known.surrogates = dict(zip(folds, surrogates, strict=True))
 
 
 class RefitGenerators(GeneratorRegistryBase):
