@@ -69,8 +69,8 @@ def cross_validate(
     * "warm": from the fit to all rows and one Newton step, to the same tolerance. One
       fit, `2 p` evaluations for a Hessian, then about five evaluations per fold. The
       loss of a fold does not know its held-out value; but where it has several minima,
-      the start (which does) may choose among them. So folds of large influence (0.4 and
-      more) are fitted from the initial values, too, and the lower loss counts; see
+      the start (which does) may choose among them. So folds of an influence above
+      0.5 are fitted from the initial values, too, and the lower loss counts; see
       `cold_loss` in :meth:`CrossValidation.fit_table`.
     * "predicted": that Newton step alone, two evaluations per fold. An approximation;
       see `gradient_norm` and `influence` in :meth:`CrossValidation.fit_table`.

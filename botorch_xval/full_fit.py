@@ -65,7 +65,7 @@ LONGEST = 2.0  # posterior standard deviations that a Newton step may go in a di
 UNFINISHED = 1e-3
 # Posterior standard deviations from which on a fold is fitted from its initial values,
 # too, and by how much (per point) another minimum has to be better.
-INFLUENTIAL = 0.4
+INFLUENTIAL = 0.5
 BETTER = 1e-6
 
 
