@@ -108,17 +108,15 @@ def client_of(way: str, seed: int) -> Client:
         config = ModelConfig(botorch_model_class=ScalarChoiceGP)
         spec = SurrogateSpec(model_configs=[config])
         for node in client._generation_strategy._nodes:
-            (own,) = node.generator_specs
-            if own.generator_enum is Generators.BOTORCH_MODULAR:
-                node.generator_specs[:] = [
-                    GeneratorSpec(
+            for i, own in enumerate(node.generator_specs):
+                if own.generator_enum is Generators.BOTORCH_MODULAR:
+                    node.generator_specs[i] = GeneratorSpec(
                         generator_enum=RefitGenerators.BOTORCH_MODULAR,
                         generator_kwargs={
                             **own.generator_kwargs,
                             "surrogate_spec": spec,
                         },
                     )
-                ]
     return client
 
 
