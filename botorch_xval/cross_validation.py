@@ -84,7 +84,9 @@ def cross_validate(
     Args:
         model: A class or function that builds an ordinary (unbatched) model from one
             fold's `train_X` and `train_Y`, called as `model(train_X, train_Y)` and with
-            the keyword `train_Yvar` if that is given.
+            the keyword `train_Yvar` if that is given. Of a `ScalarChoiceGP`, or a
+            `partial` of it with `choice_dims` and `priors` only, the folds are built as
+            one batched model, which takes less time than their fits.
         train_X: Inputs, `n x d`.
         train_Y: Outcomes, `n x m`.
         train_Yvar: Known variances of the observation noise, `n x m`.

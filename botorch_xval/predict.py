@@ -226,10 +226,8 @@ def _together(
     fitted = _Fitted.of(models, chosen, X)
     size = fitted.rows.shape[-2] ** 2
     moments = [
-        _conditioned(fitted, models, first, columns)
-        for models in torch.arange(len(fitted.rows)).split(
-            max(1, GROUP_ELEMENTS // size)
-        )
+        _conditioned(fitted, own, first, columns)
+        for own in torch.arange(len(fitted.rows)).split(max(1, GROUP_ELEMENTS // size))
     ]
     m = model.num_outputs
     mean, variance, added = (
