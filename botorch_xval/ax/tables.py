@@ -77,6 +77,11 @@ def encode_experiment(
     """
     if isinstance(experiment, Client):
         experiment = experiment._experiment  # for this there is no public name
+    if not isinstance(experiment, Experiment):
+        raise ValueError(
+            "experiment: expected an Ax Experiment or Client, got a "
+            f"{type(experiment).__name__}"
+        )
     data = experiment.lookup_data().df
     known = sorted(set(data["metric_name"])) if len(data) else []
     if metric is None and len(known) == 1:
