@@ -31,7 +31,7 @@ from torch import Tensor
 from botorch_xval.attempts import single_threaded_torch
 from botorch_xval.columns import Columns, Unsupported, require
 from botorch_xval.fold_models import FoldModels
-from botorch_xval.kernel_nodes import Workspace, build_node
+from botorch_xval.kernel_nodes import Node, Workspace, build_node
 from botorch_xval.stacked import batch_shape_of
 
 __all__ = ["Prediction", "affine", "predict_each"]
@@ -225,8 +225,9 @@ def _together(
     columns = Columns(first, shapes, model.train_targets.device)
     fitted = _Fitted.of(models, chosen, X)
     size = fitted.rows.shape[-2] ** 2
+    node = build_node(model.covar_module, columns, fitted.rows, 0, Workspace())
     moments = [
-        _conditioned(fitted, own, first, columns)
+        _conditioned(fitted, own, first, columns, node)
         for own in torch.arange(len(fitted.rows)).split(max(1, GROUP_ELEMENTS // size))
     ]
     m = model.num_outputs
@@ -252,17 +253,20 @@ def _together(
 
 
 def _conditioned(
-    fitted: _Fitted, own: Tensor, first: MarginalLogLikelihood, columns: Columns
+    fitted: _Fitted,
+    own: Tensor,
+    first: MarginalLogLikelihood,
+    columns: Columns,
+    node: Node,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Means and variances, `a x k`, and noise variances, `a x 1`, of `a` models.
 
     Where the parameters are in the `columns` is known of the `first` mll.
     """
     own = own.to(fitted.rows.device)
-    rows, targets = fitted.rows[own], fitted.targets[own]
+    targets = fitted.targets[own]
     n = targets.shape[-1]
     values, _ = columns.transform(fitted.theta[own])
-    node = build_node(first.model.covar_module, columns, rows, 0, Workspace())
     mean = torch.zeros_like(values[:, :1])
     if isinstance(first.model.mean_module, ConstantMean):
         mean = values[:, columns.of(first.model.mean_module, "raw_constant")]
@@ -272,7 +276,7 @@ def _conditioned(
         column = columns.of(first.likelihood.noise_covar, "raw_noise")
         added = values[:, column].expand(-1, n)
     columns.check_all_used()
-    node.select(torch.arange(len(rows), device=rows.device))
+    node.select(own)
     covariance, scale = node.forward(values)
     if scale is not None:
         covariance = covariance * scale[:, None, None]
