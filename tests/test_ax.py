@@ -107,6 +107,17 @@ def strategy(
     )
 
 
+def random_parameters(rng: np.random.Generator) -> dict:
+    return {
+        "rate": float(10 ** rng.uniform(-4, -1)),
+        "depth": int(rng.integers(1, 7)),
+        "drop": float(rng.uniform(0, 0.5)),
+        "kind": str(rng.choice(["a", "b", "c"])),
+        "batch": int(rng.choice([16, 32, 64])),
+        "flag": str(rng.choice(["no", "yes"])),
+    }
+
+
 def client_with_data(
     config: ModelConfig,
     n: int = 10,
@@ -129,14 +140,7 @@ def client_with_data(
     rng = np.random.default_rng(0)
     names = {parameter.name for parameter in parameters}
     for i in range(n):
-        parameters = {
-            "rate": float(10 ** rng.uniform(-4, -1)),
-            "depth": int(rng.integers(1, 7)),
-            "drop": float(rng.uniform(0, 0.5)),
-            "kind": str(rng.choice(["a", "b", "c"])),
-            "batch": int(rng.choice([16, 32, 64])),
-            "flag": str(rng.choice(["no", "yes"])),
-        }
+        parameters = random_parameters(rng)
         data = {
             name: loss(parameters, k) if sem is None else (loss(parameters, k), sem)
             for k, name in enumerate(metrics)
@@ -373,14 +377,7 @@ def test_cross_validation_with_repeated_arms_and_a_fixed_parameter(asked):
     client = client_with_data(config, parameters=[*PARAMETERS[:-1], fixed], n=0)
     rng = np.random.default_rng(0)
     for _ in range(8):
-        parameters = {
-            "rate": float(10 ** rng.uniform(-4, -1)),
-            "depth": int(rng.integers(1, 7)),
-            "drop": float(rng.uniform(0, 0.5)),
-            "kind": str(rng.choice(["a", "b", "c"])),
-            "batch": int(rng.choice([16, 32, 64])),
-            "flag": "yes",
-        }
+        parameters = {**random_parameters(rng), "flag": "yes"}
         index = client.attach_trial(parameters=parameters)
         client.complete_trial(index, raw_data={"loss": loss(parameters)})
     adapter = fitted_adapter(with_repeated_arms(client))
