@@ -289,17 +289,7 @@ class FullFit:
             starts = np.stack([records[i][1] for i in again])
             searches = self._search(objective, starts, again)
             for i, search in zip(again, searches, strict=True):
-                before = records[i][0]
-                record = record_of(
-                    search,
-                    objective,
-                    i,
-                    self.coordinates,
-                    before.evaluations + search.evaluations,
-                    before.seconds + search.seconds,
-                    1,
-                    self._condition(i),
-                )
+                record = self._record_after(records[i][0], search, objective, i)
                 records[i] = record, search.best_point
         return records
 
@@ -323,16 +313,7 @@ class FullFit:
         )
         for i, search in zip(models, searches, strict=True):
             before, values = found[i]
-            record = record_of(
-                search,
-                objective,
-                i,
-                self.coordinates,
-                before.evaluations + search.evaluations,
-                before.seconds + search.seconds,
-                1,
-                self._condition(i),
-            )
+            record = self._record_after(before, search, objective, i)
             ended = record.status is not OptimizationStatus.FAILURE
             if ended and not record.loss >= before.loss - BETTER:
                 found[i] = record, search.best_point
@@ -340,6 +321,21 @@ class FullFit:
                 spent = {"evaluations": record.evaluations, "seconds": record.seconds}
                 found[i] = replace(before, **spent), values
         return {i: s.best_loss for i, s in zip(models, searches, strict=True)}
+
+    def _record_after(
+        self, before: FitRecord, search: Search, objective: Objective, model: int
+    ) -> FitRecord:
+        """Of a further search of a model; its costs are those of both."""
+        return record_of(
+            search,
+            objective,
+            model,
+            self.coordinates,
+            before.evaluations + search.evaluations,
+            before.seconds + search.seconds,
+            1,
+            self._condition(model),
+        )
 
     def _search(
         self, objective: Objective, starts: Array, models: list[int], **arguments: Any
