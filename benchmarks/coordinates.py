@@ -6,7 +6,7 @@
 Leave-one-out folds of 21 problems are fitted in raw coordinates with BoTorch's memory
 (`maxcor` 10) and with 30, in logarithmic ones without and with raw iterations before.
 Evaluations and losses do not depend on the machine's load, so it may run beside other
-work. The constants of `botorch_xval.attempts` were chosen by this table, which is
+work. The constants of the retries were chosen by this table, which is
 `results/coordinates.md`.
 """
 
@@ -30,15 +30,16 @@ from botorch.test_functions import (
 )
 from torch import Tensor
 
-from botorch_xval import ScalarChoiceGP, attempts, fit_gpytorch_mll
-from botorch_xval.datasets import encode_tuning_trials
+from botorch_xval import ScalarChoiceGP, fit_gpytorch_mll
+from botorch_xval.data.trials import encode_tuning_trials
+from botorch_xval.fitting import retries
 
 Problem = tuple[Tensor, Tensor, fit_speed.Build]
 WAYS = {
     "raw": ("raw", 10, 0),
     "raw, maxcor 30": ("raw", 30, 0),
     "log from the start": ("log", 30, 0),
-    "log": ("log", attempts.MEMORY, attempts.WARM_UP),
+    "log": ("log", retries.MEMORY, retries.WARM_UP),
 }
 
 
@@ -103,7 +104,7 @@ PROBLEMS = {
 
 def fit(problem: Problem, way: str) -> tuple[int, np.ndarray]:
     """Evaluations of all models, and the loss that each reaches."""
-    coordinates, memory, attempts.WARM_UP = WAYS[way]
+    coordinates, memory, retries.WARM_UP = WAYS[way]
     X, Y, build = problem
     cv = gen_loo_cv_folds(X, Y)
     mll = fit_speed._wrap(build(cv.train_X, cv.train_Y))

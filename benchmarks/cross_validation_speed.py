@@ -38,8 +38,8 @@ from botorch.optim.closures import get_loss_closure
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
 from botorch_xval import ScalarChoiceGP, cross_validate
-from botorch_xval.datasets import encode_tuning_trials
-from botorch_xval.scores import log_density
+from botorch_xval.cross_validation.scores import log_density
+from botorch_xval.data.trials import encode_tuning_trials
 
 RESULTS = Path(__file__).parent / "results"
 OURS = ("refit", "warm", "predicted", "fixed", "adaptive")

@@ -45,7 +45,7 @@ from sklearn.datasets import load_diabetes
 from torch import Tensor
 
 from botorch_xval import ScalarChoiceGP, fit_gpytorch_mll
-from botorch_xval.datasets import encode_tuning_trials
+from botorch_xval.data.trials import encode_tuning_trials
 
 RESULTS = Path(__file__).parent / "results"
 TIMEOUT = 400  # seconds per measurement

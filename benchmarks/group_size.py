@@ -5,7 +5,7 @@
 Milliseconds per model evaluation (loss and gradient in closed form) for groups of
 several sizes, by one thread and by two that evaluate a group each at the same time,
 over the number of points and of parameters. A group of one is `strategy="loop"`. The
-constants `GROUP_ELEMENTS` and `GROUP_LIMITS` of `botorch_xval.stacked` were read off
+constants `GROUP_ELEMENTS` and `GROUP_LIMITS` were read off
 this table, `results/group_size.md`.
 """
 

@@ -33,7 +33,7 @@ from gpytorch.kernels import (
 from torch import Tensor
 
 from botorch_xval import Comparison, compare
-from botorch_xval.race import leaving, rounds
+from botorch_xval.comparison.race import leaving, rounds
 
 SIMULATED = 1000
 SCENARIOS = {

@@ -12,19 +12,19 @@ from botorch.models.model import Model
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
-from botorch_xval.compare import Comparison, compare
-from botorch_xval.configurations import configurations
-from botorch_xval.course import Course
-from botorch_xval.cross_validation import FITS, cross_validate
-from botorch_xval.datasets import encode_tuning_trials
-from botorch_xval.describe import describe
-from botorch_xval.expressions import format_number
-from botorch_xval.fit import fit_each, fit_gpytorch_mll
-from botorch_xval.folds import leave_one_out
-from botorch_xval.hyperparameters import summarize_fits
-from botorch_xval.page import write_page
-from botorch_xval.summed import fit_summed
-from botorch_xval.tables import EncodedTable, encode_table
+from botorch_xval.comparison.compare import Comparison, compare
+from botorch_xval.cross_validation.cross_validate import FITS, cross_validate
+from botorch_xval.cross_validation.folds import leave_one_out
+from botorch_xval.data.tables import EncodedTable, encode_table
+from botorch_xval.data.trials import encode_tuning_trials
+from botorch_xval.fitting.fit import fit_each, fit_gpytorch_mll
+from botorch_xval.fitting.summed import fit_summed
+from botorch_xval.models.configurations import configurations
+from botorch_xval.reporting.course import Course
+from botorch_xval.reporting.expressions.description import describe
+from botorch_xval.reporting.expressions.page import write_page
+from botorch_xval.reporting.expressions.tree import format_number
+from botorch_xval.reporting.hyperparameters import summarize_fits
 
 __all__ = ["main"]
 
@@ -106,8 +106,8 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
     # Here, so that `--help` and errors in the table do not wait for matplotlib.
     from matplotlib import pyplot
 
-    from botorch_xval import plots
-    from botorch_xval.report import write_report
+    from botorch_xval.reporting.plots import fits as plots
+    from botorch_xval.reporting.report import write_report
 
     pyplot.switch_backend("agg")  # files only, no window
     folder = Path(args.out)

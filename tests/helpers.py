@@ -11,11 +11,12 @@ import torch
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Normalize
 from botorch.test_functions import Hartmann
+from gpytorch.kernels import RBFKernel
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
-from botorch_xval.datasets import encode_tuning_trials, load_tuning_trials
-from botorch_xval.tables import EncodedTable
+from botorch_xval.data.tables import EncodedTable
+from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
 
 # An identity; the same mathematics by another route; a solved loss; float32.
 IDENTITY = {"rtol": 1e-10, "atol": 1e-10}
@@ -123,3 +124,33 @@ def fold_mlls(
         fold = model(x[train], y[train])
         mlls.append(ExactMarginalLogLikelihood(fold.likelihood, fold))
     return mlls
+
+
+def short_sighted(
+    train_X: Tensor, train_Y: Tensor, train_Yvar: Tensor | None = None
+) -> SingleTaskGP:
+    """A bad model: outcomes a tenth of the range apart tell nothing of each other."""
+    kernel = RBFKernel()
+    kernel.lengthscale = 0.05
+    kernel.raw_lengthscale.requires_grad_(False)
+    transform = Normalize(train_X.shape[-1])
+    return SingleTaskGP(
+        train_X, train_Y, train_Yvar, covar_module=kernel, input_transform=transform
+    )
+
+
+def unfittable(rows: Tensor) -> Callable[[Tensor, Tensor], SingleTaskGP]:
+    """A model without a covariance unless it is trained on all of these rows of X."""
+
+    class Unfittable(RBFKernel):
+        def forward(self, x1: Tensor, x2: Tensor, **params: object) -> Tensor:
+            covariance = super().forward(x1, x2, **params)
+            apart = (x1.unsqueeze(-2) != rows).any(dim=-1)  # batch x n x rows
+            lacking = apart.all(dim=-2).any(dim=-1) & self.training
+            return torch.where(lacking[..., None, None], -covariance, covariance)
+
+    def model(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+        # Without an input transform: the rows must be found again.
+        return SingleTaskGP(train_X, train_Y, covar_module=Unfittable())
+
+    return model

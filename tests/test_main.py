@@ -13,14 +13,14 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import assert_close, noisy_waves
 
 from botorch_xval.__main__ import main
-from botorch_xval.compare import compare
-from botorch_xval.configurations import configurations, default_model
-from botorch_xval.datasets import encode_tuning_trials, load_tuning_trials
-from botorch_xval.describe import describe
-from botorch_xval.expressions import format_number
-from botorch_xval.fit import fit_gpytorch_mll
-from botorch_xval.models import PRIOR_CONFIGURATIONS, ScalarChoiceGP
-from botorch_xval.tables import encode_table
+from botorch_xval.comparison.compare import compare
+from botorch_xval.data.tables import encode_table
+from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
+from botorch_xval.fitting.fit import fit_gpytorch_mll
+from botorch_xval.models.configurations import configurations, default_model
+from botorch_xval.models.scalar_choice import PRIOR_CONFIGURATIONS, ScalarChoiceGP
+from botorch_xval.reporting.expressions.description import describe
+from botorch_xval.reporting.expressions.tree import format_number
 
 FILES = ["cells", "fits.csv", "losses.png", "points.csv", "report.html"]
 FILES += ["scores.csv", "scores.png"]
@@ -50,7 +50,9 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of the scores: its charts take most of the time."""
-    monkeypatch.setattr("botorch_xval.report.write_report", lambda *_, **__: None)
+    monkeypatch.setattr(
+        "botorch_xval.reporting.report.write_report", lambda *_, **__: None
+    )
 
 
 def scores(folder: Path) -> pd.DataFrame:

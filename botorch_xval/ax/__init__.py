@@ -27,6 +27,11 @@ from botorch_xval.ax.cross_validation import (
 )
 from botorch_xval.ax.cross_validation import RefitGenerators as RefitGenerators
 from botorch_xval.ax.cross_validation import cross_validate as cross_validate
+from botorch_xval.ax.experiment import ExperimentTable as ExperimentTable
+from botorch_xval.ax.experiment import best_model_config as best_model_config
+from botorch_xval.ax.experiment import compare_models as compare_models
+from botorch_xval.ax.experiment import encode_experiment as encode_experiment
+from botorch_xval.ax.experiment import model_configs as model_configs
 from botorch_xval.ax.models import (
     IndependentMixedSingleTaskGP as IndependentMixedSingleTaskGP,
 )
@@ -35,8 +40,3 @@ from botorch_xval.ax.models import IndependentSingleTaskGP as IndependentSingleT
 from botorch_xval.ax.models import ScalarChoiceGP as ScalarChoiceGP
 from botorch_xval.ax.models import choice_columns as choice_columns
 from botorch_xval.ax.models import with_independent_fit as with_independent_fit
-from botorch_xval.ax.tables import ExperimentTable as ExperimentTable
-from botorch_xval.ax.tables import best_model_config as best_model_config
-from botorch_xval.ax.tables import compare_models as compare_models
-from botorch_xval.ax.tables import encode_experiment as encode_experiment
-from botorch_xval.ax.tables import model_configs as model_configs

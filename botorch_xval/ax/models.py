@@ -20,14 +20,14 @@ from gpytorch.kernels import Kernel
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from gpytorch.priors import Prior
 
-from botorch_xval import models
-from botorch_xval.fit import fit_alike, fit_or_raise
-from botorch_xval.kernels import (
+from botorch_xval.fitting.fit import fit_alike, fit_or_raise
+from botorch_xval.models import scalar_choice as models
+from botorch_xval.models.kernels import (
     ChoiceKernel,
     FactorizedScalarChoiceKernel,
     WeightedMixtureKernel,
 )
-from botorch_xval.models import PriorConfiguration
+from botorch_xval.models.scalar_choice import PriorConfiguration
 
 __all__ = [
     "IndependentMixedSingleTaskGP",
@@ -97,7 +97,7 @@ class _IndependentFit:
         Raises:
             UnsupportedError: If there is a closure or another optimizer, or if the mll
                 is no exact marginal log likelihood.
-            ModelFittingError: See :func:`~botorch_xval.fit.fit_gpytorch_mll`.
+            ModelFittingError: See :func:`~botorch_xval.fitting.fit_gpytorch_mll`.
         """
         if (
             closure is None

@@ -1,0 +1,253 @@
+"""From an Ax experiment to a comparison of models, and back to a `ModelConfig`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from warnings import warn
+
+import numpy as np
+import pandas as pd
+import torch
+from ax.api.client import Client
+from ax.core.experiment import Experiment
+from ax.core.parameter import ChoiceParameter, Parameter, RangeParameter
+from ax.generators.torch.botorch_modular.surrogate import ModelConfig
+from botorch.exceptions.warnings import BotorchWarning
+from botorch.models.model import Model
+from torch import Tensor
+
+from botorch_xval.ax.models import IndependentSingleTaskGP, ScalarChoiceGP
+from botorch_xval.comparison.compare import Comparison, compare
+from botorch_xval.data.tables import EncodedTable, encode_table
+from botorch_xval.models.configurations import (
+    BOTORCH_DEFAULT,
+    configurations,
+    name_of_priors,
+)
+from botorch_xval.models.scalar_choice import PRIOR_CONFIGURATIONS
+
+__all__ = [
+    "ExperimentTable",
+    "best_model_config",
+    "compare_models",
+    "encode_experiment",
+    "model_configs",
+]
+
+SIZES = (20, 40, 60)  # those that a comparison takes unless told otherwise
+
+
+@dataclass(frozen=True, eq=False)
+class ExperimentTable:
+    """The observations of one metric of an experiment, ready for `compare`."""
+
+    table: EncodedTable
+    """`X`, `Y`, and what their rows (`trial arm`) and columns stand for."""
+
+    Yvar: Tensor | None
+    """Squared standard errors of the means, `n x 1`; None unless all are known."""
+
+    arms: list[str]
+    """Name of the arm of every row: the `groups` of a comparison."""
+
+
+def encode_experiment(
+    experiment: Experiment | Client, metric: str | None = None
+) -> ExperimentTable:
+    """The observations of a metric as tensors, in the form that Ax's models see.
+
+    Unordered choices of three or more values are in one-hot code; ordered choices, and
+    those of two values, are the numbers of their values; parameters with a logarithmic
+    scale are logarithms. Unlike in Ax nothing is scaled, winsorized or standardized,
+    since a cross-validation does that for every fold. Of a metric with steps the last
+    one counts. Rows of failed and abandoned trials, and rows without a mean, are left
+    out; so are parameters with one value in all rows, of which a warning tells.
+
+    Args:
+        experiment: An experiment with data, or a client that has one.
+        metric: Name of the metric; may be None if there is only one.
+
+    Returns:
+        The table, known noise variances, and the arms.
+
+    Raises:
+        ValueError: If there is no such metric, or if fewer than three rows have one.
+    """
+    if isinstance(experiment, Client):
+        experiment = experiment._experiment  # for this there is no public name
+    if not isinstance(experiment, Experiment):
+        raise ValueError(
+            "experiment: expected an Ax Experiment or Client, got a "
+            f"{type(experiment).__name__}"
+        )
+    data = experiment.lookup_data().df
+    known = sorted(set(data["metric_name"])) if len(data) else []
+    if metric is None and len(known) == 1:
+        (metric,) = known
+    if metric not in known:
+        raise ValueError(f"metric: expected one that has data, {known}, got {metric!r}")
+    data = data[data["metric_name"] == metric]
+    used = [
+        not (
+            experiment.trials[i].status.is_failed
+            or experiment.trials[i].status.is_abandoned
+        )
+        for i in data["trial_index"]
+    ]
+    data = data[used]
+    arms = experiment.arms_by_name
+    parameters = [
+        parameter
+        for parameter in experiment.search_space.parameters.values()
+        if isinstance(parameter, RangeParameter | ChoiceParameter)
+    ]
+    columns = {
+        parameter.name: [
+            _value(parameter, arms[name].parameters.get(parameter.name))
+            for name in data["arm_name"]
+        ]
+        for parameter in parameters
+    }
+    index = [
+        f"{trial} {arm}"
+        for trial, arm in zip(data["trial_index"], data["arm_name"], strict=True)
+    ]
+    table = pd.DataFrame(columns, index=index)
+    finite = np.isfinite(data["mean"].to_numpy(dtype=float))
+    constant = [n for n in table if table[n][finite].nunique(dropna=False) < 2]
+    if constant and finite.sum() >= 2:
+        warn(
+            f"parameters {constant} have one value in all rows and are left out",
+            BotorchWarning,
+            stacklevel=2,
+        )
+        table = table.drop(columns=constant)
+    target = f"{metric} (metric)" if metric in table else metric
+    table[target] = data["mean"].to_numpy(dtype=float)
+    kept = [p for p in parameters if p.name in table]
+    encoded = encode_table(
+        table,
+        target,
+        choices=[p.name for p in kept if _is_one_hot(p)],
+        log_scalars=[
+            p.name
+            for p in kept
+            if getattr(p, "log_scale", False) and isinstance(p, RangeParameter)
+        ],
+    )
+    own = data[finite]
+    variance = torch.tensor(own["sem"].to_numpy(dtype=float) ** 2)[:, None]
+    return ExperimentTable(
+        table=encoded,
+        Yvar=variance if bool(variance.isfinite().all()) else None,
+        arms=own["arm_name"].tolist(),
+    )
+
+
+def compare_models(
+    experiment: Experiment | Client,
+    metric: str | None = None,
+    models: Mapping[str, Callable[..., Model]] | None = None,
+    **compare_kwargs: Any,
+) -> Comparison:
+    """Which model predicts a metric of this experiment best?
+
+    Rows of one arm are held out together.
+
+    Args:
+        experiment: An experiment with data, or a client that has one.
+        metric: Name of the metric; may be None if there is only one.
+        models: By name a class or function that builds a model; default: those of
+            :func:`model_configs`.
+        **compare_kwargs: Arguments of :func:`~botorch_xval.comparison.compare`; default
+            of `sizes`: those of 20, 40 and 60 rows that there are, or all rows, and of
+            `fit`: "warm".
+
+    Returns:
+        The comparison.
+
+    Raises:
+        ValueError: See :func:`encode_experiment` and `compare`.
+    """
+    data = encode_experiment(experiment, metric)
+    n = len(data.arms)
+    repeated = len(set(data.arms)) < n
+    defaults = {
+        "sizes": [size for size in SIZES if size <= n] or [n],
+        "fit": "warm",
+        "groups": data.arms if repeated else None,
+    }
+    return compare(
+        configurations(data.table.choice_dims) if models is None else models,
+        data.table.X,
+        data.table.Y,
+        data.Yvar,
+        **{**defaults, **compare_kwargs},
+    )
+
+
+def model_configs() -> dict[str, ModelConfig]:
+    """What Ax is to have for each configuration that :func:`compare_models` compares.
+
+    Returns:
+        By name of a configuration the `ModelConfig`.
+    """
+    ours = {
+        name_of_priors(priors): ModelConfig(
+            botorch_model_class=ScalarChoiceGP,
+            model_options={"priors": priors},
+            name=name_of_priors(priors),
+        )
+        for priors in PRIOR_CONFIGURATIONS
+    }
+    default = ModelConfig(
+        botorch_model_class=IndependentSingleTaskGP, name=BOTORCH_DEFAULT
+    )
+    return {**ours, BOTORCH_DEFAULT: default}
+
+
+def best_model_config(comparison: Comparison) -> ModelConfig:
+    """The `ModelConfig` of the best configuration at the largest size.
+
+    Args:
+        comparison: Of configurations that are named as in :func:`model_configs`.
+
+    Returns:
+        For the `SurrogateSpec` of a generator.
+
+    Raises:
+        ValueError: If the best configuration has another name.
+    """
+    table = comparison.table()
+    best = table[table["size"] == table["size"].max()].iloc[0]["configuration"]
+    known = model_configs()
+    if best not in known:
+        raise ValueError(
+            f"comparison: the best configuration is {best!r}, of which no ModelConfig "
+            f"is known; expected one of {list(known)}"
+        )
+    return known[best]
+
+
+def _is_one_hot(parameter: Parameter) -> bool:
+    """As in Ax: unordered, and of more than two values."""
+    return (
+        isinstance(parameter, ChoiceParameter)
+        and not parameter.is_ordered
+        and len(parameter.values) > 2
+    )
+
+
+def _value(parameter: Parameter, value: Any) -> Any:
+    """For a table: the number of a value that is not in one-hot code; NaN if none."""
+    if value is None:
+        return np.nan
+    if not isinstance(parameter, ChoiceParameter):
+        return float(value)
+    if _is_one_hot(parameter):
+        return str(value)
+    if value not in parameter.values:
+        return np.nan
+    return float(parameter.values.index(value))

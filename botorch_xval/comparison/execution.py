@@ -1,0 +1,167 @@
+"""Computing the cells of a comparison: here, or by any `concurrent.futures.Executor`.
+
+A cell depends on nothing but its arguments, so that it does not matter where, when and
+in which order cells are computed, and a cell that a worker took with it is computed
+once more.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    as_completed,
+)
+from time import monotonic
+from typing import Any
+from warnings import warn
+
+from botorch.exceptions.warnings import BotorchWarning
+from botorch.models.model import Model
+from botorch.utils.sampling import manual_seed
+from torch import Tensor
+
+from botorch_xval.comparison.store import Cell
+from botorch_xval.cross_validation.cross_validate import cross_validate
+from botorch_xval.cross_validation.folds import Folds
+from botorch_xval.cross_validation.scores import squared_error
+
+__all__ = ["check_picklable", "score_cell", "submit_cells"]
+
+
+def score_cell(
+    model: Callable[..., Model],
+    X: Tensor,
+    Y: Tensor,
+    Yvar: Tensor | None,
+    folds: Folds,
+    seed: int,
+    cross_validate_kwargs: dict[str, Any],
+) -> dict[str, Any]:
+    """Cross-validate one configuration on one dataset, maybe in another process.
+
+    Args:
+        model: See :func:`compare`, also for the other arguments.
+        X: Inputs of the dataset, `size x d`.
+        Y: Outcomes of the dataset, `size x m`.
+        Yvar: Known variances of the observation noise, `size x m`.
+        folds: The folds to fit.
+        seed: Of the values that a failed fit starts from again.
+        cross_validate_kwargs: Further arguments of `cross_validate`.
+
+    Returns:
+        Of every point the number of its row in the dataset (`rows`), `log_density` and
+        `squared_error`; of the cell `folds`, `failed`, `evaluations` and `seconds`.
+        Numbers and lists, which come back from JSON as they were.
+    """
+    start = monotonic()
+    with manual_seed(seed % 2**63):
+        result = cross_validate(model, X, Y, Yvar, folds=folds, **cross_validate_kwargs)
+    error = squared_error(result.mean, result.observed)
+    return {
+        "rows": result.rows.tolist(),
+        "log_density": result.log_density.sum(dim=-1).tolist(),
+        "squared_error": error.sum(dim=-1).tolist(),
+        "folds": len(result.folds.names),
+        "failed": len(result.failed),
+        "evaluations": result.evaluations,
+        "seconds": monotonic() - start,
+    }
+
+
+def submit_cells(
+    cells: Sequence[Cell],
+    arguments: Callable[[Cell], tuple[Any, ...]],
+    executor: Executor,
+    keep: Callable[[Cell, dict[str, Any]], None],
+) -> list[Cell]:
+    """Compute cells by an executor.
+
+    If a cell raises an error, or the user interrupts, those that wait are cancelled and
+    those that are finished are kept.
+
+    Args:
+        cells: What to compute.
+        arguments: From a cell to the arguments of :func:`score_cell`.
+        executor: Computes it.
+        keep: Called with every finished cell and its outcome.
+
+    Returns:
+        The cells that were lost with a worker, after one warning.
+    """
+    futures: dict[Future, Cell] = {}
+    kept: set[Cell] = set()
+    reason: BaseException | None = None
+
+    def keep_once(future: Future) -> None:
+        keep(futures[future], future.result())
+        kept.add(futures[future])
+
+    try:
+        for cell in cells:
+            try:
+                futures[executor.submit(score_cell, *arguments(cell))] = cell
+            except BrokenExecutor as error:
+                reason = error
+                break
+        for future in as_completed(futures):
+            error = CancelledError() if future.cancelled() else future.exception()
+            if error is None:
+                keep_once(future)
+            elif _is_loss(error):
+                reason = error
+            else:
+                raise error
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        for future, cell in futures.items():
+            done = future.done() and not future.cancelled()
+            if done and future.exception() is None and cell not in kept:
+                keep_once(future)
+        raise
+    lost = [cell for cell in cells if cell not in kept]
+    if lost:
+        warn(
+            f"the executor lost {len(lost)} of {len(cells)} cells "
+            f"({type(reason).__name__}: {reason}); they are computed in this process",
+            BotorchWarning,
+            stacklevel=3,
+        )
+    return lost
+
+
+def check_picklable(values: Mapping[str, Any], executor: Executor | None) -> None:
+    """Refuse early what a process pool could not be given.
+
+    Args:
+        values: What is to be sent, by name.
+        executor: Checked for is only Python's own process pool.
+
+    Raises:
+        ValueError: If something cannot be pickled.
+    """
+    if not isinstance(executor, ProcessPoolExecutor):
+        return
+    for name, value in values.items():
+        try:
+            pickle.dumps(value)
+        except Exception as error:  # of any kind
+            raise ValueError(
+                f"executor: {name} cannot be sent to another process ({error}); use "
+                "functions and classes that a module defines, or functools.partial of "
+                "them"
+            ) from error
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether a worker died, as opposed to an error of the cell."""
+    # Distributed's is known by its name, so that it need not be installed.
+    names = [kind.__name__ for kind in type(error).__mro__]
+    killed = "KilledWorker" in names
+    return killed or isinstance(error, (BrokenExecutor, CancelledError))

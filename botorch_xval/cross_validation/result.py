@@ -1,0 +1,346 @@
+"""What a cross-validation found: held-out predictions, their scores, and the fits."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from botorch.models.model import Model
+from botorch.optim.core import OptimizationStatus
+from torch import Tensor
+
+from botorch_xval.cross_validation import scores
+from botorch_xval.cross_validation.folds import Folds
+from botorch_xval.cross_validation.warm import FoldFit
+from botorch_xval.fitting.records import FitRecord
+
+__all__ = ["POINTS", "CrossValidation", "difference"]
+
+POINTS = ("mean", "variance", "noise_variance", "observed", "location", "scale")
+POINTS += ("baseline",)
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Held-out predictions, one per point, on the outcome's own scale.
+
+    A point is a row that a fold holds out. Points are in the order of their rows; a row
+    that several folds hold out (repeated folds) comes once for each repetition, all
+    first ones before all second ones. Points of a fold whose fit failed are NaN.
+    """
+
+    rows: Tensor
+    """Row of each point, `k`."""
+
+    fold_of: Tensor
+    """Number of the fold that predicts it, `k`."""
+
+    mean: Tensor
+    """Predicted means, `k x m`."""
+
+    variance: Tensor
+    """Predicted variances of observations, `k x m`."""
+
+    noise_variance: Tensor
+    """The part of these that is observation noise, `k x m`."""
+
+    observed: Tensor
+    """Observed outcomes, `k x m`."""
+
+    location: Tensor
+    """What is zero on the model's scale (of standardized outcomes), `k x m`."""
+
+    scale: Tensor
+    """What is one there, minus that, `k x m`."""
+
+    baseline: Tensor
+    """Mean outcomes of the training rows of the fold, `k x m`."""
+
+    folds: Folds
+    """The folds."""
+
+    fits: list[FoldFit]
+    """How each fold was fitted, in their order; with several outputs those of each."""
+
+    failed: dict[str, str]
+    """By name of a fold whose fit failed the reason."""
+
+    whitened: Tensor | None = None
+    """Errors in predicted deviations with their correlation removed, `k x m`, for a
+    normality plot: leave-one-out errors are correlated even where the model is right.
+    The correlation is that of the fit to all rows; None without one, with failed folds,
+    or where a row is held out twice."""
+
+    full_evaluations: int = 0
+    """What the fit to all rows and its Hessian took, if there was one."""
+
+    models: list[Model] | None = None
+    """The fitted model of each fold, if they were to be kept; not saved to a file."""
+
+    full_model: Model | None = None
+    """The model of all rows, if there was one and models were to be kept."""
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of losses and gradients in all, those of all rows included."""
+        return self.full_evaluations + sum(r.evaluations for r in self.records)
+
+    @property
+    def records(self) -> list[FitRecord]:
+        """The courses of the fits, in the order of the folds."""
+        return [fit.record for fit in self.fits]
+
+    @property
+    def log_density(self) -> Tensor:
+        """Log predictive densities of the observed outcomes in nats, `k x m`."""
+        return scores.log_density(self.mean, self.variance, self.observed)
+
+    @property
+    def elpd(self) -> float:
+        """Sum over rows of the log predictive density, in nats.
+
+        A row that is held out several times counts with its mean. Points without a
+        score are left out; NaN if there is no other.
+        """
+        values = self.log_density.sum(dim=-1).cpu()
+        known = ~values.isnan()
+        if not known.any():
+            return math.nan
+        rows = self.rows[known].cpu()
+        times = torch.bincount(rows)[rows]
+        return (values[known] / times).sum().item()
+
+    def to_frame(self, scale: str = "outcome", noise: bool = True) -> pd.DataFrame:
+        """All points and their scores as a table.
+
+        Args:
+            scale: "outcome", or "model": that of the fold's transformed (standardized)
+                outcomes, on which log densities of different data compare.
+            noise: Whether to score the prediction of an observation, or that of the
+                noiseless outcome (whose intervals a noisy observation misses).
+
+        Returns:
+            One row per point and output: `row`, `fold` (name), `output`, `observed`,
+            `mean`, `deviation` (predicted standard deviation), `log_density` (nats),
+            `squared_error`, `absolute_error`, `crps`, `z_score`, `pit`; in `attrs` the
+            two arguments.
+        """
+        mean, variance, observed, _ = self._on(scale, noise)
+        k, m = mean.shape
+        columns = {
+            "observed": observed,
+            "mean": mean,
+            "deviation": variance.sqrt(),
+            "log_density": scores.log_density(mean, variance, observed),
+            "squared_error": scores.squared_error(mean, observed),
+            "absolute_error": (observed - mean).abs(),
+            "crps": scores.crps(mean, variance, observed),
+            "z_score": scores.z_score(mean, variance, observed),
+            "pit": scores.pit(mean, variance, observed),
+        }
+        frame = pd.DataFrame(
+            {
+                "row": np.repeat(self.rows.cpu().numpy(), m),
+                "fold": np.repeat([self.folds.names[i] for i in self.fold_of], m),
+                "output": np.tile(np.arange(m), k),
+                **{n: v.reshape(-1).cpu().numpy() for n, v in columns.items()},
+            }
+        )
+        frame.attrs.update(scale=scale, noise=noise)
+        return frame
+
+    def summary(self, scale: str = "outcome", noise: bool = True) -> pd.DataFrame:
+        """Scores of each output over the points that have one.
+
+        Args:
+            scale: See :meth:`to_frame`.
+            noise: See :meth:`to_frame`.
+
+        Returns:
+            One row per output, with the columns of
+            :func:`~botorch_xval.cross_validation.summarize`. Points of repeated folds
+            count one by one.
+        """
+        parts = self._on(scale, noise)
+        known = ~parts[0].isnan().any(dim=-1)
+        rows = [
+            scores.summarize(*(part[known, j].cpu() for part in parts))
+            for j in range(self.mean.shape[-1])
+        ]
+        frame = pd.DataFrame(rows)
+        frame.index.name = "output"
+        frame.attrs.update(scale=scale, noise=noise)
+        return frame
+
+    def ax_diagnostics(self, noise: bool = False) -> pd.DataFrame:
+        """Ax's diagnostics, one row per output, by Ax's names and to its values.
+
+        Args:
+            noise: Whether standard errors are those of observations. Ax's are those of
+                the noiseless outcome unless it is told otherwise.
+        """
+        mean, variance, observed, _ = self._on("outcome", noise)
+        known = ~mean.isnan().any(dim=-1)
+        frame = pd.DataFrame(
+            [
+                scores.ax_diagnostics(
+                    mean[known, j].cpu().numpy(),
+                    variance[known, j].sqrt().cpu().numpy(),
+                    observed[known, j].cpu().numpy(),
+                )
+                for j in range(mean.shape[-1])
+            ]
+        )
+        frame.index.name = "output"
+        return frame
+
+    def fit_table(self) -> pd.DataFrame:
+        """How every fold was fitted, one row per fold and output.
+
+        Columns: `fold`, `output`, `how`, `influence` (posterior standard deviations),
+        `gradient_norm` (per training point, by logarithms), `condition` (of the
+        Hessian of the full fit), `step_length`, `at_bounds`, `loss` (per point),
+        `cold_loss` (that of a second fit, from the initial values; NaN if there was
+        none), `evaluations`, `status`, `message`; see
+        :class:`~botorch_xval.fitting.FitRecord`.
+        """
+        m = self.mean.shape[-1]
+        each = max(len(self.fits) // max(len(self.folds.names), 1), 1)
+        return pd.DataFrame(
+            {
+                "fold": [self.folds.names[i // each] for i in range(len(self.fits))],
+                "output": [i % each if each == m else 0 for i in range(len(self.fits))],
+                "how": [fit.how for fit in self.fits],
+                "influence": [fit.influence for fit in self.fits],
+                "gradient_norm": [r.gradient_norm for r in self.records],
+                "condition": [r.condition for r in self.records],
+                "step_length": [r.step_length for r in self.records],
+                "at_bounds": [", ".join(r.at_bounds) for r in self.records],
+                "loss": [r.loss for r in self.records],
+                "cold_loss": [fit.cold_loss for fit in self.fits],
+                "evaluations": [r.evaluations for r in self.records],
+                "status": [r.status.name for r in self.records],
+                "message": [r.message for r in self.records],
+            }
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one file (NumPy's `.npz`; numbers and text only)."""
+        text = {
+            "names": self.folds.names,
+            "failed": self.failed,
+            "full_evaluations": self.full_evaluations,
+            "fits": [
+                {**asdict(fit), "record": {**asdict(r), "status": r.status.name}}
+                for fit, r in zip(self.fits, self.records, strict=True)
+            ],
+        }
+        arrays = {
+            n: getattr(self, n).cpu().numpy() for n in ("rows", "fold_of", *POINTS)
+        }
+        arrays["held_out"] = self.folds.held_out.numpy()
+        if self.whitened is not None:
+            arrays["whitened"] = self.whitened.cpu().numpy()
+        with open(path, "wb") as file:  # `savez` would append to a name
+            np.savez_compressed(file, text=np.array(json.dumps(text)), **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> CrossValidation:
+        """Read what :meth:`save` has written; tensors are on the CPU."""
+        with np.load(path, allow_pickle=False) as data:
+            text = json.loads(str(data["text"]))
+            tensors = {
+                name: torch.from_numpy(data[name])
+                for name in ("rows", "fold_of", *POINTS)
+            }
+            held_out = torch.from_numpy(data["held_out"])
+            if "whitened" in data:
+                tensors["whitened"] = torch.from_numpy(data["whitened"])
+        fits = []
+        for fit in text["fits"]:
+            record = fit["record"]
+            for name in ("losses", "at_bounds"):
+                record[name] = tuple(record.get(name, ()))
+            record["status"] = OptimizationStatus[record["status"]]
+            fits.append(FoldFit(**{**fit, "record": FitRecord(**record)}))
+        folds = Folds(held_out, text["names"])
+        return cls(
+            **tensors,
+            folds=folds,
+            fits=fits,
+            failed=text["failed"],
+            full_evaluations=text["full_evaluations"],
+        )
+
+    def _on(self, scale: str, noise: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Means, variances, observed outcomes and baselines on a scale."""
+        if scale not in ("outcome", "model"):
+            raise ValueError(f"scale: expected 'outcome' or 'model', got {scale!r}")
+        variance = self.variance if noise else self.variance - self.noise_variance
+        values = self.mean, variance.clamp_min(0), self.observed, self.baseline
+        if scale == "outcome":
+            return values
+        mean, variance, observed, baseline = values
+        return (
+            (mean - self.location) / self.scale,
+            variance / self.scale**2,
+            (observed - self.location) / self.scale,
+            (baseline - self.location) / self.scale,
+        )
+
+
+def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
+    """Pointwise differences of two results in log density, `first - second`.
+
+    Args:
+        first: A result.
+        second: Another one of the same folds of the same data.
+
+    Returns:
+        One row per point: `row`, `fold`, `first`, `second` and `difference` (nats,
+        summed over outputs); in `attrs` their `sum` and its `standard_error` (points
+        taken as independent), and in `other_optimum` the folds whose losses per point
+        differ by more than 1e-3: those where two ways to fit ended in different minima.
+
+    Raises:
+        ValueError: If the results are of different points.
+    """
+    same = (
+        torch.equal(first.rows.cpu(), second.rows.cpu())
+        and torch.equal(first.fold_of.cpu(), second.fold_of.cpu())
+        and torch.equal(first.observed.cpu(), second.observed.cpu())
+    )
+    if not same:
+        raise ValueError(
+            "the two results are of different rows, folds or outcomes; only scores of "
+            "the same points can be compared"
+        )
+    densities = [r.log_density.sum(dim=-1).cpu().numpy() for r in (first, second)]
+    frame = pd.DataFrame(
+        {
+            "row": first.rows.cpu().numpy(),
+            "fold": [first.folds.names[i] for i in first.fold_of],
+            "first": densities[0],
+            "second": densities[1],
+            "difference": densities[0] - densities[1],
+        }
+    )
+    known = frame.difference.dropna()
+    other = []
+    if len(first.fits) == len(second.fits):
+        each = len(first.fits) // len(first.folds.names)
+        for i, (one, two) in enumerate(zip(first.records, second.records, strict=True)):
+            fixed = "fixed" in (first.fits[i].how, second.fits[i].how)
+            if not fixed and abs(one.loss - two.loss) > 1e-3:
+                other.append(first.folds.names[i // each])
+    frame.attrs.update(
+        sum=float(known.sum()),
+        standard_error=float(known.std() * math.sqrt(len(known))),
+        other_optimum=list(dict.fromkeys(other)),
+    )
+    return frame

@@ -1,0 +1,284 @@
+r"""Losses and gradients of common exact Gaussian processes in closed form.
+
+For a Gaussian process with covariance :math:`K` (with noise), residuals :math:`r` and
+:math:`Q = K^{-1}`, :math:`a = Q r` (Rasmussen & Williams 2006, eq. 5.8 and 5.9):
+
+.. math::
+    -\log p = \tfrac12 (r^\top a + \log\det K + n \log 2 \pi), \quad
+    G = \frac{\partial (-\log p)}{\partial K} = \tfrac12 (Q - a a^\top), \quad
+    \frac{\partial (-\log p)}{\partial m} = -a.
+
+One Cholesky factor gives all of it. A kernel of the scaled squared distance
+:math:`R_{ij} = \sum_k (z_{ik} - z_{jk})^2` needs, with
+:math:`W = G \circ \partial k / \partial R`, only
+
+.. math::
+    \sum_{ij} W_{ij} (z_{ik} - z_{jk})^2 =
+    2 \sum_i z_{ik} \left[ z_{ik} (W 1)_i - (W z)_{ik} \right]
+
+for the gradients of all its lengthscales: one matrix product, no `n x n x d` tensor.
+The choice and categorical kernels are such kernels, too, since
+:math:`|c - c'| = (c - c')^2` for zeros and ones.
+
+What is covered: a constant or zero mean; RBF, Matern, `ChoiceKernel` (on zeros and
+ones) and BoTorch's `CategoricalKernel`, their sums, products, scales and weighted
+mixtures; homoskedastic or fixed noise; Gamma, log-normal, normal and Beta priors. All
+in float64, on any device. Anything else raises `Unsupported`.
+
+Rows are padded to a multiple of four, so that every matrix of a batch starts at the
+same alignment: BLAS rounds by alignment, and a model's loss must not depend, even in
+the last bit, on the place in a group at which it is evaluated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
+from gpytorch import settings
+from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood
+from gpytorch.likelihoods.noise_models import FixedGaussianNoise, HomoskedasticNoise
+from gpytorch.means import ConstantMean, ZeroMean
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from torch import Tensor
+from torch.nn.functional import pad
+
+from botorch_xval.fitting.losses.covariances import Workspace, build_node
+from botorch_xval.fitting.losses.parameters import Columns, require
+
+__all__ = ["ClosedFormLoss"]
+
+PAD = 4
+
+
+class ClosedFormLoss:
+    """`losses, gradients = loss(theta, models)` of many models of one structure.
+
+    Args:
+        mll: The structure; its values do not matter.
+        shapes: Shape of one model's part of every parameter, by name, in the order of
+            the columns of `theta`.
+        inputs: One tensor `b x n x d`, after the input transforms.
+        targets: `b x n`.
+        noise: Known noise variances, `b x n`; None if they are inferred.
+
+    Raises:
+        Unsupported: If a part of the model has no closed form here.
+    """
+
+    def __init__(
+        self,
+        mll: ExactMarginalLogLikelihood,
+        shapes: dict[str, torch.Size],
+        inputs: Sequence[Tensor],
+        targets: Tensor,
+        noise: Tensor | None,
+    ) -> None:
+        model, likelihood = mll.model, mll.likelihood
+        require(type(mll) is ExactMarginalLogLikelihood, mll)
+        require(not any(hasattr(o, "compute_custom_loss") for o in (mll, model)), mll)
+        require(len(inputs) == 1 and targets.dtype == torch.float64, model)
+        require(next(mll.model.added_loss_terms(), None) is None, model)
+        (X,) = inputs
+        self._n, self._padded = X.shape[-2], -(-X.shape[-2] // PAD) * PAD
+        self._extra = self._padded - self._n
+        self._targets = pad(targets, (0, self._extra))
+        self._columns = Columns(mll, shapes, X.device)
+        mean = model.mean_module
+        require(type(mean) in (ConstantMean, ZeroMean), mean)
+        self._mean = (
+            self._columns.of(mean, "raw_constant")
+            if isinstance(mean, ConstantMean)
+            else None
+        )
+        self._noise: Tensor | None = None
+        self._noise_columns: slice | None = None
+        if type(likelihood) is FixedNoiseGaussianLikelihood:
+            require(likelihood.second_noise_covar is None, likelihood)
+            require(isinstance(likelihood.noise_covar, FixedGaussianNoise), likelihood)
+            self._noise = pad(noise, (0, self._extra))
+        else:
+            require(type(likelihood) is GaussianLikelihood, likelihood)
+            require(type(likelihood.noise_covar) is HomoskedasticNoise, likelihood)
+            self._noise_columns = self._columns.of(likelihood.noise_covar, "raw_noise")
+        self._workspace = Workspace()
+        self._kernel = build_node(
+            model.covar_module, self._columns, X, self._extra, self._workspace
+        )
+        self._columns.check_all_used()
+        self._models: list[int] | None = None
+
+    def __call__(self, theta: Tensor, models: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Losses per point and gradients by `theta`, `a x p`, of the chosen models.
+
+        A model whose covariance is not positive definite, even with the jitter that
+        GPyTorch adds, has the loss NaN.
+        """
+        with torch.no_grad():
+            models = list(models)
+            if models != self._models:
+                self._select(models)
+            return self._evaluate(theta)
+
+    def copy(self) -> ClosedFormLoss:
+        """The same loss with a workspace of its own, for another thread."""
+        data = [self._targets, *self._kernel.data()]
+        if self._noise is not None:
+            data.append(self._noise)
+        return deepcopy(self, {id(tensor): tensor for tensor in data})
+
+    def _select(self, models: list[int]) -> None:
+        index = torch.as_tensor(models, device=self._targets.device)
+        self._chosen_targets = self._targets.index_select(0, index)
+        if self._noise is not None:
+            self._chosen_noise = self._noise.index_select(0, index)
+        self._kernel.select(index)
+        self._models = models
+
+    def without(
+        self, theta: Tensor, model: int, held_out: Tensor, group: int
+    ) -> tuple[Tensor, Tensor]:
+        r"""Losses and gradients of one model without the rows of each fold.
+
+        From one factorization of all rows: with :math:`Q` and :math:`a` as above, a
+        fold without the rows :math:`S` has (block inverse; Rasmussen & Williams 2006,
+        eq. A.12)
+
+        .. math::
+            Q_{-S} = Q - Q_{\cdot S} Q_{SS}^{-1} Q_{S \cdot}, \quad
+            a_{-S} = a - Q_{\cdot S} Q_{SS}^{-1} a_S, \quad
+            \det K_{-S} = \det K \, \det Q_{SS},
+
+        the first two with zeros in the rows :math:`S`. Only for folds that transform
+        inputs and outcomes as the model of all rows does.
+
+        Args:
+            theta: Parameters, `p`.
+            model: Its number.
+            held_out: Boolean mask, `f x n`, as many rows in each fold.
+            group: How many folds to evaluate together.
+
+        Returns:
+            Losses per training point of a fold, `f`, and their gradients, `f x p`.
+        """
+        with torch.no_grad():
+            self._select([model])
+            values, slopes = self._columns.transform(theta[None])
+            covariance, residuals = self._covariance(values)
+            factor = torch.empty_like(covariance)
+            good = _cholesky(covariance, factor)
+            inverse = torch.cholesky_inverse(factor)[0]
+            weights = inverse @ residuals[0]
+            log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum()
+            rows = held_out.nonzero()[:, 1].view(len(held_out), -1)
+            left = self._n - rows.shape[1]
+            constant = residuals[0] @ weights + log_det + left * math.log(2 * math.pi)
+            found = []
+            for chosen in rows.split(group):
+                self._select([model] * len(chosen))
+                own = values.expand(len(chosen), -1)
+                self._kernel.forward(own)  # what its backward pass needs
+                across = inverse[chosen]  # a x s x n
+                inside = inverse[chosen[:, :, None], chosen[:, None, :]]
+                solved = torch.linalg.solve(inside, across)
+                held = weights[chosen]
+                rest = weights - (held[:, None] @ solved)[:, 0]
+                removed = held[:, None] @ torch.linalg.solve(inside, held)[..., None]
+                losses = 0.5 * (
+                    constant - removed[:, 0, 0] + torch.linalg.slogdet(inside)[1]
+                )
+                by_covariance = inverse - across.mT @ solved
+                by_covariance.addcmul_(rest[:, :, None], rest[:, None, :], value=-1)
+                by_covariance *= 0.5
+                gradients = self._pull_back(own, by_covariance, rest)
+                self._columns.add_priors(own, losses, gradients)
+                found.append((losses, gradients * slopes))
+            losses, gradients = (torch.cat(parts) for parts in zip(*found, strict=True))
+            losses[~good.expand(len(losses))] = torch.nan
+            return losses / left, gradients / left
+
+    def _evaluate(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        n = self._n
+        values, slopes = self._columns.transform(theta)
+        covariance, residuals = self._covariance(values)
+        factor = self._workspace.matrices("factor", covariance).mT
+        inverse = self._workspace.matrices("inverse", covariance).mT
+        good = _cholesky(covariance, factor)
+        # In LAPACK's order: the last bit of products with a matrix in the other order
+        # depends on the number of models.
+        torch.cholesky_inverse(factor, out=inverse)
+        weights = torch.bmm(inverse, residuals[:, :, None])
+        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+        quadratic = (residuals * weights[..., 0]).sum(dim=-1)
+        losses = 0.5 * (quadratic + log_det + n * math.log(2 * math.pi))
+        by_covariance = inverse.mT  # the same values in the order of all other matrices
+        by_covariance.mul_(0.5).addcmul_(weights, weights.mT, value=-0.5)
+        gradients = self._pull_back(values, by_covariance, weights[..., 0])
+        self._columns.add_priors(values, losses, gradients)
+        gradients *= slopes
+        losses[~good] = torch.nan
+        return losses / n, gradients / n
+
+    def _covariance(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Covariances with noise, and residuals, of the chosen models."""
+        n = self._n
+        residuals = self._chosen_targets
+        if self._mean is not None:
+            residuals = residuals - values[:, self._mean]
+            residuals[:, n:] = 0
+        covariance, scale = self._kernel.forward(values)
+        if scale is not None or self._kernel.keeps_result:
+            own = self._workspace.matrices("covariance", covariance)
+            times = 1.0 if scale is None else scale[:, None, None]
+            covariance = torch.mul(covariance, times, out=own)
+        diagonal = covariance.diagonal(dim1=-2, dim2=-1)
+        if self._extra:  # the padded rows are independent of all others
+            covariance[:, n:] = 0
+            covariance[:, :, n:] = 0
+            diagonal[:, n:] = 1
+        if self._noise_columns is None:
+            diagonal[:, :n] += self._chosen_noise[:, :n]
+        else:
+            diagonal[:, :n] += values[:, self._noise_columns]
+        return covariance, residuals
+
+    def _pull_back(
+        self, values: Tensor, by_covariance: Tensor, weights: Tensor
+    ) -> Tensor:
+        """From derivatives by the covariances, overwritten, to those by the values."""
+        gradients = torch.zeros_like(values)
+        if self._extra:
+            by_covariance[:, self._n :] = 0
+            by_covariance[:, :, self._n :] = 0
+        if self._noise_columns is not None:
+            trace = by_covariance.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+            gradients[:, self._noise_columns] = trace[:, None]
+        if self._mean is not None:
+            gradients[:, self._mean] = -weights.sum(dim=-1, keepdim=True)
+        self._kernel.backward(by_covariance, None, values, gradients)
+        return gradients
+
+
+def _cholesky(covariance: Tensor, factor: Tensor) -> Tensor:
+    """Writes lower factors and says which are good, some with GPyTorch's jitter."""
+    info = torch.empty(len(factor), dtype=torch.int32, device=factor.device)
+    torch.linalg.cholesky_ex(covariance, out=(factor, info))
+    good = info == 0
+    if good.all():
+        return good
+    jitter = settings.cholesky_jitter.value(covariance.dtype)
+    for attempt in range(settings.cholesky_max_tries.value()):
+        added = (jitter * 10**attempt) * (~good)
+        shifted = covariance.clone()
+        shifted.diagonal(dim1=-2, dim2=-1).add_(added[:, None])
+        again, info = torch.linalg.cholesky_ex(shifted)
+        mended = ~good & (info == 0)
+        factor[mended] = again[mended]
+        good = good | mended
+        if good.all():
+            return good
+    identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    factor[~good] = identity
+    return good

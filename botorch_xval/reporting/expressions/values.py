@@ -1,0 +1,133 @@
+"""Numbers of all models out of batched parameters, and formulas of mean functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from gpytorch.means import ConstantMean, LinearMean, Mean, ZeroMean
+from gpytorch.module import Module
+from torch import Tensor
+
+from botorch_xval.reporting.expressions.tree import Node, Value
+
+__all__ = ["Reader", "mean_formula", "parameters_formula"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the numbers of all models out of batched tensors."""
+
+    batch_shape: torch.Size
+    """Leading shape of all parameters; outputs that are batched come last."""
+
+    output: int | None = None
+    """Which of the batched outputs to read; None if outputs are not batched."""
+
+    tasks: tuple[str, ...] | None = None
+    """Names of the tasks of a multi-task model; their numbers if None."""
+
+    def numbers(self, tensor: Tensor, event_ndim: int) -> Tensor:
+        """The tensor as `num_models x event_shape`, float64 on the CPU."""
+        tensor = tensor.detach().double().cpu()
+        num_batch_dims = tensor.ndim - event_ndim
+        event_shape = tensor.shape[num_batch_dims:]
+        while num_batch_dims > len(self.batch_shape) and len(tensor) == 1:
+            tensor, num_batch_dims = tensor[0], num_batch_dims - 1
+        try:
+            tensor = tensor.expand(self.batch_shape + event_shape)
+        except RuntimeError as error:
+            raise ValueError(
+                f"Expected parameters of batch shape {tuple(self.batch_shape)}, that "
+                f"of the model, got one of {tuple(tensor.shape[:num_batch_dims])}."
+            ) from error
+        if self.output is not None:
+            tensor = tensor.select(len(self.batch_shape) - 1, self.output)
+        return tensor[None].flatten(0, -1 - event_ndim)
+
+    def value(
+        self, tensor: Tensor, name: str, kind: str, logarithmic: bool = True
+    ) -> Value:
+        """The value of a tensor of shape `batch_shape`."""
+        return Value(name, kind, tuple(self.numbers(tensor, 0).tolist()), logarithmic)
+
+    def values(
+        self, tensor: Tensor, names: Sequence[str], kind: str, logarithmic: bool = True
+    ) -> list[Value]:
+        """The values of a tensor of shape `batch_shape x len(names)`."""
+        columns = self.numbers(tensor, 1).T.tolist()
+        return [
+            Value(name, kind, tuple(column), logarithmic)
+            for name, column in zip(names, columns, strict=True)
+        ]
+
+    def task(self, i: int) -> str:
+        """The name of a task, as it is written into a formula."""
+        return str(i) if self.tasks is None else repr(self.tasks[i])
+
+    def parameters(
+        self, module: Module, features: Sequence[str] = ()
+    ) -> list[tuple[str, Value]]:
+        """All constrained parameters of a module and its parts, number by number.
+
+        Args:
+            module: Any GPyTorch module.
+            features: Names for the numbers of a parameter that has one for each.
+
+        Returns:
+            Labels such as `base_kernel.lengthscale['a']`, and the values.
+        """
+        found = []
+        for path, parameter, constraint in module.named_parameters_and_constraints():
+            owner, _, name = path.rpartition(".")
+            name = name.removeprefix("raw_")
+            label = f"{owner}.{name}" if owner else name
+            value, logarithmic = parameter, False
+            if constraint is not None:
+                value = constraint.transform(parameter)
+                logarithmic = bool((constraint.lower_bound >= 0).all())
+            start = len(self.batch_shape)
+            if value.shape[:start] != self.batch_shape:
+                start = 0
+            flat = value.reshape(*value.shape[:start], -1)
+            count = flat.shape[-1]
+            labels = [label]
+            if count != 1:
+                is_named = count == len(features) and value.shape[-1] == count
+                keys = map(repr, features) if is_named else range(count)
+                labels = [f"{label}[{key}]" for key in keys]
+            values = self.values(flat, labels, name.replace("_", " "), logarithmic)
+            found += zip(labels, values, strict=True)
+        return found
+
+
+def parameters_formula(module: Module, features: Sequence[str], reader: Reader) -> Node:
+    """An unknown module: its name, its features and its parameters by name."""
+    parts = [
+        Node((f"{label}=", value))
+        for label, value in reader.parameters(module, features)
+    ]
+    names = (Node((repr(name),)) for name in features)
+    return Node((f"{type(module).__name__}(",), (*names, *parts), (")",))
+
+
+def mean_formula(mean: Mean, features: Sequence[str], reader: Reader) -> Node:
+    """The formula of a mean function, which sees all columns."""
+    forward = type(mean).forward
+    if forward is ZeroMean.forward:
+        return Node(("zero",))
+    if forward is ConstantMean.forward:
+        return Node(("constant ", reader.value(mean.constant, "mean", "mean", False)))
+    if forward is LinearMean.forward and mean.weights.shape[-2] == len(features):
+        names = [f"slope of {name!r}" for name in features]
+        slopes = reader.values(mean.weights[..., 0], names, "slope", False)
+        parts = tuple(
+            Node((slope, f" * value({name!r})"))
+            for slope, name in zip(slopes, features, strict=True)
+        )
+        if mean.bias is None:
+            return Node(("sum([",), parts, ("])",))
+        bias = reader.value(mean.bias[..., 0], "bias of the mean", "mean", False)
+        return Node((bias, " + sum(["), parts, ("])",))
+    return parameters_formula(mean, (), reader)

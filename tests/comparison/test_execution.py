@@ -1,0 +1,172 @@
+"""Comparisons computed elsewhere: the same result, whoever dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from botorch.exceptions.warnings import BotorchWarning
+from botorch.models import SingleTaskGP
+from helpers import noisy_waves, normalized_gp, optimizer, short_sighted
+from torch import Tensor
+
+from botorch_xval.comparison.compare import Comparison, compare
+
+QUICK = {"progress": False, "fit_kwargs": optimizer(maxiter=4)}
+CONFIGURATIONS = {"default": normalized_gp, "short sighted": short_sighted}
+
+
+def dies_once(train_X: Tensor, train_Y: Tensor, flag: Path) -> SingleTaskGP:
+    """The default model, but the first process that builds it is killed."""
+    if not flag.exists():
+        flag.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return normalized_gp(train_X, train_Y)
+
+
+def run(**changes: object) -> Comparison:
+    arguments = {"sizes": [6, 8], "replicates": 2, **QUICK, **changes}
+    configurations = arguments.pop("configurations", CONFIGURATIONS)
+    return compare(configurations, *noisy_waves(14), **arguments)
+
+
+def assert_same(found: Comparison, expected: Comparison) -> None:
+    exact = {"check_exact": True}
+    pd.testing.assert_frame_equal(found.points, expected.points, **exact)
+    fits = [frame.drop(columns="seconds") for frame in (found.fits, expected.fits)]
+    pd.testing.assert_frame_equal(*fits, **exact)
+
+
+@pytest.fixture(scope="module")
+def expected() -> Comparison:
+    return run()
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> dict[str, object]:
+    """The configurations, of which one kills the first process that builds it."""
+    return {**CONFIGURATIONS, "default": partial(dies_once, flag=tmp_path / "flag")}
+
+
+# Processes
+
+
+def test_processes_compute_the_same_and_may_die(tmp_path, expected, mortal):
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as executor:
+        assert_same(run(executor=executor), expected)
+        raced = run(sizes=[14], race=True, executor=executor)
+        assert_same(raced, run(sizes=[14], race=True))
+        with pytest.warns(BotorchWarning, match="the executor lost .*BrokenProcessP"):
+            found = run(executor=executor, configurations=mortal, folder=tmp_path)
+        assert (tmp_path / "flag").exists()
+        assert_same(found, expected)
+        # What is left of the pool takes no cell at all.
+        with pytest.warns(BotorchWarning, match="the executor lost 8 of 8 cells"):
+            assert_same(run(executor=executor), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_dask_computes_the_same_and_may_die(expected, mortal):
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        assert_same(run(executor=client.get_executor()), expected)
+        with pytest.warns(BotorchWarning, match="the executor lost .*KilledWorker"):
+            found = run(executor=client.get_executor(), configurations=mortal)
+        assert_same(found, expected)
+
+
+def test_what_cannot_be_sent_is_named(tmp_path):
+    configurations = {**CONFIGURATIONS, "mine": lambda x, y: normalized_gp(x, y)}
+    with ProcessPoolExecutor(1) as executor:
+        with pytest.raises(ValueError, match="executor: configuration 'mine' cannot"):
+            run(configurations=configurations, executor=executor, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Other executors
+
+
+def test_a_thread_computes_the_same(expected):
+    with ThreadPoolExecutor(1) as executor:
+        assert_same(run(executor=executor), expected)
+
+
+class Backwards(ThreadPoolExecutor):
+    """Runs what it was given in reverse, and cancels every third task."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.gate = threading.Event()
+        self.tasks: list[tuple[Future, tuple]] = []
+
+    def submit(self, *call: object) -> Future:
+        self.tasks.append((Future(), call))
+        if len(self.tasks) == 8:
+            super().submit(self._work)
+        return self.tasks[-1][0]
+
+    def _work(self) -> None:
+        for i, (future, (function, *arguments)) in reversed([*enumerate(self.tasks)]):
+            if i % 3 == 0:
+                future.cancel()
+                future.set_running_or_notify_cancel()
+            else:
+                future.set_result(function(*arguments))
+
+
+def test_neither_order_nor_cancelled_tasks_matter(expected):
+    with Backwards() as executor:
+        with pytest.warns(BotorchWarning, match="the executor lost 3 of 8 cells"):
+            assert_same(run(executor=executor), expected)
+
+
+def test_an_interrupt_cancels_and_keeps_what_is_finished(tmp_path, expected):
+    started = []
+
+    def model(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+        started.append(len(train_X))
+        if len(started) == 6 * 2 + 1:  # in the replicate after the first one
+            raise KeyboardInterrupt
+        return normalized_gp(train_X, train_Y)
+
+    configurations = {"default": model, "again": model}
+    many = {"replicates": 20, "configurations": configurations, "sizes": [6]}
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(KeyboardInterrupt):
+            run(executor=executor, folder=tmp_path, **many)
+    fits = pd.read_csv(tmp_path / "fits.csv")
+    assert 2 <= len(fits) < 40
+    assert len(started) < 40 * 6  # the other tasks were cancelled
+    points = pd.read_csv(tmp_path / "points.csv")
+    own = points[(points.configuration == "default") & (points.replicate == 0)]
+    whole = expected.points.query("configuration == 'default' and size == 6")
+    assert (
+        own.log_density.to_list() == whole[whole.replicate == 0].log_density.to_list()
+    )
+
+
+def test_an_error_of_a_model_is_raised_and_the_rest_kept(tmp_path):
+    def failing(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+        raise RuntimeError("no such model")
+
+    configurations = {"default": normalized_gp, "failing": failing}
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(RuntimeError, match="no such model"):
+            run(executor=executor, folder=tmp_path, configurations=configurations)
+    assert "default" in pd.read_csv(tmp_path / "fits.csv").configuration.to_list()

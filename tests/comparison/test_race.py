@@ -1,0 +1,265 @@
+"""Who leaves a race, by SciPy's paired test; races on simulated and on real scores."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import (
+    assert_close,
+    noisy_waves,
+    normalized_gp,
+    optimizer,
+    short_sighted,
+    unfittable,
+)
+from scipy import stats
+
+from botorch_xval.comparison.compare import compare
+from botorch_xval.comparison.race import leaving, rounds
+from botorch_xval.cross_validation.folds import k_fold
+
+# GPyTorch warns when it adds jitter and tries again.
+no_jitter_warnings = pytest.mark.filterwarnings("ignore:A not p.d.")
+
+QUICK = {"progress": False, "fit_kwargs": optimizer(maxiter=4)}
+
+
+def frame(*columns: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(dict(zip("abcdefgh", columns, strict=False)))
+
+
+# Rounds
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([1] * 60, [10, 15, 23, 34, 51, 60]),
+        ([1] * 120, [10, 15, 23, 34, 51, 76, 120]),
+        ([1] * 20, [10, 15, 20]),
+        ([1] * 11, [11]),  # a second round would be too short
+        ([1] * 4, [4]),
+        ([4] * 5, [3, 4, 5]),  # folds of several points
+        ([3, 3, 30], [3]),
+        ([2] * 20, [5, 8, 12, 17, 20]),
+    ],
+)
+def test_rounds_have_half_as_many_points_more(points, expected):
+    assert rounds(points) == expected
+
+
+def test_earlier_rounds_do_not_depend_on_how_many_points_there_are():
+    for n in range(30, 200, 7):
+        assert rounds([1] * (2 * n))[: len(rounds([1] * n)) - 1] == rounds([1] * n)[:-1]
+
+
+# Who leaves
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_leaving_is_a_paired_test(seed):
+    rng = np.random.default_rng(seed)
+    k = int(rng.integers(10, 50))
+    shift = np.array([0.0, -0.1, -0.3, -0.6, -1.0])
+    scores = frame(*(rng.normal(size=(k, 1)) + shift + rng.normal(size=(k, 5))).T)
+    ranked = scores.mean().sort_values(ascending=False).index
+    expected = []
+    for name in ranked[1:]:
+        test = stats.ttest_rel(scores[name], scores[ranked[0]], alternative="less")
+        if test.pvalue < stats.norm.sf(2.0) / 4:
+            expected.append(name)
+    assert sorted(leaving(scores)) == sorted(expected)
+
+
+def test_nobody_leaves_before_ten_points_or_for_equal_scores():
+    base = np.random.default_rng(0).normal(size=12)
+    worse = base - 5 + 0.1 * np.random.default_rng(1).normal(size=12)
+    assert leaving(frame(base, worse)) == ["b"]
+    assert leaving(frame(base, worse)[:9]) == []
+    assert leaving(frame(base, base)) == []
+    assert leaving(frame(base)) == []
+
+
+def test_a_difference_without_any_spread_is_clear():
+    base = np.arange(12.0)
+    assert leaving(frame(base, base - 0.5)) == ["b"]
+
+
+def test_rows_without_a_score_do_not_count():
+    base = np.random.default_rng(0).normal(size=14)
+    worse = base - 5 + 0.1 * np.random.default_rng(1).normal(size=14)
+    worse[:5] = np.nan
+    assert leaving(frame(base, worse)) == []
+    worse[4] = base[4] - 5
+    assert leaving(frame(base, worse)) == ["b"]
+
+
+def test_what_cannot_be_fitted_leaves_but_never_all():
+    base, none = np.arange(12.0), np.full(12, np.nan)
+    assert leaving(frame(base, none)) == ["b"]
+    assert leaving(frame(base, none)[:9]) == []
+    assert leaving(frame(none, none)) == []
+
+
+# Simulated comparisons
+
+
+def simulated(rng: np.random.Generator, n: int) -> pd.DataFrame:
+    """Scores of eight configurations: some near the best, some far, heavy tails."""
+    gaps = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.1, 1.4, 1.8])
+    hard = rng.standard_t(4, size=(n, 1))  # rows that are hard for all
+    own = 0.5 * rng.standard_t(4, size=(n, 8))
+    return frame(*rng.permutation((hard + own - gaps).T))
+
+
+def replay(scores: pd.DataFrame) -> tuple[list[str], float]:
+    """Who is left in the end of a race, and its share of the fits."""
+    ends = rounds([1] * len(scores))
+    remaining, fits = list(scores), 0
+    for first, last in pairwise([0, *ends]):
+        fits += (last - first) * len(remaining)
+        if last < len(scores):
+            gone = leaving(scores[remaining][:last])
+            remaining = [name for name in remaining if name not in gone]
+    return remaining, fits / scores.size
+
+
+def test_a_race_has_the_winner_of_the_full_comparison_for_less():
+    rng = np.random.default_rng(7)
+    same, shares = 0, []
+    for _ in range(200):
+        scores = simulated(rng, 60)
+        remaining, share = replay(scores)
+        same += scores.mean().idxmax() == scores[remaining].mean().idxmax()
+        shares.append(share)
+    assert same >= 0.95 * 200
+    assert np.mean(shares) < 0.5
+
+
+def test_noise_drops_nobody():
+    rng = np.random.default_rng(8)
+    left = 0
+    for _ in range(100):
+        hard = rng.normal(size=(40, 1))
+        scores = frame(*(hard + 0.5 * rng.normal(size=(40, 4))).T)
+        left += 4 - len(replay(scores)[0])
+    # Of 400 configurations that are alike, and looked at four times each.
+    assert left <= 0.06 * 400
+
+
+# Real comparisons
+
+
+@pytest.fixture(scope="module")
+def data():
+    return noisy_waves(30, seed=2)
+
+
+CONFIGURATIONS = {
+    "short sighted": short_sighted,
+    "default": normalized_gp,
+    "also default": normalized_gp,
+}
+
+
+@pytest.fixture(scope="module")
+def full(data):
+    return compare(CONFIGURATIONS, *data, sizes=[20, 24], replicates=2, **QUICK)
+
+
+@pytest.fixture(scope="module")
+def raced(data):
+    return compare(
+        CONFIGURATIONS, *data, sizes=[20, 24], replicates=2, race=True, **QUICK
+    )
+
+
+def test_a_race_fits_less_and_scores_the_same(full, raced):
+    by = ["configuration", "size", "replicate", "row"]
+    expected = full.points.set_index(by).log_density
+    found = raced.points.set_index(by).log_density
+    assert 0.5 * len(expected) < len(found) < 0.9 * len(expected)
+    assert_close(found.to_numpy(), expected[found.index].to_numpy(), 1e-7, 1e-7)
+    summary = raced.race()
+    assert summary[summary.left].configuration.to_list() == ["short sighted"] * 2
+    assert_close(summary.attrs["saved"], 1 - len(found) / len(expected))
+    first = full.table().groupby("size").configuration.first()
+    assert (raced.table().groupby("size").configuration.first() == first).all()
+    last = raced.table().groupby("size").last()
+    assert (last.configuration == "short sighted").all()
+    assert last.caution.str.startswith("left the race after round 1").all()
+
+
+def test_a_race_decides_by_the_points_of_each_round(full, raced):
+    for size in (20, 24):
+        part = full.points[full.points["size"] == size]
+        ends = rounds([1] * (2 * size))
+        remaining = list(CONFIGURATIONS)
+        for number, end in enumerate(ends, start=1):
+            took_part = raced.points[
+                (raced.points["size"] == size) & (raced.points["round"] == number)
+            ]
+            assert list(took_part.configuration.unique()) == remaining
+            # One replicate after the other, in the order of their rows.
+            done = part[part.groupby("configuration").cumcount() < end]
+            scores = done.groupby(["row", "configuration"]).log_density.mean()
+            gone = leaving(scores.unstack()[remaining])
+            remaining = [name for name in remaining if name not in gone]
+
+
+def test_a_race_goes_on_from_its_folder(data, raced, tmp_path):
+    arguments = {"sizes": [20, 24], "race": True, "folder": tmp_path, **QUICK}
+    begun, flag = [], tmp_path / "interrupted"
+
+    def model(train_X, train_Y):
+        begun.append(len(train_X))
+        if len(begun) == 50 and not flag.exists():
+            flag.touch()
+            raise KeyboardInterrupt
+        return normalized_gp(train_X, train_Y)
+
+    configurations = {**CONFIGURATIONS, "also default": model}
+    with pytest.raises(KeyboardInterrupt):
+        compare(configurations, *data, replicates=2, **arguments)
+    kept = len(list((tmp_path / "cells").glob("*.json")))
+    assert kept > 4
+    scores = pd.read_csv(tmp_path / "scores.csv")
+    assert set(scores.configuration) == set(CONFIGURATIONS)
+    begun.clear()
+    with ThreadPoolExecutor(1) as executor:
+        result = compare(
+            configurations, *data, replicates=2, executor=executor, **arguments
+        )
+    pd.testing.assert_frame_equal(result.points, raced.points, check_exact=True)
+    assert len(begun) < 88 - 40  # the finished cells were not fitted again
+
+
+@no_jitter_warnings
+@pytest.mark.filterwarnings("ignore:.* folds could not be fitted")
+def test_what_cannot_be_fitted_stops_costing(data):
+    x, y = data
+    hopeless = unfittable(torch.full((1, 2), torch.inf, dtype=torch.float64))
+    configurations = {"hopeless": hopeless, "default": normalized_gp}
+    result = compare(configurations, x, y, sizes=[24], race=True, **QUICK)
+    found = result.race().set_index("configuration")
+    assert found.left.to_dict() == {"hopeless": True, "default": False}
+    assert found.folds.to_dict() == {"hopeless": 10, "default": 24}
+    caution = result.table().set_index("configuration").caution["hopeless"]
+    assert "no row has a score" in caution and "10 of 10 folds failed" in caution
+
+
+def test_a_race_over_folds_of_several_rows(data):
+    result = compare(
+        CONFIGURATIONS, *data, sizes=[30], folds=k_fold(10), race=True, **QUICK
+    )
+    ends = rounds([3] * 10)
+    assert result.fits["round"].max() == len(ends) > 1
+    first = result.points[
+        (result.points.configuration == "default") & (result.points["round"] == 1)
+    ]
+    assert len(first) == 3 * ends[0]

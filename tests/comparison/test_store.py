@@ -1,0 +1,213 @@
+"""Comparisons that are killed and go on; changes that a folder notices."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from botorch.exceptions.warnings import BotorchWarning
+from botorch.models import SingleTaskGP
+from helpers import noisy_waves, normalized_gp, optimizer, short_sighted
+from torch import Tensor
+
+import botorch_xval.comparison.store
+from botorch_xval.comparison.compare import Comparison, compare
+from botorch_xval.comparison.store import Cell, CellFolder, write_in_full
+from botorch_xval.cross_validation.folds import k_fold
+
+QUICK = {"progress": False, "fit_kwargs": optimizer(maxiter=4)}
+CONFIGURATIONS = {"default": normalized_gp, "short sighted": short_sighted}
+
+
+def run(folder: Path | None = None, **changes: object) -> Comparison:
+    arguments = {"sizes": [8, 12], "replicates": 3, "race": True, **QUICK, **changes}
+    configurations = arguments.pop("configurations", CONFIGURATIONS)
+    data = arguments.pop("data", noisy_waves(14))
+    return compare(configurations, *data, folder=folder, **arguments)
+
+
+def run_in_a_process(folder: Path) -> None:
+    torch.set_num_threads(1)
+    run(folder)
+
+
+def cells(folder: Path) -> dict[str, int]:
+    """By name of a cell's file when it was written."""
+    files = (folder / "cells").glob("*.json") if folder.exists() else ()
+    return {p.name: p.stat().st_mtime_ns for p in files if p.name != "manifest.json"}
+
+
+def assert_same(found: Comparison, expected: Comparison) -> None:
+    exact = {"check_exact": True}
+    pd.testing.assert_frame_equal(found.points, expected.points, **exact)
+    fits = [frame.drop(columns="seconds") for frame in (found.fits, expected.fits)]
+    pd.testing.assert_frame_equal(*fits, **exact)
+
+
+@pytest.fixture(scope="module")
+def expected() -> Comparison:
+    return run()
+
+
+# Interruptions
+
+
+def test_killed_again_and_again_a_comparison_is_completed(tmp_path, expected):
+    # A server that has imported torch, so that each process starts at once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["botorch_xval.comparison.compare"])
+    rng = np.random.default_rng(1)
+    kills, written = 0, {}
+    while True:
+        process = context.Process(target=run_in_a_process, args=(tmp_path,))
+        process.start()
+        wanted = len(cells(tmp_path)) + int(rng.integers(2, 6))
+        patience = time.monotonic() + 60
+        while process.is_alive() and len(cells(tmp_path)) < wanted:
+            assert time.monotonic() < patience
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        process.join()
+        now = cells(tmp_path)
+        assert {name: now[name] for name in written} == written  # no cell twice
+        written = now
+        if process.exitcode == 0:
+            break
+        kills += 1
+    assert kills >= 3
+    assert_same(run(tmp_path), expected)
+    assert cells(tmp_path) == written
+    points = pd.read_csv(tmp_path / "points.csv")
+    pd.testing.assert_frame_equal(points, expected.points, rtol=1e-12)
+
+
+def test_a_process_killed_while_it_writes_leaves_no_half_file(tmp_path, monkeypatch):
+    write_in_full(tmp_path / "file", "before")
+
+    def killed(*paths: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(SystemExit):
+        write_in_full(tmp_path / "file", "after")
+    assert (tmp_path / "file").read_text() == "before"
+
+
+def test_a_finished_comparison_is_not_computed_again(tmp_path, expected):
+    def counting(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+        calls.append(len(train_X))
+        return normalized_gp(train_X, train_Y)
+
+    calls: list[int] = []
+    configurations = {**CONFIGURATIONS, "default": counting}
+    first = run(tmp_path, configurations=configurations)
+    assert_same(first, expected)
+    (tmp_path / "scores.csv").unlink()
+    calls.clear()
+    again = run(tmp_path, configurations=configurations)
+    assert calls == []
+    pd.testing.assert_frame_equal(again.table(), first.table(), check_exact=True)
+    assert (tmp_path / "scores.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "smaller",
+    [
+        {"sizes": [8]},
+        {"replicates": 2},
+        {"configurations": {"default": normalized_gp}},
+    ],
+    ids=["sizes", "replicates", "configurations"],
+)
+def test_sizes_replicates_and_configurations_can_be_added(tmp_path, expected, smaller):
+    run(tmp_path, **smaller)
+    before = cells(tmp_path)
+    assert_same(run(tmp_path), expected)
+    after = cells(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert len(after) > len(before)
+
+
+# Changes
+
+
+X, Y = noisy_waves(14)
+CHANGES = {
+    "X": ({"data": (X + 1e-12, Y)}, "X"),
+    "Y": ({"data": (X, Y.roll(1, 0))}, "Y"),
+    "Yvar": ({"data": (X, Y, torch.ones_like(Y))}, "Yvar"),
+    "seed": ({"seed": 1}, "seed"),
+    "folds": ({"folds": k_fold(4)}, "folds of 8 rows, replicate 0"),
+    "groups": ({"groups": list("ab") * 7}, "folds of 8 rows, replicate 0"),
+    "fit": ({"fit": "warm"}, "arguments of cross_validate"),
+    "fit_kwargs": (
+        {"fit_kwargs": optimizer(maxiter=5)},
+        "arguments of cross_validate",
+    ),
+    "configuration": (
+        {"configurations": {"default": short_sighted}},
+        "configuration 'default'",
+    ),
+    "partial": (
+        {"configurations": {"default": partial(normalized_gp, train_Yvar=None)}},
+        "configuration 'default'",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("begun")
+    run(folder, sizes=[8], replicates=1)
+    return folder
+
+
+@pytest.mark.parametrize(("change", "name"), CHANGES.values(), ids=CHANGES)
+def test_a_change_is_named_and_refused(begun, change, name):
+    before = {path: path.read_bytes() for path in begun.rglob("*.*") if path.is_file()}
+    with pytest.raises(ValueError) as caught:
+        run(begun, **{"sizes": [8], "replicates": 1, **change})
+    message = str(caught.value)
+    assert f"other values of {name}" in message
+    assert f"use another folder, or delete {begun / 'cells'}" in message
+    after = {path: path.read_bytes() for path in begun.rglob("*.*") if path.is_file()}
+    assert after == before
+
+
+def test_other_versions_are_only_named(begun, monkeypatch):
+    monkeypatch.setattr(botorch_xval.comparison.store, "version", lambda name: "0.0")
+    with pytest.warns(BotorchWarning, match=r"torch .* \(now 0.0\)"):
+        run(begun, sizes=[8], replicates=1)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    store = CellFolder(tmp_path, {"X": "1"})
+    cell = Cell("a", 5, 0, (1, 2))
+    assert store.load(cell) is None
+    store.keep(cell, {"log_density": [0.1, float("nan")]})
+    assert store.load(cell)["log_density"][0] == 0.1
+    assert store.load(Cell("a", 5, 0, (1,))) is None
+    (name,) = cells(tmp_path)
+    (tmp_path / "cells" / name).write_text("{")
+    with pytest.raises(ValueError, match=f"{name} is damaged .*; delete .*{name}"):
+        store.load(cell)
+    (tmp_path / "cells" / "manifest.json").write_text("")
+    with pytest.raises(ValueError, match="manifest.json is damaged .*; delete .*cells"):
+        CellFolder(tmp_path, {"X": "1"})
+
+
+def test_the_manifest_is_readable(begun):
+    manifest = json.loads((begun / "cells" / "manifest.json").read_text())
+    assert manifest["versions"]["torch"]
+    assert {"X", "Y", "seed", "configuration 'default'"} <= set(
+        manifest["fingerprints"]
+    )

@@ -1,0 +1,427 @@
+"""Tables to tensors: small tables worked out by hand, and the bundled trials."""
+
+from __future__ import annotations
+
+import csv
+import math
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.testing import assert_close
+
+from botorch_xval.data.tables import EncodedTable, encode_table, read_table
+from botorch_xval.data.trials import (
+    TUNING_CHOICES,
+    TUNING_SCALARS,
+    encode_tuning_trials,
+    load_tuning_trials,
+)
+
+BUNDLED = Path(str(resources.files("botorch_xval") / "data" / "tuning_trials.csv"))
+DIVERGED = [29, 84, 152, 233, 257, 293, 444]
+NAN = math.nan
+
+
+def trials(**columns: Any) -> pd.DataFrame:
+    """Five good trials: scalars `a`, `b`; choice `c`; target `y`."""
+    table = {
+        "a": [1.0, 10.0, 100.0, NAN, 10.0],
+        "c": ["sgd", "adam", "adam", None, "sgd"],
+        "b": [1, 2, 3, 4, 8],
+        "y": [0.5, 1.0, 2.0, 4.0, 8.0],
+    }
+    return pd.DataFrame(table | columns)
+
+
+def encode(table: pd.DataFrame | str | Path, **options: Any) -> EncodedTable:
+    return encode_table(table, **({"target": "y", "choices": ["c"]} | options))
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def assert_same(found: EncodedTable, expected: EncodedTable) -> None:
+    assert torch.equal(found.X, expected.X)
+    assert torch.equal(found.Y, expected.Y)
+    names = ["feature_names", "scalar_dims", "choice_dims", "choices", "target_name"]
+    for name in [*names, "rows", "left_out", "inactive"]:
+        assert getattr(found, name) == getattr(expected, name), name
+
+
+# A table by hand
+
+
+def test_by_hand():
+    found = encode(trials(), log_scalars=["a"], log_target=True)
+    log10 = math.log(10)
+    X = [
+        [0, 1, 0, 1],
+        [log10, 2, 1, 0],
+        [2 * log10, 3, 1, 0],
+        [log10, 4, 0, 0],  # both inactive: the middle of 0 and log(100), and zeros
+        [log10, 8, 0, 1],
+    ]
+    assert_close(found.X, torch.tensor(X, dtype=torch.float64))
+    Y = [[-math.log(2)], [0], [math.log(2)], [2 * math.log(2)], [3 * math.log(2)]]
+    assert_close(found.Y, torch.tensor(Y, dtype=torch.float64))
+    assert found.feature_names == ["log(a)", "b", "c=adam", "c=sgd"]
+    assert found.scalar_dims == [0, 1]
+    assert found.choice_dims == [2, 3]
+    assert found.choices == {"c": [2, 3]}
+    assert found.target_name == "log(y)"
+    assert found.rows == [0, 1, 2, 3, 4]
+    assert found.left_out == {}
+    assert found.inactive == {"a": 1, "c": 1}
+    assert str(found) == (
+        "5 of 5 rows; none left out. Scalars: 2; choices: c (adam, sgd); "
+        "target: log(y). Empty cells, taken as inactive: a (1), c (1)."
+    )
+
+
+def test_without_logarithms_the_middle_is_of_the_raw_range():
+    found = encode(trials())
+    assert found.X[:, 0].tolist() == [1, 10, 100, 50.5, 10]
+    assert found.Y.squeeze(-1).tolist() == [0.5, 1, 2, 4, 8]
+    assert found.feature_names == ["a", "b", "c=adam", "c=sgd"]
+    assert found.target_name == "y"
+
+
+def test_middle_of_a_very_wide_range_is_finite():
+    found = encode(trials(a=[1.6e308, 0.8e308, NAN, 1e308, NAN]))
+    assert found.X[:, 0].tolist() == [1.6e308, 0.8e308, 1.2e308, 1e308, 1.2e308]
+
+
+def test_scalars_are_in_table_order_and_others_unused():
+    table = trials(z=["x"] * 5)
+    found = encode(table, scalars=["b", "a"], log_scalars="all")
+    assert found.feature_names == ["log(a)", "log(b)", "c=adam", "c=sgd"]
+    assert_same(encode(table, ignore=["z"], log_scalars=["b", "a"]), found)
+
+
+def test_choices_only_and_scalars_only():
+    found = encode(trials(), scalars=[])
+    assert found.X.tolist() == [[0, 1], [1, 0], [1, 0], [0, 0], [0, 1]]
+    assert found.scalar_dims == [] and found.choice_dims == [0, 1]
+    found = encode(trials(), choices=(), ignore=["c"])
+    assert found.feature_names == ["a", "b"]
+    assert found.choice_dims == [] and found.choices == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "one_hot"),
+    [
+        ([True, False, False, True, True], {"False": "01100", "True": "10011"}),
+        ([2, 10, 10, 2, 2], {"2": "10011", "10": "01100"}),  # not sorted as text
+        ([1.0, 2.0, NAN, 2.0, 1.0], {"1": "10001", "2": "01010"}),
+        ([0.5, 1.0, 1.0, 1.0, 0.5], {"0.5": "10001", "1": "01110"}),
+        ([True, None, None, False, False], {"False": "00011", "True": "10000"}),
+        (["true", "", "false", " true", "true"], {"false": "00100", "true": "10011"}),
+        (["None", "x", "x", "None", "x"], {"None": "10010", "x": "01101"}),
+        ([pd.NA, "x", None, NAN, "x"], {"x": "01001"}),  # one value, or inactive
+        (pd.Categorical(list("vuuuv"), list("vuw")), {"u": "01110", "v": "10001"}),
+    ],
+    ids=str,
+)
+def test_values_of_a_choice(values, one_hot):
+    found = encode(trials(c=values))
+    assert found.feature_names[2:] == [f"c={name}" for name in one_hot]
+    columns = found.X[:, 2:].T.int().tolist()
+    assert ["".join(map(str, column)) for column in columns] == list(one_hot.values())
+
+
+def test_nullable_types_and_numbers_as_text():
+    table = trials(a=["1", "10.0", "1e2", "NA", " 10 "])
+    assert_same(encode(table), encode(trials()))
+    table = trials().convert_dtypes()
+    assert isinstance(table["b"].dtype, pd.Int64Dtype)
+    assert_same(encode(table), encode(trials()))
+
+
+# Rows left out
+
+
+def test_left_out_rows_are_counted_and_named():
+    y = [NAN, 1.0, 2.0, 3.0, math.inf, 4.0, -math.inf, NAN]
+    index = list("pqrstuvw")
+    table = pd.DataFrame({"a": [-1.0, 1, 2, NAN, 0, 4, math.inf, 9], "y": y}, index)
+    found = encode_table(table, "y", log_scalars="all", log_target=True)
+    assert found.rows == ["q", "r", "s", "u"]
+    assert found.left_out == {
+        "p": "no y",
+        "t": "y is inf",
+        "v": "y is -inf",
+        "w": "no y",
+    }
+    # left-out values are neither errors under a logarithm nor part of the range
+    log2 = math.log(2)
+    assert_close(found.X.squeeze(-1).tolist(), [0.0, log2, log2, 2 * log2])
+    assert str(found) == (
+        "4 of 8 rows; 4 left out: no y (rows p, w); y is inf (row t); y is -inf "
+        "(row v). Scalars: 1; choices: none; target: log(y). Empty cells, taken as "
+        "inactive: a (1)."
+    )
+
+
+def test_summary_names_ten_rows_at_most():
+    table = pd.DataFrame({"a": range(20), "y": [NAN] * 12 + list(range(8))})
+    text = encode_table(table, "y").summary()
+    assert text.startswith("8 of 20 rows; 12 left out: no y (rows 0, 1, 2, ")
+    assert "8, 9, ...)" in text
+
+
+def test_row_order_does_not_matter():
+    table = load_tuning_trials()
+    order = np.random.default_rng(0).permutation(len(table))
+    straight, shuffled = encode_tuning_trials(), encode_tuning_trials(table.iloc[order])
+    place = {label: i for i, label in enumerate(shuffled.rows)}
+    back = [place[label] for label in straight.rows]
+    assert torch.equal(shuffled.X[back], straight.X)
+    assert torch.equal(shuffled.Y[back], straight.Y)
+    assert shuffled.feature_names == straight.feature_names
+    assert shuffled.left_out == straight.left_out
+    assert shuffled.inactive == straight.inactive
+
+
+def test_the_table_is_not_changed():
+    table = trials()
+    encode(table, log_scalars="all")
+    pd.testing.assert_frame_equal(table, trials())
+
+
+# The bundled table
+
+
+def test_load_tuning_trials():
+    table = load_tuning_trials()
+    names = ["trial", *TUNING_CHOICES, *TUNING_SCALARS]
+    assert list(table) == [*names, "loss", "accuracy", "seconds", "seed"]
+    assert table.shape == (448, 27) and len(TUNING_SCALARS) == 20
+    assert table["loss"].isna().sum() == 7
+    assert table["epochs"].dtype == np.int64
+    values = table["nesterov"].tolist()
+    assert {v for v in values if isinstance(v, str)} == {"true", "false"}
+    assert all(math.isnan(v) for v in values if not isinstance(v, str))
+    assert table["nesterov"].isna().tolist() == (table["optimizer"] == "adam").tolist()
+    with BUNDLED.open(newline="") as file:
+        records = list(csv.DictReader(file))
+    assert table["lr_max"].tolist() == [float(record["lr_max"]) for record in records]
+
+
+def test_encode_tuning_trials():
+    found = encode_tuning_trials()
+    assert found.X.shape == (441, 24) and found.X.dtype == torch.float64
+    assert found.Y.shape == (441, 1) and found.Y.dtype == torch.float64
+    assert found.left_out == dict.fromkeys(DIVERGED, "no loss")
+    assert str(found).startswith(
+        "441 of 448 rows; 7 left out: no loss (rows 29, 84, 152, 233, 257, 293, 444). "
+        "Scalars: 20; choices: optimizer (adam, sgd), nesterov (false, true); "
+        "target: log(loss). Empty cells"
+    )
+    assert found.feature_names[:20] == [f"log({name})" for name in TUNING_SCALARS]
+    assert found.choices == {"optimizer": [20, 21], "nesterov": [22, 23]}
+    assert found.scalar_dims + found.choice_dims == list(range(24))
+    with BUNDLED.open(newline="") as file:  # the same by the csv module alone
+        records = [r for r in csv.DictReader(file) if r["loss"]]
+    adam, sgd, plain, nesterov = found.X[:, 20:].bool().T
+    assert adam.tolist() == [r["optimizer"] == "adam" for r in records]
+    assert sgd.tolist() == [r["optimizer"] == "sgd" for r in records]
+    assert plain.tolist() == [r["nesterov"] == "false" for r in records]
+    assert nesterov.tolist() == [r["nesterov"] == "true" for r in records]
+    assert found.X[:, 20:].unique().tolist() == [0, 1]
+    assert torch.equal(sgd, plain | nesterov)
+    assert_close(
+        found.Y.squeeze(-1).tolist(), [math.log(float(r["loss"])) for r in records]
+    )
+    for i, name in enumerate(TUNING_SCALARS):
+        logs = [math.log(float(r[name])) if r[name] else NAN for r in records]
+        active = [v for v in logs if not math.isnan(v)]
+        middle = (min(active) + max(active)) / 2
+        expected = [middle if math.isnan(v) else v for v in logs]
+        assert_close(found.X[:, i].tolist(), expected)
+
+
+def test_inactive_scalars_are_exactly_in_the_middle():
+    found = encode_tuning_trials()
+    sgd = found.X[:, 21].bool()
+    for i, name in enumerate(TUNING_SCALARS):
+        if name.startswith(("momentum", "beta")):
+            inactive = sgd if name.startswith("beta") else ~sgd
+            x = found.X[:, i]
+            middle = (x.min() + x.max()) / 2
+            assert (x[inactive] == middle).all() and (x[~inactive] != middle).all()
+            assert found.inactive[name] == inactive.sum()
+
+
+def test_file_and_frame_give_the_same():
+    options = {
+        "target": "loss",
+        "choices": ["nesterov", "optimizer"],
+        "log_scalars": "all",
+        "log_target": True,
+        "ignore": ["trial", "accuracy", "seconds", "seed"],
+    }
+    expected = encode_tuning_trials()
+    assert_same(encode_table(BUNDLED, **options), expected)
+    assert_same(encode_table(str(BUNDLED), **options), expected)
+    assert_same(encode_table(load_tuning_trials(), **options), expected)
+
+
+# Files
+
+
+def test_read_table(tmp_path):
+    text = "\ufeffn, flag,x,word\n1,true,0.1,None\n\n-02,,NA,\n3,1.0,,relu\n"
+    table = read_table(write(tmp_path / "t.csv", text), choices=["flag"])
+    assert table["n"].tolist() == [1, -2, 3] and table["n"].dtype == np.int64
+    assert table["x"].dtype == np.float64 and table["x"][0] == 0.1
+    assert table["x"].isna().tolist() == [False, True, True]
+    assert table["flag"].astype(object).fillna("-").tolist() == ["true", "-", "1.0"]
+    assert table["word"].astype(object).fillna("-").tolist() == ["None", "-", "relu"]
+    assert table.index.tolist() == [0, 1, 2]
+
+
+def test_line_numbers_skip_blank_lines_and_follow_quoted_ones(tmp_path):
+    text = 'c,a,y\n"two\nlines",1,1\n\n"two\nlines",2,2\nx,3,3\n\nx,oops,4\n'
+    with pytest.raises(ValueError, match=r"'a', row 3 \(line 9 of t.csv\).*'oops'"):
+        encode(write(tmp_path / "t.csv", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "header line and rows, got 0 lines"),
+        ("\n  \n", "header line and rows, got 0 lines"),
+        ("a,c,y\n", "header line and rows, got 1 lines"),
+        ("a,c,y\n1,x,2\n3,x\n", r"t\.csv, line 3: expected 3 cells, got 2"),
+        ("a,c,y\n\n1,x,2,3\n", r"t\.csv, line 3: expected 3 cells, got 4"),
+        ("a,c,a,y\n1,x,2,3\n", "distinct column names, got 'a' twice"),
+        (",a,c,y\n0,1,x,3\n", "names that are text.*index=False"),
+        ("a;c;y\n1;x;3\n", "target: expected columns.*Known: a;c;y"),
+        ('a,c,y\n"1,x,3\n', "comma-separated UTF-8 file, got unexpected end"),
+    ],
+)
+def test_bad_files(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        encode(write(tmp_path / "t.csv", text))
+
+
+def test_missing_and_undecodable_files(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.csv.*No such file"):
+        encode(tmp_path / "none.csv")
+    with pytest.raises(ValueError, match="Is a directory|Permission denied"):
+        encode(str(tmp_path))
+    (tmp_path / "t.csv").write_bytes(b"a,c,y\n1,\xe9,2\n")
+    with pytest.raises(ValueError, match="UTF-8 file, got 'utf-8' codec"):
+        encode(tmp_path / "t.csv")
+    with pytest.raises(ValueError, match="choices: expected columns.*did you mean 'c'"):
+        read_table(write(tmp_path / "u.csv", "a,c\n1,2\n"), choices=["cc"])
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"target": "loss"},
+            "target: expected columns of the table, got 'loss'; Known",
+        ),
+        ({"choices": ["cc"]}, "choices:.*'cc'; did you mean 'c'. Known: a, c, b, y"),
+        ({"scalars": ["aa"]}, "scalars:.*'aa'; did you mean 'a'"),
+        ({"ignore": ["bb"]}, "ignore:.*'bb'; did you mean 'b'"),
+        ({"log_scalars": ["aa"]}, "log_scalars: expected scalars.*'aa'; did you mean"),
+        ({"log_scalars": ["c"]}, "log_scalars: expected scalars.*got 'c'; Known: a, b"),
+        ({"log_scalars": ["y"]}, "log_scalars: .*log_target.*got 'y'"),
+        ({"log_scalars": "a"}, r"log_scalars: expected a list.*pass \['a'\]"),
+        ({"choices": "c"}, r"choices: expected a list.*got 'c'; pass \['c'\]"),
+        ({"scalars": ["a", "y"]}, "'y': expected one role, .*in target and in scalars"),
+        ({"scalars": ["a", "c"]}, "'c': expected one role, .*choices and in scalars"),
+        ({"ignore": ["c"]}, "'c': expected one role, .*in choices and in ignore"),
+        ({"ignore": ["y"]}, "'y': expected one role, .*in target and in ignore"),
+        ({"choices": ["c", "c"]}, "'c': expected one role, .*choices and in choices"),
+        ({"choices": [], "scalars": []}, "at least one scalar or choice"),
+        ({"choices": []}, "column 'c', row 0: expected a number, got 'sgd'; .*choices"),
+        ({"target": "c", "choices": []}, "column 'c', row 0: expected a number"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        encode(trials(), **options)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"b": [1, 2, "x", 4, 5]}, "'b', row 2: expected a number, got 'x'.*ignore"),
+        ({"b": [1, 2, 3, "1_0", 5]}, "'b', row 3: expected a number, got '1_0'"),
+        ({"b": [True, False] * 2 + [True]}, "'b', row 0: expected a number, got True"),
+        (
+            {"b": pd.to_datetime(["2020"] * 5)},
+            "'b', row 0: expected a number, got Time",
+        ),
+        ({"b": [1, 2, 3, math.inf, 5]}, "'b', row 3: expected a finite.*got inf"),
+        ({"b": [1, 2, 0, 4, 5]}, "'b', row 2: .*positive.* got 0.0; .*log_scalars"),
+        ({"b": [1, -2, 0, 4, 5]}, "'b', row 1: .*positive.* got -2.0"),
+        (
+            {"b": [NAN] * 5},
+            "'b': expected values in the 5 used rows, got none; .*ignore",
+        ),
+        ({"c": [None] * 5}, "'c': expected values in the 5 used rows, got none"),
+        ({"b": [2] * 5}, "column 'b': .*5 used rows, got one value; move to ignore"),
+        ({"b": [2, 2, 2, 2, NAN]}, "column 'b': .*one value"),
+        ({"c": ["x"] * 5}, "column 'c': .*one value; move to ignore"),
+        ({"b": [2] * 5, "c": [1] * 5}, "columns 'b', 'c': .*one value"),
+        (
+            {"y": [1, 2, 0, 4, 5]},
+            "'y', row 2: .*positive.*got 0.0; use log_target=False",
+        ),
+        (
+            {"y": ["1", "2", "bad", "4", "5"]},
+            "'y', row 2: .*number, got 'bad'; .*empty",
+        ),
+        ({"y": [True, False, True, False, True]}, "'y', row 0: expected a number"),
+        ({"y": [1, 2, NAN, NAN, math.inf]}, "'y': .*at least 3 rows, got 2 of 5"),
+        ({"y": [3] * 5}, "'y': expected a target that varies over the 5 used rows"),
+    ],
+)
+def test_bad_cells(columns, message):
+    with pytest.raises(ValueError, match=message):
+        encode(trials(**columns), log_scalars="all", log_target=True)
+
+
+def test_constant_after_leaving_out_rows():
+    table = trials(b=[5, 5, 5, 5, 8], y=[1.0, 2.0, 3.0, 4.0, NAN])
+    with pytest.raises(ValueError, match="column 'b': .*over the 4 used rows"):
+        encode(table)
+    assert encode(table, ignore=["b"]).feature_names == ["a", "c=adam", "c=sgd"]
+
+
+@pytest.mark.parametrize("n", [10, 11])
+def test_identifiers(n):
+    table = pd.DataFrame({"c": [f"run {i}" for i in range(n)], "y": range(n)})
+    if n > 10:
+        with pytest.raises(ValueError, match="'c': .*repeated.*identifier.*ignore"):
+            encode(table)
+    else:
+        assert torch.equal(encode(table).X, torch.eye(n, dtype=torch.float64))
+
+
+def test_bad_tables():
+    with pytest.raises(ValueError, match="rows and columns, got 0 rows and 4 columns"):
+        encode(trials().iloc[:0])
+    with pytest.raises(ValueError, match="distinct column names, got 'y' twice"):
+        encode(pd.concat([trials(), trials()[["y"]]], axis=1))
+    with pytest.raises(
+        ValueError, match="distinct index labels, got 0 twice.*reset_in"
+    ):
+        encode(pd.concat([trials(), trials()]))
+    with pytest.raises(ValueError, match="expected a DataFrame or the path.*got list"):
+        encode([[1.0, 2.0]])

@@ -1,0 +1,99 @@
+"""The same fits on every device: values, ends, predictions, and where tensors are."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from botorch.cross_validation import gen_loo_cv_folds
+from botorch.models import MixedSingleTaskGP, SingleTaskGP
+from botorch.models.transforms import Normalize
+from botorch.optim.closures import get_loss_closure
+from gpytorch.kernels import RQKernel
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from helpers import SAME, SOLVED, assert_close, noisy_waves, optimizer, tuning_trials
+
+from botorch_xval import (
+    ScalarChoiceGP,
+    cross_validate,
+    fit_gpytorch_mll,
+    make_objective,
+)
+from botorch_xval.fitting.losses.modules import models_within
+
+
+def normalized(X, Y):
+    transform = Normalize(2, batch_shape=X.shape[:-2])
+    return SingleTaskGP(X, Y, input_transform=transform)
+
+
+def mixed(X, Y):
+    X = torch.cat([X, (X[..., :1] * 2).floor() % 3], dim=-1)
+    return MixedSingleTaskGP(X, Y, cat_dims=[2])
+
+
+def by_modules(X, Y):
+    """No closed form."""
+    batch_shape = X.shape[:-2]
+    kernel = RQKernel(ard_num_dims=2, batch_shape=batch_shape)
+    transform = Normalize(2, batch_shape=batch_shape)
+    return SingleTaskGP(X, Y, covar_module=kernel, input_transform=transform)
+
+
+def folds(model, device):
+    cv = gen_loo_cv_folds(*(part.to(device) for part in noisy_waves(10)))
+    one = model(cv.train_X, cv.train_Y)
+    return ExactMarginalLogLikelihood(one.likelihood, one).to(device).train()
+
+
+@pytest.mark.filterwarnings("ignore:Data .input features. is not contained")
+@pytest.mark.parametrize("model", [normalized, mixed, by_modules])
+def test_losses_and_gradients(model, device):
+    mll = folds(model, device)
+    objective = make_objective([mll])
+    losses, gradients = objective(objective.start[[7, 2]], [7, 2])
+    own = get_loss_closure(mll)()
+    assert own.device.type == device.type
+    assert_close(losses, own[[7, 2]], **SAME)
+    parameters = dict(mll.named_parameters())
+    slopes = torch.autograd.grad(own.sum(), list(parameters.values()))
+    for name, slope in zip(parameters, slopes, strict=True):
+        found = objective.parameters(gradients[0], 7)[name]
+        assert found.device.type == device.type
+        assert_close(found, slope[7].reshape(found.shape), **SAME)
+
+
+@pytest.mark.filterwarnings("ignore:A not p.d.")
+@pytest.mark.parametrize("strategy", ["loop", "batch", "auto"])
+@pytest.mark.parametrize("model", [normalized, by_modules])
+def test_fits_end_where_they_end_on_cpu(model, strategy, device):
+    found, expected = folds(model, device), folds(model, torch.device("cpu"))
+    kwargs = optimizer(strategy)
+    fit_gpytorch_mll(found, **kwargs)
+    fit_gpytorch_mll(expected, **kwargs)
+    for one, other in zip(found.fit_records, expected.fit_records, strict=True):
+        assert one.loss == pytest.approx(other.loss, abs=1e-6)
+    assert {p.device.type for p in found.parameters()} == {device.type}
+
+
+def test_cross_validation_of_real_trials(device):
+    table = tuning_trials(9)
+
+    def model(train_X, train_Y):
+        return ScalarChoiceGP(train_X, train_Y, choice_dims=table.choice_dims)
+
+    kwargs = {"fit_kwargs": optimizer()}
+    expected = cross_validate(model, table.X, table.Y, **kwargs)
+    found = cross_validate(model, table.X.to(device), table.Y.to(device), **kwargs)
+    assert found.mean.device.type == device.type
+    assert not found.failed
+    losses = [record.loss for record in found.records]
+    assert_close(losses, [record.loss for record in expected.records], **SOLVED)
+    assert_close(found.log_density.cpu(), expected.log_density, rtol=0, atol=1e-3)
+
+
+def test_batches_are_bounded_by_memory():
+    gibibyte = 2**30
+    assert models_within(gibibyte, 100, 8) == 167
+    assert models_within(gibibyte, 100, 4) == 335  # float32 takes half
+    assert models_within(gibibyte, 200, 8) == 41
+    assert models_within(1, 200, 8) == 1  # one model is always tried
