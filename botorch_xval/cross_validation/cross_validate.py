@@ -104,7 +104,8 @@ def cross_validate(
         train_X: Inputs, `n x d`.
         train_Y: Outcomes, `n x m`.
         train_Yvar: Known variances of the observation noise, `n x m`.
-        folds: A function of `n` such as :func:`leave_one_out`, finished folds, or a boolean mask `folds x n`.
+        folds: A function of `n` such as :func:`leave_one_out`, finished folds, or a
+            boolean mask `folds x n`.
         fit: "refit", "warm", "predicted", "fixed" or "adaptive", see above.
         mll: The marginal log likelihood of a model.
         fit_kwargs: Arguments of :func:`~botorch_xval.fitting.fit_each`; where there is
