@@ -2,24 +2,22 @@
 
 from botorch_xval.comparison.compare import Comparison as Comparison
 from botorch_xval.comparison.compare import compare as compare
-from botorch_xval.cross_validation.cross_validate import (
-    cross_validate as cross_validate,
-)
-from botorch_xval.cross_validation.cross_validate import optimism as optimism
-from botorch_xval.cross_validation.folds import Folds as Folds
-from botorch_xval.cross_validation.folds import grouped as grouped
-from botorch_xval.cross_validation.folds import k_fold as k_fold
-from botorch_xval.cross_validation.folds import leave_one_out as leave_one_out
-from botorch_xval.cross_validation.result import CrossValidation as CrossValidation
-from botorch_xval.cross_validation.result import difference as difference
+from botorch_xval.cross_validation import CrossValidation as CrossValidation
+from botorch_xval.cross_validation import Folds as Folds
+from botorch_xval.cross_validation import cross_validate as cross_validate
+from botorch_xval.cross_validation import difference as difference
+from botorch_xval.cross_validation import k_fold as k_fold
+from botorch_xval.cross_validation import leave_one_out as leave_one_out
+from botorch_xval.cross_validation import optimism as optimism
 from botorch_xval.data.tables import encode_table as encode_table
 from botorch_xval.data.trials import load_tuning_trials as load_tuning_trials
-from botorch_xval.fitting.fit import fit_each as fit_each
-from botorch_xval.fitting.fit import fit_gpytorch_mll as fit_gpytorch_mll
-from botorch_xval.fitting.fit import fit_independently as fit_independently
-from botorch_xval.fitting.losses.objective import make_objective as make_objective
-from botorch_xval.fitting.records import FitRecord as FitRecord
-from botorch_xval.fitting.search import minimize_each as minimize_each
+from botorch_xval.fitting import FitOptions as FitOptions
+from botorch_xval.fitting import FitRecord as FitRecord
+from botorch_xval.fitting import fit_each as fit_each
+from botorch_xval.fitting import fit_gpytorch_mll as fit_gpytorch_mll
+from botorch_xval.fitting import fit_independently as fit_independently
+from botorch_xval.fitting import make_objective as make_objective
+from botorch_xval.fitting import minimize_each as minimize_each
 from botorch_xval.models.kernels import ChoiceKernel as ChoiceKernel
 from botorch_xval.models.kernels import (
     FactorizedScalarChoiceKernel as FactorizedScalarChoiceKernel,

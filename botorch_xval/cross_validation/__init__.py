@@ -1,1 +1,41 @@
-"""."""
+"""Refit cross-validation: folds, their fits and predictions, and scores."""
+
+from botorch_xval.cross_validation.cross_validate import (
+    FITS,
+    cross_validate,
+    optimism,
+)
+from botorch_xval.cross_validation.folds import Folds, k_fold, leave_one_out
+from botorch_xval.cross_validation.result import (
+    CrossValidation,
+    FoldFit,
+    difference,
+)
+from botorch_xval.cross_validation.scores import (
+    ax_diagnostics,
+    crps,
+    log_density,
+    pit,
+    squared_error,
+    summarize,
+    z_score,
+)
+
+__all__ = [
+    "FITS",
+    "CrossValidation",
+    "FoldFit",
+    "Folds",
+    "ax_diagnostics",
+    "cross_validate",
+    "crps",
+    "difference",
+    "k_fold",
+    "leave_one_out",
+    "log_density",
+    "optimism",
+    "pit",
+    "squared_error",
+    "summarize",
+    "z_score",
+]

@@ -1,17 +1,16 @@
-"""Cross-validation: every fold its own model, its own transforms, its own fit."""
+"""Cross-validation: every fold has a model, transforms and a fit of its own."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from warnings import warn
 
-import numpy as np
 import pandas as pd
 import torch
 from botorch.exceptions.errors import UnsupportedError
@@ -21,29 +20,34 @@ from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from torch import Tensor
 from torch.linalg import LinAlgError
 
-from botorch_xval.cross_validation.fold_models import (
-    FoldBatch,
-    FoldModels,
-    builds_batches,
-)
+from botorch_xval.cross_validation.fold_models import FoldData, FoldModels
 from botorch_xval.cross_validation.folds import (
     Folds,
+    FoldsLike,
     by_size,
     leave_one_out,
     make_folds,
 )
+from botorch_xval.cross_validation.leave_out import LeaveOut
 from botorch_xval.cross_validation.predictions import Prediction, affine, predict_each
-from botorch_xval.cross_validation.result import POINTS, CrossValidation, difference
+from botorch_xval.cross_validation.result import (
+    POINTS,
+    CrossValidation,
+    FoldFit,
+    difference,
+)
 from botorch_xval.cross_validation.scores import z_score
 from botorch_xval.cross_validation.warm import (
-    ClosedForm,
-    FoldFit,
+    FoldFits,
     FullFit,
     fit_all_rows,
+    fit_folds,
+    refit_folds,
 )
-from botorch_xval.fitting.fit import fit_each
-from botorch_xval.fitting.losses.modules import DifferentModels
-from botorch_xval.fitting.retries import LARGE_MODEL, single_threaded_torch
+from botorch_xval.fitting.losses.together import DifferentModels
+from botorch_xval.fitting.options import FitOptions
+from botorch_xval.fitting.retries import Fitted
+from botorch_xval.fitting.threads import LARGE_MODEL, single_threaded_torch
 
 __all__ = ["FITS", "cross_validate", "optimism"]
 
@@ -56,11 +60,13 @@ def cross_validate(
     train_X: Tensor,
     train_Y: Tensor,
     train_Yvar: Tensor | None = None,
-    folds: Callable[[int], Folds] | Folds | Tensor = leave_one_out,
+    *,
+    folds: FoldsLike = leave_one_out,
+    groups: Sequence[Hashable] | None = None,
     fit: str = "refit",
-    mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
-    fit_kwargs: dict[str, Any] | None = None,
+    fit_options: FitOptions | None = None,
     threshold: float = 0.5,
+    mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
     keep_models: bool = False,
     progress: bool = False,
 ) -> CrossValidation:
@@ -68,7 +74,7 @@ def cross_validate(
 
     Every fold's model is built from its own training rows only, so whatever it learns
     from data (ranges, standardization) cannot see a held-out value. Folds of equal
-    size are fitted together (:func:`~botorch_xval.fitting.fit_each`); each has its own
+    size are fitted together (:func:`~botorch_xval.fit_each`); each has its own
     optimizer and ends where it would end alone. The score of a point is its log
     predictive density
 
@@ -98,19 +104,22 @@ def cross_validate(
     Args:
         model: A class or function that builds an ordinary (unbatched) model from one
             fold's `train_X` and `train_Y`, called as `model(train_X, train_Y)` and with
-            the keyword `train_Yvar` if that is given. Of a `ScalarChoiceGP`, or a
-            `partial` of it with `choice_dims` and `priors` only, the folds are built as
-            one batched model, which takes less time than their fits.
+            the keyword `train_Yvar` if that is given. A class with a classmethod
+            `builds_independent_batches`, as `ScalarChoiceGP` has it, or a `partial` of
+            one, builds the models of all folds as one batch, which takes less time.
         train_X: Inputs, `n x d`.
         train_Y: Outcomes, `n x m`.
         train_Yvar: Known variances of the observation noise, `n x m`.
-        folds: A function of `n` such as :func:`leave_one_out`, finished folds, or a
-            boolean mask `folds x n`.
+        folds: A function of the number of rows such as :func:`leave_one_out`, finished
+            folds, a boolean mask `folds x n` of the held-out rows, or an iterable of
+            `(train, test)` row numbers, as scikit-learn has them.
+        groups: `n` labels; rows of one label are held out together. A function `folds`
+            then makes folds of labels.
         fit: "refit", "warm", "predicted", "fixed" or "adaptive", see above.
-        mll: The marginal log likelihood of a model.
-        fit_kwargs: Arguments of :func:`~botorch_xval.fitting.fit_each`; where there is
-            a fit to all rows, of that one.
+        fit_options: Options of all fits: to all rows, of the folds, and those of folds
+            that are fitted again.
         threshold: For "adaptive": posterior standard deviations.
+        mll: The marginal log likelihood of a model.
         keep_models: Whether the result is to have the fitted models, for `describe` and
             `hyperparameters`; with "fixed" and "adaptive" there is only that of all
             rows, with "refit" there is none of all rows.
@@ -126,134 +135,175 @@ def cross_validate(
             Gaussian.
         ModelFittingError: If there is to be a fit to all rows, and it fails.
     """
-    _check(train_X, train_Y, train_Yvar, fit, threshold)
-    folds = make_folds(folds, len(train_X))
-    fit_kwargs = fit_kwargs or {}
-
-    def build(rows: Tensor, name: str) -> MarginalLogLikelihood:
-        noise = {} if train_Yvar is None else {"train_Yvar": train_Yvar[rows]}
-        try:
-            built = model(train_X[rows], train_Y[rows], **noise)
-        except Exception as error:
-            error.add_note(f"raised by the model of {name}")
-            raise
-        return mll(built.likelihood, built).to(train_X)
-
-    def models_of(numbers: Sequence[int], as_batch: bool) -> FoldModels:
-        training = [(~folds.held_out[i]).to(train_X.device) for i in numbers]
-
-        def build_one(j: int) -> MarginalLogLikelihood:
-            return build(training[j], f"fold {folds.names[numbers[j]]!r}")
-
-        if as_batch and builds_batches(model, mll, len(numbers)):
-            rows = torch.stack([row.nonzero()[:, 0] for row in training])
-            # Where the data of a fold are refused, its ordinary model says which one.
-            with suppress(Exception):
-                batch = build(rows, "a batch of folds")
-                return FoldBatch(batch, build_one, len(numbers))
-        return FoldModels.of(build_one, len(numbers))
-
-    small = train_X.device.type == "cpu" and len(train_X) < LARGE_MODEL
-    with single_threaded_torch() if small else nullcontext():
-        result, models = _cross_validate(
-            build,
-            models_of,
-            train_X,
-            train_Y,
-            train_Yvar,
-            folds,
-            fit,
-            fit_kwargs,
-            threshold,
-            keep_models,
-            progress,
-        )
+    _check(train_X, train_Y, train_Yvar, fit, threshold, fit_options)
+    options = fit_options or FitOptions()
+    if progress:
+        options = replace(options, progress=True)
+    data = FoldData(
+        model, mll, train_X, train_Y, train_Yvar, make_folds(folds, len(train_X), groups)
+    )
+    is_small = train_X.device.type == "cpu" and len(train_X) < LARGE_MODEL
+    with single_threaded_torch() if is_small else nullcontext():
+        work = _Work(data, options, keep_models)
+        full = closed = None
+        if fit != "refit":
+            everything = deepcopy(data.build(slice(None), "all rows"))
+            full = fit_all_rows(everything, options)
+            closed = _leave_out(full, is_needed=fit in ("fixed", "adaptive"))
+        if fit in ("fixed", "adaptive"):
+            work.leave_out(full, closed)
+        for numbers in by_size(data.folds) if fit != "fixed" else []:
+            try:
+                models = data.models_of(numbers)
+                found = _fit(models, full, fit, threshold, options)
+            except DifferentModels as reason:
+                logger.debug("folds are built one by one: %s", reason)
+                models = data.models_of(numbers, as_batch=False)
+                found = _fit(models, full, fit, threshold, options)
+            work.add(models, *found)
+        result = work.result(full, closed)
     if failed := result.failed:
         warn(
-            f"{len(failed)} of {len(folds.names)} folds could not be fitted and have "
-            "no score: "
+            f"{len(failed)} of {len(data.folds.names)} folds could not be fitted and "
+            "have no score: "
             + ", ".join(f"{name} ({why})" for name, why in list(failed.items())[:5]),
             BotorchWarning,
             stacklevel=2,
         )
-    if not keep_models:
-        return result
-    full_model, fold_models = models
-    return replace(result, models=fold_models or None, full_model=full_model)
+    return result
 
 
-def _cross_validate(
-    build: Callable[[Tensor, str], MarginalLogLikelihood],
-    models_of: Callable[[Sequence[int], bool], FoldModels],
-    train_X: Tensor,
-    train_Y: Tensor,
-    train_Yvar: Tensor | None,
-    folds: Folds,
+def _fit(
+    models: FoldModels,
+    full: FullFit | None,
     fit: str,
-    fit_kwargs: dict[str, Any],
     threshold: float,
-    keep_models: bool,
-    progress: bool,
-) -> tuple[CrossValidation, tuple[Model | None, list[Model]]]:
-    """The result, and the models of all rows and of the folds."""
-    full = closed = None
-    if fit != "refit":
-        everything = torch.ones(len(train_X), dtype=torch.bool, device=train_X.device)
-        full = fit_all_rows(deepcopy(build(everything, "all rows")), fit_kwargs)
-    parts: dict[int, Prediction] = {}
-    fits: dict[int, list[FoldFit]] = {}
-    failed: dict[str, str] = {}
-    models: dict[int, Model] = {}
-    if full is not None:
-        closed = _closed_form(full, needed=fit in ("fixed", "adaptive"))
-    if fit in ("fixed", "adaptive"):
-        parts = _fixed(full.mll.model, closed, folds)
-    for numbers in by_size(folds) if fit != "fixed" else []:
-        held_out = folds.held_out[numbers]
-        arguments = (held_out, full, fit, fit_kwargs, threshold, progress)
-        try:
-            fold_models = models_of(numbers, True)
-            found, errors = _fit(fold_models, *arguments)
-        except DifferentModels as reason:
-            logger.debug("folds are built one by one: %s", reason)
-            fold_models = models_of(numbers, False)
-            found, errors = _fit(fold_models, *arguments)
-        each = len(found) // len(numbers)  # models of a fold: one, or one per output
-        fitted = []
-        for j, i in enumerate(numbers):
-            fits[i] = found[j * each : (j + 1) * each]
-            if bad := [k for k in range(each) if j * each + k in errors]:
-                failed[folds.names[i]] = "; ".join(
-                    fits[i][k].record.message for k in bad
-                )
-                parts.pop(i, None)
-            elif any(one.how != "fixed" for one in fits[i]):
-                fitted.append(j)
-        tests = [folds.held_out[numbers[j]].to(train_X.device) for j in fitted]
-        predictions = predict_each(
-            fold_models,
-            fitted,
-            [train_X[test] for test in tests],
-            None if train_Yvar is None else [train_Yvar[test] for test in tests],
-        )
-        parts.update(zip((numbers[j] for j in fitted), predictions, strict=True))
-        if keep_models and fit != "adaptive":  # some of these are not fitted
-            models.update(
-                (i, fold_models.ordinary(j).model) for j, i in enumerate(numbers)
-            )
-    if fit == "fixed":
-        records = [replace(record, evaluations=0) for record in full.mll.fit_records]
-        fits = {
-            i: [FoldFit("fixed", math.nan, record) for record in records]
-            for i in range(len(folds.names))
+    options: FitOptions,
+) -> FoldFits:
+    if full is None:
+        return refit_folds(models, options)
+    return fit_folds(full, models, fit, threshold, options)
+
+
+@dataclass
+class _Work:
+    """What a cross-validation has found so far, by number of the fold."""
+
+    data: FoldData
+    options: FitOptions
+    keep_models: bool
+    predictions: dict[int, Prediction] = field(default_factory=dict)
+    fits: dict[int, list[FoldFit]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    models: dict[int, Model] = field(default_factory=dict)
+
+    def leave_out(self, full: FullFit, closed: LeaveOut) -> None:
+        """All folds at the values of the fit to all rows."""
+        location, scale = affine(full.mll.model)
+        records = [replace(r, evaluations=0) for r in full.fitted.records]
+        for i, fold in enumerate(self.data.folds.held_out):
+            mean, variance, noise = closed.leave_out(fold.nonzero()[:, 0])
+            self.predictions[i] = {
+                "mean": location + scale * mean,
+                "variance": scale**2 * variance,
+                "noise_variance": scale**2 * noise,
+                "location": location.expand_as(mean),
+                "scale": scale.expand_as(mean),
+            }
+            self.fits[i] = [
+                FoldFit(i, k, "fixed", math.nan, record)
+                for k, record in enumerate(records)
+            ]
+
+    def add(self, models: FoldModels, fitted: Fitted, fits: Sequence[FoldFit]) -> None:
+        """Folds of one size after their fit, and their predictions."""
+        held_out, names = self.data.folds.held_out, self.data.folds.names
+        for i in models.numbers:
+            self.fits[i] = [fit for fit in fits if fit.fold == i]
+        numbers = models.models(fitted.objective)
+        chosen = []  # positions of the folds that predict
+        for j, i in enumerate(models.numbers):
+            bad = [k for k, model in enumerate(numbers[j]) if model in fitted.errors]
+            if bad:
+                messages = [self.fits[i][k].record.message for k in bad]
+                self.failed[names[i]] = "; ".join(messages)
+                self.predictions.pop(i, None)
+            elif any(fit.how != "fixed" for fit in self.fits[i]):
+                chosen.append(j)
+        data, device = self.data, self.data.train_X.device
+        tests = [held_out[models.numbers[j]].to(device) for j in chosen]
+        noise = None
+        if data.train_Yvar is not None:
+            noise = [data.train_Yvar[test] for test in tests]
+        X = [data.train_X[test] for test in tests]
+        predictions = predict_each(models, fitted, chosen, X, noise)
+        self.predictions |= {
+            models.numbers[j]: each for j, each in zip(chosen, predictions, strict=True)
         }
-    spent = 0 if full is None else full.evaluations
-    result = _assemble(parts, fits, failed, folds, train_Y, spent)
-    once = bool((folds.held_out.sum(dim=0) <= 1).all())
-    if closed is not None and not failed and once:
-        result = replace(result, whitened=_whitened(result, closed))
-    full_model = None if full is None else full.mll.model
-    return result, (full_model, [models[i] for i in sorted(models)])
+        is_whole = all(fit.how != "fixed" for fit in fits)
+        if self.keep_models and is_whole:
+            for j, i in enumerate(models.numbers):
+                self.models[i] = models.ordinary(j).model
+
+    def result(self, full: FullFit | None, closed: LeaveOut | None) -> CrossValidation:
+        """All folds together."""
+        result = self._assemble(0 if full is None else full.evaluations)
+        once = bool((self.data.folds.held_out.sum(dim=0) <= 1).all())
+        if closed is not None and not self.failed and once:
+            result = replace(result, whitened=_whitened(result, closed))
+        if not self.keep_models:
+            return result
+        return replace(
+            result,
+            models=[self.models[i] for i in sorted(self.models)] or None,
+            full_model=None if full is None else full.mll.model,
+        )
+
+    def _assemble(self, full_evaluations: int) -> CrossValidation:
+        folds, train_Y = self.data.folds, self.data.train_Y
+        fold_of, rows = folds.held_out.nonzero(as_tuple=True)
+        blank = torch.full((len(rows), train_Y.shape[-1]), torch.nan).to(train_Y)
+        values = {name: blank.clone() for name in POINTS}
+        for i in range(len(folds.names)):
+            mine = (fold_of == i).nonzero()[:, 0].to(train_Y.device)
+            for name, part in self.predictions.get(i, {}).items():
+                values[name][mine] = part
+            train = ~folds.held_out[i].to(train_Y.device)
+            values["baseline"][mine] = train_Y[train].mean(dim=0)
+        values["observed"] = train_Y[rows.to(train_Y.device)]
+        # How often the row was held out before decides between repetitions.
+        earlier = (folds.held_out.cumsum(dim=0) - 1)[fold_of, rows]
+        order = torch.argsort(earlier * len(train_Y) + rows, stable=True)
+        own = order.to(train_Y.device)
+        return CrossValidation(
+            rows=rows[order],
+            fold_of=fold_of[order],
+            **{name: value[own] for name, value in values.items()},
+            folds=folds,
+            fits=[fit for i in sorted(self.fits) for fit in self.fits[i]],
+            failed=self.failed,
+            full_evaluations=full_evaluations,
+        )
+
+
+def _leave_out(full: FullFit, is_needed: bool) -> LeaveOut | None:
+    try:
+        return LeaveOut.of(full.mll)
+    except (UnsupportedError, LinAlgError):
+        if is_needed:
+            raise
+        return None
+
+
+def _whitened(result: CrossValidation, closed: LeaveOut) -> Tensor:
+    """Errors in predicted deviations, without their correlation, `k x m`."""
+    z = z_score(result.mean, result.variance, result.observed)
+    covariance = closed.residual_covariance(result.folds.held_out)
+    deviation = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    correlation = covariance / (deviation[..., :, None] * deviation[..., None, :])
+    factor = torch.linalg.cholesky(correlation)
+    solved = torch.linalg.solve_triangular(factor, z.mT[..., None], upper=False)
+    return solved[..., 0].mT
 
 
 def optimism(
@@ -261,7 +311,8 @@ def optimism(
     train_X: Tensor,
     train_Y: Tensor,
     train_Yvar: Tensor | None = None,
-    fit: str = "warm",
+    *,
+    fit: str = "refit",
     **cross_validate_kwargs: Any,
 ) -> pd.DataFrame:
     """How much too good scores at fixed hyper-parameters are: refit minus fixed.
@@ -287,124 +338,13 @@ def optimism(
     return difference(refitted, fixed)
 
 
-def _fit(
-    models: FoldModels,
-    held_out: Tensor,
-    full: FullFit | None,
-    fit: str,
-    fit_kwargs: dict[str, Any],
-    threshold: float,
-    progress: bool,
-) -> tuple[list[FoldFit], dict[int, Exception]]:
-    """The fits of folds of one size, and by number of a model its error."""
-    if full is None:
-        arguments = _with_progress(fit_kwargs, progress)
-        errors = fit_each(models.mlls, witnesses=models.witnesses, **arguments)
-        records = [record for mll in models.mlls for record in mll.fit_records]
-        return [FoldFit("refit", math.nan, record) for record in records], errors
-    if fit != "adaptive":
-        return full.fit(models, held_out, refine=fit == "warm", progress=progress)
-    fits = full.influences(models, held_out)
-    m = len(fits) // models.num_folds
-    influences = np.array([one.influence for one in fits]).reshape(-1, m)
-    chosen = np.flatnonzero(
-        np.nan_to_num(influences, nan=np.inf).max(axis=1) > threshold
-    )
-    errors: dict[int, Exception] = {}
-    if len(chosen):
-        part = FoldModels([models.ordinary(j) for j in chosen])
-        refitted, found = full.fit(part, held_out[chosen], True, progress)
-        for c, j in enumerate(chosen):
-            models.put(j, part.mlls[c])
-            fits[j * m : (j + 1) * m] = refitted[c * m : (c + 1) * m]
-            for k in range(m):
-                if c * m + k in found:
-                    errors[j * m + k] = found[c * m + k]
-    return fits, errors
-
-
-def _with_progress(fit_kwargs: dict[str, Any], progress: bool) -> dict[str, Any]:
-    if not progress:
-        return fit_kwargs
-    own = {**(fit_kwargs.get("optimizer_kwargs") or {}), "progress": True}
-    return {**fit_kwargs, "optimizer_kwargs": own}
-
-
-def _closed_form(full: FullFit, needed: bool) -> ClosedForm | None:
-    try:
-        return ClosedForm.of(full.mll)
-    except (UnsupportedError, LinAlgError):
-        if needed:
-            raise
-        return None
-
-
-def _fixed(model: Model, closed: ClosedForm, folds: Folds) -> dict[int, Prediction]:
-    """The predictions of all folds in closed form, on the outcome's scale."""
-    location, scale = affine(model)
-    found = {}
-    for i, fold in enumerate(folds.held_out):
-        mean, variance, noise = closed.leave_out(fold.nonzero()[:, 0])
-        found[i] = {
-            "mean": location + scale * mean,
-            "variance": scale**2 * variance,
-            "noise_variance": scale**2 * noise,
-            "location": location.expand_as(mean),
-            "scale": scale.expand_as(mean),
-        }
-    return found
-
-
-def _whitened(result: CrossValidation, closed: ClosedForm) -> Tensor:
-    """Errors in predicted deviations, without their correlation, `k x m`."""
-    z = z_score(result.mean, result.variance, result.observed)
-    covariance = closed.residual_covariance(result.folds.held_out)
-    deviation = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
-    correlation = covariance / (deviation[..., :, None] * deviation[..., None, :])
-    factor = torch.linalg.cholesky(correlation)
-    solved = torch.linalg.solve_triangular(factor, z.mT[..., None], upper=False)
-    return solved[..., 0].mT
-
-
-def _assemble(
-    parts: dict[int, Prediction],
-    fits: dict[int, list[FoldFit]],
-    failed: dict[str, str],
-    folds: Folds,
-    train_Y: Tensor,
-    full_evaluations: int,
-) -> CrossValidation:
-    fold_of, rows = folds.held_out.nonzero(as_tuple=True)
-    blank = torch.full((len(rows), train_Y.shape[-1]), torch.nan).to(train_Y)
-    values = {name: blank.clone() for name in POINTS}
-    for i in range(len(folds.names)):
-        mine = (fold_of == i).nonzero()[:, 0].to(train_Y.device)
-        for name, part in parts.get(i, {}).items():
-            values[name][mine] = part
-        train = ~folds.held_out[i].to(train_Y.device)
-        values["baseline"][mine] = train_Y[train].mean(dim=0)
-    values["observed"] = train_Y[rows.to(train_Y.device)]
-    # How often the row was held out before decides between repetitions.
-    earlier = (folds.held_out.cumsum(dim=0) - 1)[fold_of, rows]
-    order = torch.argsort(earlier * len(train_Y) + rows, stable=True)
-    own = order.to(train_Y.device)
-    return CrossValidation(
-        rows=rows[order],
-        fold_of=fold_of[order],
-        **{name: value[own] for name, value in values.items()},
-        folds=folds,
-        fits=[one for i in sorted(fits) for one in fits[i]],
-        failed=failed,
-        full_evaluations=full_evaluations,
-    )
-
-
 def _check(
     train_X: Tensor,
     train_Y: Tensor,
     train_Yvar: Tensor | None,
     fit: str,
     threshold: float,
+    fit_options: FitOptions | None,
 ) -> None:
     if train_X.ndim != 2:
         raise ValueError(f"train_X: expected `n x d`, got shape {tuple(train_X.shape)}")
@@ -422,3 +362,8 @@ def _check(
         raise ValueError(f"fit: expected one of {FITS}, got {fit!r}")
     if not threshold >= 0:
         raise ValueError(f"threshold: expected a number from 0 on, got {threshold}")
+    if not isinstance(fit_options, FitOptions | None):
+        raise ValueError(
+            f"fit_options: expected FitOptions or None, got {type(fit_options).__name__}; "
+            "use FitOptions(timeout_sec=60, ...)"
+        )

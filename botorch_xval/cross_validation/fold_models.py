@@ -1,28 +1,95 @@
 """The models of folds of one size: one each, or all of them in one batched model.
 
 To build an ordinary model takes longer than to refine its warm fit (at 100 rows 5 ms of
-GPyTorch's constructors against 4). Where a batch is known to learn everything for each
-of its members alone, one model of all folds is built instead. Three of them are built
-as ordinary models, too: losses and predictions of the batch must be theirs.
+GPyTorch's constructors against 4). Where the class of a model says that a batch of it
+learns for each member what an ordinary model would, one model of all folds is built.
+Three of them are built as ordinary models, too: losses and predictions of the batch
+must be theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from botorch.models.model import Model
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
+from numpy.typing import NDArray
+from torch import Tensor
 
-from botorch_xval.fitting.losses.modules import shared_part
-from botorch_xval.models.scalar_choice import ScalarChoiceGP
+from botorch_xval.cross_validation.folds import Folds
+from botorch_xval.fitting.losses.make import make_batch_objective, make_objective
+from botorch_xval.fitting.losses.objective import Objective
+from botorch_xval.fitting.losses.together import shared_part
+from botorch_xval.fitting.options import FitOptions
 
-__all__ = ["FoldBatch", "FoldModels", "builds_batches"]
+__all__ = ["FoldBatch", "FoldData", "FoldModels", "builds_batches"]
 
 WORTH_A_BATCH = 4  # folds
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """The data of a cross-validation, and how models are made of them."""
+
+    model: Callable[..., Model]
+    """Builds an ordinary model from training data."""
+
+    mll: type[MarginalLogLikelihood]
+    """The marginal log likelihood of a model."""
+
+    train_X: Tensor
+    """Inputs, `n x d`."""
+
+    train_Y: Tensor
+    """Outcomes, `n x m`."""
+
+    train_Yvar: Tensor | None
+    """Known noise variances, `n x m`."""
+
+    folds: Folds
+    """Which rows each fold holds out."""
+
+    def build(self, rows: Tensor | slice, name: str) -> MarginalLogLikelihood:
+        """The mll of a model of some rows; an error says by its name of which."""
+        noise = {}
+        if self.train_Yvar is not None:
+            noise["train_Yvar"] = self.train_Yvar[rows]
+        try:
+            built = self.model(self.train_X[rows], self.train_Y[rows], **noise)
+        except Exception as error:
+            error.add_note(f"raised by the model of {name}")
+            raise
+        return self.mll(built.likelihood, built).to(self.train_X)
+
+    def models_of(self, numbers: Sequence[int], as_batch: bool = True) -> FoldModels:
+        """The models of folds of one size.
+
+        Args:
+            numbers: Of the folds.
+            as_batch: Whether to build them as one batched model, where that is known
+                to make no difference.
+        """
+        held_out = self.folds.held_out[list(numbers)]
+        training = list((~held_out).to(self.train_X.device))
+        names = [self.folds.names[i] for i in numbers]
+
+        def build_one(j: int) -> MarginalLogLikelihood:
+            return self.build(training[j], f"fold {names[j]!r}")
+
+        if as_batch and builds_batches(self.model, self.mll, len(names)):
+            rows = torch.stack([row.nonzero()[:, 0] for row in training])
+            # Where the data of a fold are refused, its ordinary model says which one.
+            with suppress(Exception):
+                batch = self.build(rows, "a batch of folds")
+                return FoldBatch(batch, build_one, numbers, names, held_out)
+        return FoldModels(build_one, numbers, names, held_out)
 
 
 def builds_batches(
@@ -30,57 +97,98 @@ def builds_batches(
 ) -> bool:
     """Whether one batched `model` learns for each fold what an ordinary one would.
 
-    Known of `ScalarChoiceGP` with its own transforms, itself or in a `partial`. A batch
-    of another model may share what it learns (as with a `Normalize` that has no
-    `batch_shape`), and so let a fold see its held-out rows.
+    A class says so by a classmethod `builds_independent_batches(**kwargs)`, which it
+    defines itself: a subclass may have changed what is learned, and has to say it
+    again. It is asked about the keyword arguments of a `partial`.
     """
-    given: dict[str, Any] = {}
+    given: Mapping[str, Any] = {}
     if isinstance(model, partial) and not model.args:
         model, given = model.func, model.keywords
     return (
-        model is ScalarChoiceGP
+        isinstance(model, type)
+        and "builds_independent_batches" in vars(model)
         and mll is ExactMarginalLogLikelihood
-        and given.keys() <= {"choice_dims", "priors"}
         and num_folds >= WORTH_A_BATCH
+        and model.builds_independent_batches(**given)
     )
 
 
 class FoldModels:
-    """An ordinary model for each fold."""
+    """An ordinary model for each fold.
 
-    witnesses: dict[int, MarginalLogLikelihood] | None = None
-    """Of a batch, by fold: ordinary mlls that it is compared with."""
+    Attributes:
+        mlls: One for each fold, without common parts.
+        numbers: Of the folds among all.
+        names: Of the folds.
+        held_out: Their boolean mask, `f x n`.
+    """
 
-    def __init__(self, mlls: Sequence[MarginalLogLikelihood]) -> None:
+    def __init__(
+        self,
+        build: Callable[[int], MarginalLogLikelihood],
+        numbers: Sequence[int],
+        names: Sequence[str],
+        held_out: Tensor,
+    ) -> None:
         """
         Args:
-            mlls: One for each fold, without common parts.
+            build: Makes the mll of a fold, by its position among these.
+            numbers: See above.
+            names: See above.
+            held_out: See above.
         """
-        self.mlls = list(mlls)
-        self.num_folds = len(self.mlls)
+        self.numbers, self.names, self.held_out = list(numbers), list(names), held_out
+        self._build = build
+        self.mlls = self._build_all()
 
-    @classmethod
-    def of(
-        cls, build: Callable[[int], MarginalLogLikelihood], num_folds: int
-    ) -> FoldModels:
-        """The models that `build` makes, by number of the fold, and copies if it must.
+    def _build_all(self) -> list[MarginalLogLikelihood]:
+        """A function may hand one transform or kernel to all models: then copies."""
+        count = len(self.numbers)
+        mlls = [self._build(j) for j in range(count)]
+        if count == 1:
+            return deepcopy(mlls)
+        if shared_part(mlls) is not None:
+            return [deepcopy(self._build(j)) for j in range(count)]
+        return mlls
 
-        A function may hand the same transform or kernel to all models, and BoTorch does
-        not copy what it is given.
+    def objective(self, options: FitOptions) -> Objective:
+        """Of all models; those of a fold (one per output) come one after the other.
+
+        Raises:
+            DifferentModels: If a batch is not as ordinary models are.
         """
-        mlls = [build(j) for j in range(num_folds)]
-        if num_folds == 1:
-            mlls = deepcopy(mlls)
-        elif shared_part(mlls) is not None:
-            mlls = [deepcopy(build(j)) for j in range(num_folds)]
-        return cls(mlls)
+        for mll in self.mlls:
+            mll.train()
+        return make_objective(self.mlls, options.parameters, options.bounds)
+
+    def models(self, objective: Objective) -> NDArray[np.intp]:
+        """Numbers of the objective's models by fold and output, `f x m`.
+
+        Models of several outputs that can be fitted only together count as one.
+        """
+        count = objective.num_models
+        return np.arange(count).reshape(len(self.numbers), -1)
 
     def ordinary(self, fold: int) -> MarginalLogLikelihood:
-        """The mll of a fold."""
+        """The mll of a fold, by its position among these."""
         return self.mlls[fold]
 
-    def put(self, fold: int, mll: MarginalLogLikelihood) -> None:
-        """Take over the values of a fold's ordinary mll."""
+    def transform_inputs(self, folds: Sequence[int], X: Sequence[Tensor]) -> Tensor:
+        """What the models of some folds make of inputs, in evaluation mode.
+
+        Args:
+            folds: Positions of the folds.
+            X: For each of them as many inputs, `k x d`.
+
+        Returns:
+            Inputs as the kernels see them, `folds x k x d`.
+        """
+        return torch.stack(
+            [
+                self.mlls[j].model.transform_inputs(x)
+                for j, x in zip(folds, X, strict=True)
+            ]
+        )
 
 
 class FoldBatch(FoldModels):
@@ -90,34 +198,49 @@ class FoldBatch(FoldModels):
         self,
         mll: MarginalLogLikelihood,
         build: Callable[[int], MarginalLogLikelihood],
-        num_folds: int,
+        numbers: Sequence[int],
+        names: Sequence[str],
+        held_out: Tensor,
     ) -> None:
         """
         Args:
             mll: Of the batched model.
-            build: Makes the ordinary mll of a fold, by its number.
-            num_folds: How many there are.
+            build: Makes the ordinary mll of a fold, by its position among these.
+            numbers: See :class:`FoldModels`.
+            names: See :class:`FoldModels`.
+            held_out: See :class:`FoldModels`.
         """
-        super().__init__([mll])
-        self.num_folds = num_folds
-        self._build = build
-        chosen = sorted({0, num_folds // 2, num_folds - 1})
-        self.witnesses = {j: build(j) for j in chosen}
+        self._batch = mll
+        super().__init__(build, numbers, names, held_out)
+
+    def _build_all(self) -> list[MarginalLogLikelihood]:
+        return [self._batch]
+
+    @cached_property
+    def members(self) -> dict[int, MarginalLogLikelihood]:
+        """By position of a fold an ordinary mll with which the batch is compared."""
+        count = len(self.numbers)
+        return {j: self._build(j) for j in sorted({0, count // 2, count - 1})}
+
+    def objective(self, options: FitOptions) -> Objective:
+        """See :class:`FoldModels`."""
+        for mll in self.members.values():
+            mll.train()
+        return make_batch_objective(
+            self._batch.train(), self.members, options.parameters, options.bounds
+        )
 
     def ordinary(self, fold: int) -> MarginalLogLikelihood:
         """An ordinary mll with the values and records that the fold has here."""
-        mll = self.witnesses.get(fold) or self._build(fold)
-        batched = dict(self.mlls[0].named_parameters())
+        mll = self.members.get(fold) or self._build(fold)
+        batched = dict(self._batch.named_parameters())
         with torch.no_grad():
             for name, parameter in mll.named_parameters():
                 parameter.copy_(batched[name][fold])
-        if (records := getattr(self.mlls[0], "fit_records", None)) is not None:
-            each = len(records) // self.num_folds
-            mll.fit_records = records[fold * each : (fold + 1) * each]
-        return mll.train(self.mlls[0].training)
+        return mll.train(self._batch.training)
 
-    def put(self, fold: int, mll: MarginalLogLikelihood) -> None:
-        batched = dict(self.mlls[0].named_parameters())
-        with torch.no_grad():
-            for name, parameter in mll.named_parameters():
-                batched[name][fold] = parameter
+    def transform_inputs(self, folds: Sequence[int], X: Sequence[Tensor]) -> Tensor:
+        """See :class:`FoldModels`."""
+        inputs = X[0].new_zeros(len(self.numbers), *X[0].shape)
+        inputs[list(folds)] = torch.stack(list(X))
+        return self._batch.model.transform_inputs(inputs)[list(folds)]

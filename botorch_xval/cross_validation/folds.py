@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Folds", "by_size", "grouped", "k_fold", "leave_one_out", "make_folds"]
+__all__ = ["Folds", "FoldsLike", "by_size", "grouped", "k_fold", "leave_one_out", "make_folds"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,12 @@ def grouped(labels: Sequence[Hashable]) -> Callable[[int], Folds]:
     return folds
 
 
-def make_folds(folds: Callable[[int], Folds] | Folds | Tensor, n: int) -> Folds:
+FoldsLike = Callable[[int], Folds] | Folds | Tensor
+
+
+def make_folds(
+    folds: FoldsLike, n: int, groups: Sequence[Hashable] | None = None
+) -> Folds:
     """The folds of `n` rows.
 
     Args:

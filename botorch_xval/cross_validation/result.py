@@ -16,13 +16,37 @@ from torch import Tensor
 
 from botorch_xval.cross_validation import scores
 from botorch_xval.cross_validation.folds import Folds
-from botorch_xval.cross_validation.warm import FoldFit
 from botorch_xval.fitting.records import FitRecord
 
-__all__ = ["POINTS", "CrossValidation", "difference"]
+__all__ = ["POINTS", "CrossValidation", "FoldFit", "difference"]
 
 POINTS = ("mean", "variance", "noise_variance", "observed", "location", "scale")
 POINTS += ("baseline",)
+
+
+@dataclass(frozen=True)
+class FoldFit:
+    """How a model of a fold came to its hyper-parameters."""
+
+    fold: int
+    """Number of the fold."""
+
+    output: int
+    """Number of the output; 0 for a model of all outputs."""
+
+    how: str
+    """"refit", "warm", "predicted" or "fixed"."""
+
+    influence: float
+    """Length of its Newton step from the fit to all rows, in posterior standard
+    deviations; NaN if there was no such fit."""
+
+    record: FitRecord
+    """Its losses and costs; of "fixed" only the evaluation behind the influence."""
+
+    cold_loss: float = math.nan
+    """Of "warm": where a second fit, from the initial values, ended, per training
+    point; NaN if there was none. The one with the lower loss counts."""
 
 
 @dataclass(frozen=True)
@@ -209,12 +233,10 @@ class CrossValidation:
         none), `evaluations`, `status`, `message`; see
         :class:`~botorch_xval.fitting.FitRecord`.
         """
-        m = self.mean.shape[-1]
-        each = max(len(self.fits) // max(len(self.folds.names), 1), 1)
         return pd.DataFrame(
             {
-                "fold": [self.folds.names[i // each] for i in range(len(self.fits))],
-                "output": [i % each if each == m else 0 for i in range(len(self.fits))],
+                "fold": [self.folds.names[fit.fold] for fit in self.fits],
+                "output": [fit.output for fit in self.fits],
                 "how": [fit.how for fit in self.fits],
                 "influence": [fit.influence for fit in self.fits],
                 "gradient_norm": [r.gradient_norm for r in self.records],
@@ -333,11 +355,10 @@ def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
     known = frame.difference.dropna()
     other = []
     if len(first.fits) == len(second.fits):
-        each = len(first.fits) // len(first.folds.names)
-        for i, (one, two) in enumerate(zip(first.records, second.records, strict=True)):
-            fixed = "fixed" in (first.fits[i].how, second.fits[i].how)
-            if not fixed and abs(one.loss - two.loss) > 1e-3:
-                other.append(first.folds.names[i // each])
+        for one, two in zip(first.fits, second.fits, strict=True):
+            fixed = "fixed" in (one.how, two.how)
+            if not fixed and abs(one.record.loss - two.record.loss) > 1e-3:
+                other.append(first.folds.names[one.fold])
     frame.attrs.update(
         sum=float(known.sum()),
         standard_error=float(known.std() * math.sqrt(len(known))),

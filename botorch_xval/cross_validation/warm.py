@@ -14,50 +14,45 @@ standard deviations, in the role that Pareto's :math:`k` has for importance samp
 Where the folds transform their data as the model of all rows does, all :math:`g_{-S}`
 come from one factorization, :math:`O(p n^3)` for leave-one-out; else each takes an
 evaluation of its own.
-
-At fixed :math:`\theta^*`, with :math:`Q = K^{-1}` (noise included) and
-:math:`a = Q (y - m)`, held-out rows are predicted in closed form (Dubrule 1983;
-Rasmussen & Williams 2006, eq. 5.12; for groups Ginsbourger & Schaerer 2021):
-
-.. math:: \mu_S = y_S - Q_{SS}^{-1} a_S, \qquad \Sigma_S = Q_{SS}^{-1}.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from time import monotonic
 
 import numpy as np
 import torch
-from botorch.exceptions.errors import ModelFittingError, UnsupportedError
+from botorch.exceptions.errors import ModelFittingError
 from botorch.optim.core import OptimizationStatus
-from gpytorch.distributions import MultitaskMultivariateNormal
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.mlls import MarginalLogLikelihood
 from numpy.typing import NDArray
 from torch import Tensor
 
-from botorch_xval.cross_validation.fold_models import FoldModels
-from botorch_xval.fitting.coordinates import LogCoordinates, WhitenedCoordinates
-from botorch_xval.fitting.fit import fit_each
-from botorch_xval.fitting.losses.modules import Stacked
-from botorch_xval.fitting.losses.objective import Objective, make_objective
+from botorch_xval.cross_validation.fold_models import FoldBatch, FoldModels
+from botorch_xval.cross_validation.result import FoldFit
+from botorch_xval.fitting.coordinates import Array, LogCoordinates, WhitenedCoordinates
+from botorch_xval.fitting.losses.make import make_objective
+from botorch_xval.fitting.losses.objective import Objective
+from botorch_xval.fitting.options import FitOptions
+from botorch_xval.fitting.progress import FitProgress
 from botorch_xval.fitting.records import FitRecord
 from botorch_xval.fitting.retries import (
-    MEMORY,
     WARM_UP,
-    FitProgress,
-    evaluate_each,
+    Fitted,
+    fit_models,
+    has_succeeded,
+    log_coordinates,
     names_at_bounds,
     record_of,
-    search_each,
 )
 from botorch_xval.fitting.search import Search, gradient_norm
+from botorch_xval.fitting.threads import evaluate_each, search_each
 
-__all__ = ["ClosedForm", "FoldFit", "FullFit", "fit_all_rows"]
+__all__ = ["FoldFits", "FullFit", "fit_all_rows", "fit_folds", "refit_folds"]
 
-Array = NDArray[np.float64]
 STEP = 1e-4  # of the central differences, in logarithms
 LONGEST = 2.0  # posterior standard deviations that a Newton step may go in a direction
 # A whitened search that ends with a larger gradient (per point, by logarithms) goes on
@@ -68,24 +63,7 @@ UNFINISHED = 1e-3
 INFLUENTIAL = 0.5
 BETTER = 1e-6
 
-
-@dataclass(frozen=True)
-class FoldFit:
-    """How the model of a fold (one per output) came to its hyper-parameters."""
-
-    how: str
-    """"refit", "warm", "predicted" or "fixed"."""
-
-    influence: float
-    """Length of its Newton step from the full fit, in posterior standard deviations;
-    NaN if there was no full fit."""
-
-    record: FitRecord
-    """Its losses and costs; of "fixed" only the evaluation behind the influence."""
-
-    cold_loss: float = math.nan
-    """Of "warm": where a second fit, from the initial values, ended, per training
-    point; NaN if there was none. The one with the lower loss counts."""
+FoldFits = tuple[Fitted, list[FoldFit]]
 
 
 @dataclass(frozen=True)
@@ -93,270 +71,18 @@ class FullFit:
     """A model fitted to all rows, and the curvature of its loss there."""
 
     mll: MarginalLogLikelihood
-    theta: Array  # m x p, m models: one, or one per output
-    objective: Objective
+    fitted: Fitted  # m models: one, or one per output
     coordinates: LogCoordinates
     whitened: list[WhitenedCoordinates]  # m
     evaluations: int  # of fit and Hessian
 
-    def fit(
-        self,
-        models: FoldModels,
-        held_out: Tensor,
-        refine: bool,
-        progress: bool = False,
-    ) -> tuple[list[FoldFit], dict[int, Exception]]:
-        """Give the folds' models their predicted values, and refine them if wanted.
 
-        Args:
-            models: Of folds of one size.
-            held_out: Their boolean mask, `f x n`.
-            refine: Whether to go on with L-BFGS-B, in coordinates whitened by the
-                Hessian, to the tolerance of a cold fit.
-            progress: Whether to show a bar of the models that are done.
-
-        Returns:
-            The fits of all models, those of each fold in turn, and by number of a model
-            that could not be fitted the error.
-        """
-        objective = _objective_of(models)
-        at_full = self._at_full(objective, models, held_out)
-        influences, theta = self._steps(objective, at_full[1])
-        chosen = [i for i in range(objective.num_models) if np.isfinite(influences[i])]
-        cold_losses: dict[int, float] = {}
-        if refine:
-            found = self._refine(objective, theta, chosen, progress)
-            cold_losses = self._fit_cold(objective, influences, found)
-        else:
-            values = evaluate_each(objective, theta[chosen], chosen)
-            stayed = self._records(objective, theta, chosen, *values, 2)
-            found = {i: (stayed[i], theta[i]) for i in chosen}
-        final, fits, errors = objective.start.copy(), {}, {}
-        how = "warm" if refine else "predicted"
-        for i, (record, values) in found.items():
-            if record.status is not OptimizationStatus.FAILURE:
-                final[i] = values
-                cold = cold_losses.get(i, math.nan)
-                fits[i] = FoldFit(how, float(influences[i]), record, cold)
-        objective.write(final)
-        m = len(self.theta)
-        for j in sorted({i // m for i in range(len(final)) if i not in fits}):
-            mll = models.ordinary(j)
-            failed = fit_each([mll])  # cold, as if there were no full fit
-            models.put(j, mll)
-            for k, record in enumerate(mll.fit_records):
-                i = j * m + k
-                fits[i] = FoldFit("refit", float(influences[i]), record)
-                if k in failed:
-                    errors[i] = failed[k]
-        return [fits[i] for i in range(len(final))], errors
-
-    def influences(self, models: FoldModels, held_out: Tensor) -> list[FoldFit]:
-        """Of every model of the folds, which stay as they are."""
-        objective = _objective_of(models)
-        everyone = list(range(objective.num_models))
-        losses, gradients = self._at_full(objective, models, held_out)
-        influences, _ = self._steps(objective, gradients)
-        owners = np.array(everyone) % len(self.theta)
-        records = self._records(
-            objective, self.theta[owners], everyone, losses, gradients, 1
-        )
-        return [FoldFit("fixed", float(influences[i]), records[i]) for i in everyone]
-
-    def _at_full(
-        self,
-        objective: Objective,
-        models: FoldModels,
-        held_out: Tensor,
-    ) -> tuple[Array, Array]:
-        """Losses and gradients of all models at the optimum of the full fit.
-
-        Of folds that transform their data as the model of all rows does, they come from
-        one factorization.
-        """
-        count, m = objective.num_models, len(self.theta)
-        losses, gradients = np.empty(count), np.empty((count, self.theta.shape[1]))
-        alike = [
-            j
-            for j, mll in enumerate(models.mlls)
-            if models.witnesses is None  # a batch learns its transforms by fold
-            and _is_part(mll, self.mll, ~held_out[j].to(self.objective.device))
-        ]
-        found = None
-        if alike and isinstance(self.objective, Stacked):
-            found = self.objective.without(self.theta, held_out[alike])
-        if found is not None:
-            own = (np.array(alike)[:, None] * m + np.arange(m)).reshape(-1)
-            losses[own], gradients[own] = found
-        rest = sorted(set(range(count)) - set(own.tolist() if found else ()))
-        if rest:
-            theta = self.theta[np.array(rest) % m]
-            losses[rest], gradients[rest] = evaluate_each(objective, theta, rest)
-        return losses, gradients
-
-    def _steps(self, objective: Objective, gradients: Array) -> tuple[Array, Array]:
-        """Influences of all models, and their parameters after one Newton step."""
-        owners = np.arange(objective.num_models) % len(self.theta)
-        theta = self.theta[owners]
-        influences = np.full(len(owners), np.nan)
-        for i, k in enumerate(owners):
-            if not np.isfinite(gradients[i]).all():
-                continue
-            coordinates, bounds = self.whitened[k], objective.bounds[i]
-            start = coordinates.from_raw(theta[i])
-            slope = coordinates.at(start)[1](gradients[i] * objective.num_points)
-            influences[i] = np.linalg.norm(slope[~coordinates.resting])
-            limits = coordinates.bounds(bounds)
-            z = start - np.clip(slope, -LONGEST, LONGEST)
-            moved, _ = coordinates.at(np.clip(z, limits.lb, limits.ub))
-            theta[i] = np.clip(moved, bounds.lb, bounds.ub)
-        return influences, theta
-
-    def _records(
-        self,
-        objective: Objective,
-        theta: Array,
-        models: list[int],
-        losses: Array,
-        gradients: Array,
-        evaluations: int,
-    ) -> dict[int, FitRecord]:
-        """Of models that are not refined."""
-        status = OptimizationStatus
-        return {
-            i: FitRecord(
-                losses=(float(loss),),
-                evaluations=evaluations,
-                iterations=0,
-                status=status.STOPPED if np.isfinite(loss) else status.FAILURE,
-                message="not refined",
-                seconds=0.0,
-                attempts=1,
-                gradient_norm=gradient_norm(
-                    theta[i], gradient, objective.bounds[i], self.coordinates
-                ),
-                at_bounds=names_at_bounds(objective, theta[i], i),
-                condition=self._condition(i),
-            )
-            for i, loss, gradient in zip(models, losses, gradients, strict=True)
-        }
-
-    def _condition(self, model: int) -> float:
-        return self.whitened[model % len(self.theta)].condition
-
-    def _refine(
-        self,
-        objective: Objective,
-        theta: Array,
-        models: list[int],
-        progress: bool,
-    ) -> dict[int, tuple[FitRecord, Array]]:
-        bar = FitProgress(len(models), progress)
-        try:
-            searches = search_each(
-                objective,
-                theta[models],
-                models,
-                options={"maxcor": MEMORY},
-                coordinates=[self.whitened[i % len(self.theta)] for i in models],
-                on_end=bar.on_end(objective, self.coordinates),
-            )
-        finally:
-            bar.close()
-        records = {}
-        for i, search in zip(models, searches, strict=True):
-            record = record_of(
-                search,
-                objective,
-                i,
-                self.coordinates,
-                search.evaluations + 1,  # the one at the full-data optimum
-                search.seconds,
-                1,
-                self._condition(i),
-            )
-            records[i] = record, search.best_point
-        again = [
-            i
-            for i, (record, _) in records.items()
-            if np.isfinite(record.loss)
-            and (
-                record.status is OptimizationStatus.FAILURE
-                or not record.gradient_norm <= UNFINISHED
-            )
-        ]
-        if again:
-            starts = np.stack([records[i][1] for i in again])
-            searches = self._search(objective, starts, again)
-            for i, search in zip(again, searches, strict=True):
-                record = self._record_after(records[i][0], search, objective, i)
-                records[i] = record, search.best_point
-        return records
-
-    def _fit_cold(
-        self,
-        objective: Objective,
-        influences: Array,
-        found: dict[int, tuple[FitRecord, Array]],
-    ) -> dict[int, float]:
-        """Fit folds of large influence from their initial values, too.
-
-        The full fit may be in another basin than theirs. What was found is replaced
-        where the other start leads to a lower loss.
-
-        Returns:
-            By number of a model where its fit from initial values ended, per point.
-        """
-        models = [i for i in found if influences[i] > INFLUENTIAL]
-        searches = self._search(
-            objective, objective.start[models], models, warm_up=WARM_UP
-        )
-        for i, search in zip(models, searches, strict=True):
-            before, values = found[i]
-            record = self._record_after(before, search, objective, i)
-            ended = record.status is not OptimizationStatus.FAILURE
-            if ended and not record.loss >= before.loss - BETTER:
-                found[i] = record, search.best_point
-            else:
-                spent = {"evaluations": record.evaluations, "seconds": record.seconds}
-                found[i] = replace(before, **spent), values
-        return {i: s.best_loss for i, s in zip(models, searches, strict=True)}
-
-    def _record_after(
-        self, before: FitRecord, search: Search, objective: Objective, model: int
-    ) -> FitRecord:
-        """Of a further search of a model; its costs are those of both."""
-        return record_of(
-            search,
-            objective,
-            model,
-            self.coordinates,
-            before.evaluations + search.evaluations,
-            before.seconds + search.seconds,
-            1,
-            self._condition(model),
-        )
-
-    def _search(
-        self, objective: Objective, starts: Array, models: list[int], **arguments: Any
-    ) -> list[Search]:
-        """By logarithms, as a cold fit goes."""
-        return search_each(
-            objective,
-            starts,
-            models,
-            options={"maxcor": MEMORY},
-            coordinates=self.coordinates,
-            **arguments,
-        )
-
-
-def fit_all_rows(mll: MarginalLogLikelihood, fit_kwargs: dict[str, Any]) -> FullFit:
+def fit_all_rows(mll: MarginalLogLikelihood, options: FitOptions) -> FullFit:
     """Fit a model to all rows and take the Hessian of its loss.
 
     Args:
         mll: Of the model of all rows.
-        fit_kwargs: Arguments of :func:`~botorch_xval.fitting.fit_each`.
+        options: The options of the fit.
 
     Returns:
         The fit.
@@ -364,37 +90,34 @@ def fit_all_rows(mll: MarginalLogLikelihood, fit_kwargs: dict[str, Any]) -> Full
     Raises:
         ModelFittingError: If the model cannot be fitted to all rows.
     """
-    errors = fit_each([mll], **fit_kwargs)
-    if errors:
+    objective = make_objective([mll.train()], options.parameters, options.bounds)
+    m = objective.num_models
+    fitted = fit_models(objective, options.named(["all rows"], m))
+    mll.fit_records = fitted.records
+    if fitted.errors:
         raise ModelFittingError(
             "the model could not be fitted to all rows, and so not start the folds: "
-            + "; ".join(str(error) for error in errors.values())
+            + "; ".join(str(error) for error in fitted.errors.values())
         )
-    objective = make_objective([mll.train()])
-    theta = objective.start
-    coordinates = LogCoordinates.of(
-        objective.softplus, objective.untransformed, objective.bounds
-    )
-    hessians = _hessians(objective, coordinates)
+    coordinates = log_coordinates(objective)
+    hessians = _hessians(fitted, coordinates)
     whitened = []
-    for k, values in enumerate(theta):
-        bounds = objective.bounds[k]
+    for values, bounds, hessian in zip(
+        fitted.theta, objective.bounds, hessians, strict=True
+    ):
         near = 1e-6 * (1 + np.abs(values))
         resting = (values <= bounds.lb + near) | (values >= bounds.ub - near)
-        whitened.append(
-            WhitenedCoordinates.of(
-                coordinates, coordinates.from_raw(values), hessians[k], resting
-            )
-        )
-    fitted = sum(record.evaluations for record in mll.fit_records)
-    spent = fitted + 2 * theta.size
-    return FullFit(mll, theta, objective, coordinates, whitened, spent)
+        center = coordinates.from_raw(values)
+        whitened.append(WhitenedCoordinates.of(coordinates, center, hessian, resting))
+    spent = sum(record.evaluations for record in fitted.records)
+    return FullFit(mll, fitted, coordinates, whitened, spent + 2 * fitted.theta.size)
 
 
-def _hessians(objective: Objective, coordinates: LogCoordinates) -> Array:
+def _hessians(fitted: Fitted, coordinates: LogCoordinates) -> Array:
     """Of the summed losses by the coordinates, `m x p x p`, by central differences."""
-    m, p = objective.start.shape
-    u = coordinates.from_raw(objective.start)
+    objective = fitted.objective
+    m, p = fitted.theta.shape
+    u = coordinates.from_raw(fitted.theta)
     steps = STEP * np.concatenate([np.eye(p), -np.eye(p)])  # 2p x p
     points = (u[:, None] + steps).reshape(-1, p)
     theta, pull_back = coordinates.at(points)
@@ -406,9 +129,310 @@ def _hessians(objective: Objective, coordinates: LogCoordinates) -> Array:
     return (hessians + hessians.transpose(0, 2, 1)) / 2
 
 
-def _objective_of(models: FoldModels) -> Objective:
-    mlls = [mll.train() for mll in models.mlls]
-    return make_objective(mlls, witnesses=models.witnesses)
+def refit_folds(models: FoldModels, options: FitOptions) -> FoldFits:
+    """Fit the models of folds from their initial values.
+
+    Args:
+        models: Of folds of one size.
+        options: The options of the fit.
+
+    Returns:
+        The fitted models, and for each fold and output in turn how it was fitted.
+
+    Raises:
+        DifferentModels: If a batch is not as ordinary models are.
+    """
+    objective = models.objective(options)
+    numbers = models.models(objective)
+    fitted = fit_models(objective, options.named(models.names, numbers.shape[1]))
+    fits = [
+        FoldFit(models.numbers[j], k, "refit", math.nan, fitted.records[numbers[j, k]])
+        for j, k in np.ndindex(numbers.shape)
+    ]
+    return fitted, fits
+
+
+def fit_folds(
+    full: FullFit, models: FoldModels, how: str, threshold: float, options: FitOptions
+) -> FoldFits:
+    """Fit the models of folds from the fit to all rows.
+
+    Args:
+        full: The fit to all rows.
+        models: Of folds of one size.
+        how: "warm": one Newton step, refined with L-BFGS-B, in coordinates whitened by
+            the Hessian, to the tolerance of a cold fit. "predicted": that step alone.
+            "adaptive": as "warm" where the influence of a fold exceeds `threshold`;
+            other folds stay as they are.
+        threshold: In posterior standard deviations.
+        options: The options of the fit.
+
+    Returns:
+        The fitted models, and for each fold and output in turn how it was fitted.
+
+    Raises:
+        DifferentModels: If a batch is not as ordinary models are.
+    """
+    objective = models.objective(options)
+    numbers = models.models(objective)
+    options = options.named(models.names, numbers.shape[1])
+    work = _FoldWork(full, objective, numbers, options)
+    losses, gradients = work.at_full(models)
+    work.take_steps(gradients)
+    chosen = np.full(len(numbers), True)
+    if how == "adaptive":
+        influences = np.nan_to_num(work.influences, nan=np.inf)
+        chosen = influences.max(axis=1) > threshold
+    starts = [tuple(i) for i in np.argwhere(np.isfinite(work.influences)) if chosen[i[0]]]
+    if how == "predicted":
+        work.evaluate(starts)
+    else:
+        work.refine(starts)
+        work.fit_cold([i for i in starts if work.influences[i] > INFLUENTIAL])
+    return work.end(models, chosen, losses, gradients)
+
+
+class _FoldWork:
+    """Folds on their way from the fit to all rows; arrays are by fold and output."""
+
+    def __init__(
+        self,
+        full: FullFit,
+        objective: Objective,
+        numbers: NDArray[np.intp],
+        options: FitOptions,
+    ) -> None:
+        self.full, self.objective, self.options = full, objective, options
+        self.numbers = numbers  # of the models, f x m
+        self.theta = np.tile(full.fitted.theta, (len(numbers), 1, 1))  # f x m x p
+        self.influences = np.full(numbers.shape, np.nan)
+        self.records: dict[tuple[int, int], FitRecord] = {}
+        self.failed: set[tuple[int, int]] = set()  # of those with a record
+        self.cold_losses: dict[tuple[int, int], float] = {}
+        self.how = "warm"
+        seconds = options.timeout_sec
+        self.deadline = monotonic() + (math.inf if seconds is None else seconds)
+
+    def at_full(self, models: FoldModels) -> tuple[Array, Array]:
+        """Losses, `f x m`, and gradients, `f x m x p`, at the fit to all rows.
+
+        Of folds that transform their data as the model of all rows does, they come from
+        one factorization.
+        """
+        losses, gradients = np.empty(self.numbers.shape), np.empty(self.theta.shape)
+        rest = np.full(len(losses), True)
+        if not isinstance(models, FoldBatch):  # a batch learns its transforms by fold
+            alike = np.array(
+                [
+                    _is_part(mll, self.full.mll, ~rows.to(self.objective.device))
+                    for mll, rows in zip(models.mlls, models.held_out, strict=True)
+                ]
+            )
+            held_out = models.held_out[alike.tolist()]
+            found = None
+            if alike.any():
+                found = self.full.fitted.objective.without(
+                    self.full.fitted.theta, held_out
+                )
+            if found is not None:
+                losses[alike], gradients[alike] = found
+                rest = ~alike
+        if rest.any():
+            theta, numbers = self.theta[rest], self.numbers[rest]
+            found = evaluate_each(
+                self.objective,
+                theta.reshape(-1, theta.shape[-1]),
+                numbers.reshape(-1).tolist(),
+            )
+            losses[rest] = found[0].reshape(numbers.shape)
+            gradients[rest] = found[1].reshape(theta.shape)
+        return losses, gradients
+
+    def take_steps(self, gradients: Array) -> None:
+        """Influences of all models, and their parameters after one Newton step."""
+        for j, k in np.argwhere(np.isfinite(gradients).all(axis=-1)):
+            coordinates = self.full.whitened[k]
+            bounds = self.objective.bounds[self.numbers[j, k]]
+            start = coordinates.from_raw(self.theta[j, k])
+            slope = gradients[j, k] * self.objective.num_points
+            slope = coordinates.at(start)[1](slope)
+            self.influences[j, k] = np.linalg.norm(slope[~coordinates.resting])
+            limits = coordinates.bounds(bounds)
+            z = start - np.clip(slope, -LONGEST, LONGEST)
+            moved, _ = coordinates.at(np.clip(z, limits.lb, limits.ub))
+            self.theta[j, k] = np.clip(moved, bounds.lb, bounds.ub)
+
+    def evaluate(self, chosen: list[tuple[int, int]]) -> None:
+        """Take the values after the Newton step as they are."""
+        self.how = "predicted"
+        if not chosen:
+            return
+        theta = np.stack([self.theta[i] for i in chosen])
+        numbers = [int(self.numbers[i]) for i in chosen]
+        found = evaluate_each(self.objective, theta, numbers)
+        for i, values, loss, gradient in zip(chosen, theta, *found, strict=True):
+            self.records[i] = self._record(i, values, loss, gradient, 2)
+            if not np.isfinite(loss):
+                self.failed.add(i)
+
+    def refine(self, chosen: list[tuple[int, int]]) -> None:
+        """Go on with L-BFGS-B from the Newton step."""
+        with FitProgress(len(chosen), self.options.progress) as bar:
+            on_end = bar.on_end(self.objective.bounds, self.full.coordinates)
+            whitened = [self.full.whitened[k] for _, k in chosen]
+            searches = self._search(chosen, self.theta, whitened, on_end=on_end)
+        again = []
+        for i, search in searches.items():
+            # One evaluation more: that at the optimum of all rows.
+            spent = search.evaluations + 1, search.seconds
+            self._take(i, search, self._record_of(search, i, *spent))
+            record = self.records[i]
+            is_done = i not in self.failed and record.gradient_norm <= UNFINISHED
+            is_stopped = record.status is OptimizationStatus.STOPPED
+            if np.isfinite(record.loss) and not is_done and not is_stopped:
+                again.append(i)
+        for i, search in self._search(again, self.theta).items():
+            self._take(i, search, self._record_after(self.records[i], search, i))
+
+    def fit_cold(self, chosen: list[tuple[int, int]]) -> None:
+        """Fit folds of large influence from their initial values, too.
+
+        The fit to all rows may be in another basin than theirs. What was found is
+        replaced where the other start leads to a lower loss.
+        """
+        starts = self.objective.start[self.numbers]
+        searches = self._search(chosen, starts, warm_up=WARM_UP)
+        for i, search in searches.items():
+            self.cold_losses[i] = search.best_loss
+            before = self.records[i]
+            record = self._record_after(before, search, i)
+            ended = has_succeeded(search, self.options)
+            if ended and not record.loss >= before.loss - BETTER:
+                self._take(i, search, record)
+            else:
+                spent = {"evaluations": record.evaluations, "seconds": record.seconds}
+                self.records[i] = replace(before, **spent)
+
+    def end(
+        self, models: FoldModels, chosen: NDArray[np.bool_], losses: Array, slopes: Array
+    ) -> FoldFits:
+        """Give all models their values; those without any are fitted cold.
+
+        Args:
+            models: Of the folds.
+            chosen: Which folds are fitted; the others stay as they are.
+            losses: At the fit to all rows, `f x m`.
+            slopes: Gradients there, `f x m x p`.
+        """
+        theta, fits, todo = self.objective.start.copy(), {}, []
+        for i in np.ndindex(self.numbers.shape):
+            fold, output, influence = models.numbers[i[0]], i[1], self.influences[i]
+            if not chosen[i[0]]:
+                values = self.full.fitted.theta[output]
+                record = self._record(i, values, losses[i], slopes[i], 1)
+                fits[i] = FoldFit(fold, output, "fixed", float(influence), record)
+                continue
+            if i in self.failed or i not in self.records:
+                todo.append(i)
+                continue
+            theta[self.numbers[i]] = self.theta[i]
+            fits[i] = FoldFit(
+                fold,
+                output,
+                self.how,
+                float(influence),
+                self.records[i],
+                self.cold_losses.get(i, math.nan),
+            )
+        self.objective.write(theta)
+        errors: dict[int, Exception] = {}
+        if todo:  # as if there were no fit to all rows
+            rest = [int(self.numbers[i]) for i in todo]
+            fitted = fit_models(self.objective, self.options, rest)
+            errors = fitted.errors
+            for i, record in zip(todo, fitted.records, strict=True):
+                fold, influence = models.numbers[i[0]], float(self.influences[i])
+                fits[i] = FoldFit(fold, i[1], "refit", influence, record)
+            theta[rest] = fitted.theta[rest]
+            self.objective.write(theta)
+        ordered = [fits[i] for i in np.ndindex(self.numbers.shape)]
+        records = [fit.record for fit in ordered]
+        return Fitted(self.objective, theta, records, errors), ordered
+
+    def _take(self, i: tuple[int, int], search: Search, record: FitRecord) -> None:
+        self.records[i], self.theta[i] = record, search.best_point
+        if has_succeeded(search, self.options):
+            self.failed.discard(i)
+        else:
+            self.failed.add(i)
+
+    def _search(
+        self,
+        chosen: list[tuple[int, int]],
+        starts: Array,
+        coordinates: list[WhitenedCoordinates] | None = None,
+        **arguments: object,
+    ) -> dict[tuple[int, int], Search]:
+        """Searches from the starts, `f x m x p`, of chosen models; by default in the
+        coordinates of a cold fit."""
+        if not chosen:
+            return {}
+        cold = self.full.coordinates if self.options.has_logarithms else None
+        searches = search_each(
+            self.objective,
+            np.stack([starts[i] for i in chosen]),
+            [int(self.numbers[i]) for i in chosen],
+            self.options,
+            coordinates=cold if coordinates is None else coordinates,
+            deadline=self.deadline,
+            **arguments,
+        )
+        return dict(zip(chosen, searches, strict=True))
+
+    def _record_of(
+        self, search: Search, i: tuple[int, int], evaluations: int, seconds: float
+    ) -> FitRecord:
+        return record_of(
+            search,
+            self.objective,
+            int(self.numbers[i]),
+            self.full.coordinates,
+            evaluations,
+            seconds,
+            condition=self.full.whitened[i[1]].condition,
+        )
+
+    def _record_after(
+        self, before: FitRecord, search: Search, i: tuple[int, int]
+    ) -> FitRecord:
+        """Of a further search of a model; its costs are those of both."""
+        evaluations = before.evaluations + search.evaluations
+        return self._record_of(search, i, evaluations, before.seconds + search.seconds)
+
+    def _record(
+        self,
+        i: tuple[int, int],
+        theta: Array,
+        loss: float,
+        gradient: Array,
+        evaluations: int,
+    ) -> FitRecord:
+        """Of a model that is not refined."""
+        status, model = OptimizationStatus, int(self.numbers[i])
+        return FitRecord(
+            losses=(float(loss),),
+            evaluations=evaluations,
+            iterations=0,
+            status=status.STOPPED if np.isfinite(loss) else status.FAILURE,
+            message="not refined",
+            seconds=0.0,
+            attempts=1,
+            gradient_norm=gradient_norm(
+                theta, gradient, self.objective.bounds[model], self.full.coordinates
+            ),
+            at_bounds=names_at_bounds(self.objective, theta, model),
+            condition=self.full.whitened[i[1]].condition,
+        )
 
 
 def _is_part(
@@ -428,70 +452,3 @@ def _is_part(
     return own.keys() == others.keys() and all(
         torch.equal(buffer, others[name]) for name, buffer in own.items()
     )
-
-
-@dataclass(frozen=True)
-class ClosedForm:
-    """The model of all rows at its values, ready to leave rows out.
-
-    On the scale of the model's (transformed) outcomes, and with transforms that have
-    seen all rows.
-    """
-
-    residuals: Tensor  # y - m, m x n
-    inverse: Tensor  # Q, m x n x n
-    noise: Tensor  # variances, m x n
-    targets: Tensor  # m x n
-
-    @classmethod
-    def of(cls, mll: MarginalLogLikelihood) -> ClosedForm:
-        """Of a fitted model.
-
-        Raises:
-            UnsupportedError: If its outputs are correlated.
-        """
-        model = mll.model
-        mll.train()
-        with torch.no_grad():
-            prior = model(*model.train_inputs)
-            if isinstance(prior, MultitaskMultivariateNormal):
-                raise UnsupportedError(
-                    "expected independent outputs, got a multi-task model"
-                )
-            noisy = mll.likelihood(prior, *model.train_inputs)
-            factor = torch.linalg.cholesky(noisy.covariance_matrix)
-            parts = (
-                model.train_targets - noisy.mean,
-                torch.cholesky_inverse(factor),
-                noisy.variance - prior.variance,
-                model.train_targets,
-            )
-        if parts[0].ndim == 1:
-            parts = tuple(part[None] for part in parts)
-        return cls(*parts)
-
-    def leave_out(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Means, variances with noise, and noise variances of rows, `k x m` each."""
-        rows = rows.to(self.targets.device)
-        weights = (self.inverse @ self.residuals[..., None])[:, rows]
-        own = torch.linalg.inv(self.inverse[:, rows[:, None], rows])
-        mean = self.targets[:, rows] - (own @ weights)[..., 0]
-        variance = own.diagonal(dim1=-2, dim2=-1)
-        return mean.mT, variance.mT, self.noise[:, rows].mT
-
-    def residual_covariance(self, held_out: Tensor) -> Tensor:
-        r"""Covariance of the errors of all held-out rows, `m x k x k`.
-
-        .. math:: \mathrm{cov}(e_S, e_T) = Q_{SS}^{-1} Q_{ST} Q_{TT}^{-1}
-
-        (Ginsbourger & Schaerer 2021, proposition 3), with `k` the rows that any fold
-        holds out, in ascending order. Each must be held out once (not checked).
-        """
-        blocks = torch.zeros_like(self.inverse)
-        for fold in held_out.to(self.targets.device):
-            rows = fold.nonzero()[:, 0]
-            own = torch.linalg.inv(self.inverse[:, rows[:, None], rows])
-            blocks[:, rows[:, None], rows] = own
-        rows = held_out.any(dim=0).nonzero()[:, 0].to(self.targets.device)
-        # Rows that no fold holds out have zero blocks, and so no part in this.
-        return (blocks @ self.inverse @ blocks)[:, rows[:, None], rows]

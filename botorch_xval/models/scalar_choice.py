@@ -107,6 +107,11 @@ class ScalarChoiceGP(SingleTaskGP):
             no configuration with the name given.
     """
 
+    @classmethod
+    def builds_independent_batches(cls, **kwargs: object) -> bool:
+        """TEMP."""
+        return kwargs.keys() <= {"choice_dims", "priors"}
+
     def __init__(
         self,
         train_X: Tensor,

@@ -10,7 +10,7 @@ from botorch.models.model import Model
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
-from botorch_xval.fitting.retries import ModelResult
+from botorch_xval.fitting.options import ModelResult
 from botorch_xval.reporting.expressions.description import describe
 from botorch_xval.reporting.expressions.tree import Description
 

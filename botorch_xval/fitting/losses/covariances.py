@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from botorch.models.kernels import CategoricalKernel
@@ -26,14 +27,13 @@ from gpytorch.kernels import (
 from torch import Tensor
 from torch.nn.functional import pad
 
-from botorch_xval.fitting.losses.parameters import Columns, require
+from botorch_xval.fitting.losses.parameters import Values, columns_seen, require
 from botorch_xval.models.kernels import (
     ChoiceKernel,
-    FactorizedScalarChoiceKernel,
     WeightedMixtureKernel,
 )
 
-__all__ = ["Node", "Workspace", "build_node"]
+__all__ = ["NODES", "Inputs", "Node", "Workspace", "build_node"]
 
 
 class Workspace:
@@ -56,29 +56,6 @@ class Workspace:
 
     def __deepcopy__(self, memo: dict) -> Workspace:
         return Workspace()  # whoever copies a loss wants memory of its own
-
-
-def build_node(
-    kernel: Kernel, columns: Columns, X: Tensor, extra: int, workspace: Workspace
-) -> Node:
-    """The node of a kernel.
-
-    Args:
-        kernel: The structure; its values do not matter.
-        columns: Where the parameters are.
-        X: Inputs of all models, `b x n x d`, after the input transforms.
-        extra: Number of rows to pad.
-        workspace: Where all nodes keep their matrices.
-
-    Returns:
-        The node.
-
-    Raises:
-        Unsupported: If a part of the kernel has no closed form here.
-    """
-    return _Builder(columns, X, extra, workspace).build(
-        kernel, list(range(X.shape[-1]))
-    )
 
 
 class _Leaf:
@@ -355,91 +332,140 @@ def _times(scales: Sequence[Tensor | None]) -> Tensor | None:
     return product
 
 
-class _Builder:
-    """From GPyTorch's kernels to the nodes above."""
+@dataclass(frozen=True)
+class Inputs:
+    """What the nodes of all kernels of a model are built from."""
 
-    def __init__(
-        self, columns: Columns, X: Tensor, extra: int, workspace: Workspace
-    ) -> None:
-        self._columns, self._X, self._extra = columns, X, extra
-        self._workspace = workspace
-        self._rules: dict[type, Callable[[Kernel, list[int]], Node]] = {
-            ScaleKernel: self._scale,
-            FactorizedScalarChoiceKernel: self._scale,
-            WeightedMixtureKernel: self._mixture,
-            AdditiveKernel: self._sum,
-            ProductKernel: self._product,
-            RBFKernel: lambda k, dims: self._stationary("rbf", k, dims),
-            MaternKernel: self._matern,
-            ChoiceKernel: self._choice,
-            CategoricalKernel: self._categorical,
-        }
+    values: Values
+    """Where the parameters are in a row of values."""
 
-    def build(self, kernel: Kernel, dims: list[int], select: bool = True) -> Node:
-        """The node of a kernel that sees the columns `dims` of the inputs."""
-        if select and kernel.active_dims is not None:
-            dims = [dims[i] for i in kernel.active_dims.tolist()]
-        require(type(kernel) in self._rules, kernel)
-        return self._rules[type(kernel)](kernel, dims)
+    X: Tensor
+    """Inputs of all models, `b x n x d`, after the input transforms."""
 
-    def _parts(self, kernel: Kernel, dims: list[int]) -> list[Node]:
-        require(len(kernel.kernels) > 1, kernel)
-        return [self.build(part, dims) for part in kernel.kernels]
+    extra: int
+    """Number of rows to pad."""
 
-    def _scale(self, kernel: ScaleKernel, dims: list[int]) -> Node:
-        # A ScaleKernel has its child's active dims, and calls its forward directly.
-        child = self.build(kernel.base_kernel, dims, select=False)
-        return _Scale(child, self._columns.of(kernel, "raw_outputscale"))
+    workspace: Workspace
+    """Where all nodes keep their matrices."""
 
-    def _mixture(self, kernel: WeightedMixtureKernel, dims: list[int]) -> Node:
-        columns = self._columns.of(kernel, "raw_fractions")
-        return _Mixture(self._parts(kernel, dims), self._workspace, columns)
+    seen: dict[Kernel, tuple[int, ...]]
+    """By kernel, the columns of `X` that its `forward` gets."""
 
-    def _sum(self, kernel: AdditiveKernel, dims: list[int]) -> Node:
-        return _Mixture(self._parts(kernel, dims), self._workspace)
 
-    def _product(self, kernel: ProductKernel, dims: list[int]) -> Node:
-        return _Product(self._parts(kernel, dims), self._workspace)
+def build_node(
+    kernel: Kernel, values: Values, X: Tensor, extra: int, workspace: Workspace
+) -> Node:
+    """The node of a kernel.
 
-    def _matern(self, kernel: MaternKernel, dims: list[int]) -> Node:
-        kinds = {0.5: "matern12", 1.5: "matern32", 2.5: "matern52"}
-        return self._stationary(kinds[kernel.nu], kernel, dims)
+    Args:
+        kernel: The structure; its numbers do not matter.
+        values: Where the parameters are.
+        X: Inputs of all models, `b x n x d`, after the input transforms.
+        extra: Number of rows to pad.
+        workspace: Where all nodes keep their matrices.
 
-    def _stationary(self, kind: str, kernel: Kernel, dims: list[int]) -> Node:
-        X = self._X[..., dims]
-        X = X - X.mean(dim=-2, keepdim=True)  # smaller numbers cancel less
-        return self._leaf(kind, X, kernel)
+    Returns:
+        The node.
 
-    def _choice(self, kernel: ChoiceKernel, dims: list[int]) -> Node:
-        X = self._X[..., dims]
-        require(bool(((X == 0) | (X == 1)).all()), "choices that are not one-hot")
-        return self._leaf("exponential", X, kernel)
+    Raises:
+        Unsupported: If a part of the kernel has no closed form here.
+    """
+    seen = columns_seen(kernel, range(X.shape[-1]))
+    return _build(kernel, Inputs(values, X, extra, workspace, seen))
 
-    def _categorical(self, kernel: CategoricalKernel, dims: list[int]) -> Node:
-        features, owner = [], []
-        for k, dim in enumerate(dims):
-            for value in self._X[..., dim].unique():
-                features.append((self._X[..., dim] == value).double())
-                owner.append(k)
-        # Two different values differ in two features; the kernel takes the mean.
-        return self._leaf(
-            "exponential",
-            torch.stack(features, dim=-1),
-            kernel,
-            torch.tensor(owner, device=self._X.device),
-            divisor=2.0 * len(dims),
-        )
 
-    def _leaf(
-        self,
-        kind: str,
-        features: Tensor,
-        kernel: Kernel,
-        owner: Tensor | None = None,
-        divisor: float = 1.0,
-    ) -> _Leaf:
-        columns = self._columns.of(kernel, "raw_lengthscale")
-        if columns.stop - columns.start == 1:
-            owner = None
-        features = pad(features, (0, 0, 0, self._extra)).contiguous()
-        return _Leaf(kind, features, columns, self._workspace, owner, divisor)
+def _build(kernel: Kernel, inputs: Inputs) -> Node:
+    build = NODES.get(type(kernel).forward)
+    require(build is not None and type(kernel).__call__ is Kernel.__call__, kernel)
+    return build(kernel, inputs)
+
+
+def _parts(kernel: Kernel, inputs: Inputs) -> list[Node]:
+    require(len(kernel.kernels) > 1, kernel)
+    return [_build(part, inputs) for part in kernel.kernels]
+
+
+def _scale(kernel: Kernel, inputs: Inputs) -> Node:
+    child = _build(kernel.base_kernel, inputs)
+    return _Scale(child, inputs.values.of(kernel, "raw_outputscale"))
+
+
+def _mixture(kernel: Kernel, inputs: Inputs) -> Node:
+    columns = inputs.values.of(kernel, "raw_fractions")
+    return _Mixture(_parts(kernel, inputs), inputs.workspace, columns)
+
+
+def _sum(kernel: Kernel, inputs: Inputs) -> Node:
+    return _Mixture(_parts(kernel, inputs), inputs.workspace)
+
+
+def _product(kernel: Kernel, inputs: Inputs) -> Node:
+    return _Product(_parts(kernel, inputs), inputs.workspace)
+
+
+def _rbf(kernel: Kernel, inputs: Inputs) -> Node:
+    return _stationary("rbf", kernel, inputs)
+
+
+def _matern(kernel: Kernel, inputs: Inputs) -> Node:
+    kinds = {0.5: "matern12", 1.5: "matern32", 2.5: "matern52"}
+    return _stationary(kinds[kernel.nu], kernel, inputs)
+
+
+def _stationary(kind: str, kernel: Kernel, inputs: Inputs) -> Node:
+    X = inputs.X[..., list(inputs.seen[kernel])]
+    X = X - X.mean(dim=-2, keepdim=True)  # smaller numbers cancel less
+    return _leaf(kind, X, kernel, inputs)
+
+
+def _choice(kernel: Kernel, inputs: Inputs) -> Node:
+    X = inputs.X[..., list(inputs.seen[kernel])]
+    require(bool(((X == 0) | (X == 1)).all()), "choices that are not one-hot")
+    return _leaf("exponential", X, kernel, inputs)
+
+
+def _categorical(kernel: Kernel, inputs: Inputs) -> Node:
+    X, dims = inputs.X, inputs.seen[kernel]
+    features, owner = [], []
+    for k, dim in enumerate(dims):
+        for value in X[..., dim].unique():
+            features.append((X[..., dim] == value).double())
+            owner.append(k)
+    # Two different values differ in two features; the kernel takes the mean.
+    return _leaf(
+        "exponential",
+        torch.stack(features, dim=-1),
+        kernel,
+        inputs,
+        torch.tensor(owner, device=X.device),
+        divisor=2.0 * len(dims),
+    )
+
+
+def _leaf(
+    kind: str,
+    features: Tensor,
+    kernel: Kernel,
+    inputs: Inputs,
+    owner: Tensor | None = None,
+    divisor: float = 1.0,
+) -> _Leaf:
+    columns = inputs.values.of(kernel, "raw_lengthscale")
+    if columns.stop - columns.start == 1:
+        owner = None
+    features = pad(features, (0, 0, 0, inputs.extra)).contiguous()
+    return _Leaf(kind, features, columns, inputs.workspace, owner, divisor)
+
+
+NODES: dict[Callable, Callable[[Kernel, Inputs], Node]] = {
+    RBFKernel.forward: _rbf,
+    MaternKernel.forward: _matern,
+    ScaleKernel.forward: _scale,
+    AdditiveKernel.forward: _sum,
+    ProductKernel.forward: _product,
+    CategoricalKernel.forward: _categorical,
+    ChoiceKernel.forward: _choice,
+    WeightedMixtureKernel.forward: _mixture,
+}
+"""By the `forward` of a kernel what builds its node. A subclass that changes no
+mathematics has the `forward` of its parent, and so its node."""

@@ -23,7 +23,8 @@ The choice and categorical kernels are such kernels, too, since
 What is covered: a constant or zero mean; RBF, Matern, `ChoiceKernel` (on zeros and
 ones) and BoTorch's `CategoricalKernel`, their sums, products, scales and weighted
 mixtures; homoskedastic or fixed noise; Gamma, log-normal, normal and Beta priors. All
-in float64, on any device. Anything else raises `Unsupported`.
+in float64, on any device. Anything else raises `Unsupported`. Predictions are those of
+Rasmussen & Williams 2006, eq. 2.25 and 2.26.
 
 Rows are padded to a multiple of four, so that every matrix of a batch starts at the
 same alignment: BLAS rounds by alignment, and a model's loss must not depend, even in
@@ -34,7 +35,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 
 import torch
 from gpytorch import settings
@@ -45,54 +46,48 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 from torch.nn.functional import pad
 
-from botorch_xval.fitting.losses.covariances import Workspace, build_node
-from botorch_xval.fitting.losses.parameters import Columns, require
+from botorch_xval.fitting.losses.covariances import Node, Workspace, build_node
+from botorch_xval.fitting.losses.modules import GROUP_ELEMENTS, GROUP_LIMITS
+from botorch_xval.fitting.losses.objective import Stack, StackedObjective
+from botorch_xval.fitting.losses.parameters import Array, Values, require
 
-__all__ = ["ClosedFormLoss"]
+__all__ = ["Exact"]
 
 PAD = 4
 
 
-class ClosedFormLoss:
-    """`losses, gradients = loss(theta, models)` of many models of one structure.
-
-    Args:
-        mll: The structure; its values do not matter.
-        shapes: Shape of one model's part of every parameter, by name, in the order of
-            the columns of `theta`.
-        inputs: One tensor `b x n x d`, after the input transforms.
-        targets: `b x n`.
-        noise: Known noise variances, `b x n`; None if they are inferred.
+class Exact(StackedObjective):
+    """Stacked models, evaluated in closed form.
 
     Raises:
         Unsupported: If a part of the model has no closed form here.
     """
 
-    def __init__(
-        self,
-        mll: ExactMarginalLogLikelihood,
-        shapes: dict[str, torch.Size],
-        inputs: Sequence[Tensor],
-        targets: Tensor,
-        noise: Tensor | None,
-    ) -> None:
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(stack)
+        mll = stack.template
         model, likelihood = mll.model, mll.likelihood
         require(type(mll) is ExactMarginalLogLikelihood, mll)
         require(not any(hasattr(o, "compute_custom_loss") for o in (mll, model)), mll)
-        require(len(inputs) == 1 and targets.dtype == torch.float64, model)
-        require(next(mll.model.added_loss_terms(), None) is None, model)
-        (X,) = inputs
-        self._n, self._padded = X.shape[-2], -(-X.shape[-2] // PAD) * PAD
-        self._extra = self._padded - self._n
-        self._targets = pad(targets, (0, self._extra))
-        self._columns = Columns(mll, shapes, X.device)
+        require(len(stack.inputs) == 1 and stack.dtype == torch.float64, model)
+        require(next(model.added_loss_terms(), None) is None, model)
+        self._inputs, self._targets, noise = (
+            None if tensor is None else tensor if stack.is_batched else tensor[None]
+            for tensor in (
+                stack.inputs[0],
+                stack.targets,
+                stack.noise[0][1] if stack.noise else None,
+            )
+        )
+        n = self.num_points
+        self._extra = -n % PAD
+        self._targets = pad(self._targets, (0, self._extra))
+        self._values = Values(stack.table, self.device)
         mean = model.mean_module
         require(type(mean) in (ConstantMean, ZeroMean), mean)
-        self._mean = (
-            self._columns.of(mean, "raw_constant")
-            if isinstance(mean, ConstantMean)
-            else None
-        )
+        self._mean: slice | None = None
+        if isinstance(mean, ConstantMean):
+            self._mean = self._values.of(mean, "raw_constant")
         self._noise: Tensor | None = None
         self._noise_columns: slice | None = None
         if type(likelihood) is FixedNoiseGaussianLikelihood:
@@ -102,45 +97,69 @@ class ClosedFormLoss:
         else:
             require(type(likelihood) is GaussianLikelihood, likelihood)
             require(type(likelihood.noise_covar) is HomoskedasticNoise, likelihood)
-            self._noise_columns = self._columns.of(likelihood.noise_covar, "raw_noise")
+            self._noise_columns = self._values.of(likelihood.noise_covar, "raw_noise")
         self._workspace = Workspace()
         self._kernel = build_node(
-            model.covar_module, self._columns, X, self._extra, self._workspace
+            model.covar_module,
+            self._values,
+            self._inputs,
+            self._extra,
+            self._workspace,
         )
-        self._columns.check_all_used()
+        self._values.check_all_used()
         self._models: list[int] | None = None
 
-    def __call__(self, theta: Tensor, models: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Losses per point and gradients by `theta`, `a x p`, of the chosen models.
+    @property
+    def group_size(self) -> int:
+        """On CPU as many models as fit into the cache, on CUDA into free memory."""
+        if self.device.type == "cuda":
+            return self.most_on_cuda
+        least, most = GROUP_LIMITS
+        return min(max(GROUP_ELEMENTS // self.num_points**2, least), most)
+
+    @property
+    def is_parallel(self) -> bool:
+        """On CPU."""
+        return self.device.type == "cpu"
+
+    def workers(self, count: int) -> list[Exact]:
+        """Up to `count` equal objectives, each with a workspace of its own."""
+        if not self.is_parallel:
+            return [self]
+        others = [copy(self) for _ in range(count - 1)]
+        for other in others:
+            data = [self._targets, *self._kernel.data()]
+            other._workspace, other._kernel, other._models = deepcopy(
+                (self._workspace, self._kernel, None),
+                {id(tensor): tensor for tensor in data},
+            )
+        return [self, *others]
+
+    def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
+        """Losses per point, `a`, and gradients, `a x p`, at `theta`, `a x p`.
 
         A model whose covariance is not positive definite, even with the jitter that
         GPyTorch adds, has the loss NaN.
         """
         with torch.no_grad():
-            models = list(models)
-            if models != self._models:
-                self._select(models)
-            return self._evaluate(theta)
-
-    def copy(self) -> ClosedFormLoss:
-        """The same loss with a workspace of its own, for another thread."""
-        data = [self._targets, *self._kernel.data()]
-        if self._noise is not None:
-            data.append(self._noise)
-        return deepcopy(self, {id(tensor): tensor for tensor in data})
+            self._select(list(models))
+            values = torch.as_tensor(theta, device=self.device)
+            losses, gradients = self._evaluate(values)
+        return losses.cpu().numpy(), gradients.cpu().numpy()
 
     def _select(self, models: list[int]) -> None:
-        index = torch.as_tensor(models, device=self._targets.device)
+        if models == self._models:
+            return
+        index = torch.as_tensor(models, device=self.device)
         self._chosen_targets = self._targets.index_select(0, index)
         if self._noise is not None:
             self._chosen_noise = self._noise.index_select(0, index)
         self._kernel.select(index)
         self._models = models
 
-    def without(
-        self, theta: Tensor, model: int, held_out: Tensor, group: int
-    ) -> tuple[Tensor, Tensor]:
-        r"""Losses and gradients of one model without the rows of each fold.
+    @torch.no_grad()
+    def without(self, theta: Array, held_out: Tensor) -> tuple[Array, Array]:
+        r"""Losses and gradients of models without the rows of each fold.
 
         From one factorization of all rows: with :math:`Q` and :math:`a` as above, a
         fold without the rows :math:`S` has (block inverse; Rasmussen & Williams 2006,
@@ -155,53 +174,63 @@ class ClosedFormLoss:
         inputs and outcomes as the model of all rows does.
 
         Args:
-            theta: Parameters, `p`.
-            model: Its number.
+            theta: One point for each model, `m x p`.
             held_out: Boolean mask, `f x n`, as many rows in each fold.
-            group: How many folds to evaluate together.
 
         Returns:
-            Losses per training point of a fold, `f`, and their gradients, `f x p`.
+            Losses per training point of a fold, `f x m`, and gradients, `f x m x p`.
         """
-        with torch.no_grad():
-            self._select([model])
-            values, slopes = self._columns.transform(theta[None])
-            covariance, residuals = self._covariance(values)
-            factor = torch.empty_like(covariance)
-            good = _cholesky(covariance, factor)
-            inverse = torch.cholesky_inverse(factor)[0]
-            weights = inverse @ residuals[0]
-            log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum()
-            rows = held_out.nonzero()[:, 1].view(len(held_out), -1)
-            left = self._n - rows.shape[1]
-            constant = residuals[0] @ weights + log_det + left * math.log(2 * math.pi)
-            found = []
-            for chosen in rows.split(group):
-                self._select([model] * len(chosen))
-                own = values.expand(len(chosen), -1)
-                self._kernel.forward(own)  # what its backward pass needs
-                across = inverse[chosen]  # a x s x n
-                inside = inverse[chosen[:, :, None], chosen[:, None, :]]
-                solved = torch.linalg.solve(inside, across)
-                held = weights[chosen]
-                rest = weights - (held[:, None] @ solved)[:, 0]
-                removed = held[:, None] @ torch.linalg.solve(inside, held)[..., None]
-                losses = 0.5 * (
-                    constant - removed[:, 0, 0] + torch.linalg.slogdet(inside)[1]
-                )
-                by_covariance = inverse - across.mT @ solved
-                by_covariance.addcmul_(rest[:, :, None], rest[:, None, :], value=-1)
-                by_covariance *= 0.5
-                gradients = self._pull_back(own, by_covariance, rest)
-                self._columns.add_priors(own, losses, gradients)
-                found.append((losses, gradients * slopes))
-            losses, gradients = (torch.cat(parts) for parts in zip(*found, strict=True))
-            losses[~good.expand(len(losses))] = torch.nan
-            return losses / left, gradients / left
+        found = [
+            self._without(values, model, held_out)
+            for model, values in enumerate(torch.as_tensor(theta, device=self.device))
+        ]
+        losses, gradients = (
+            torch.stack(parts, dim=1).cpu().numpy() for parts in zip(*found, strict=True)
+        )
+        return losses, gradients
+
+    def _without(
+        self, theta: Tensor, model: int, held_out: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Of one model."""
+        self._select([model])
+        values, slopes = self._values.transform(theta[None])
+        covariance, residuals = self._covariance(values)
+        factor = torch.empty_like(covariance)
+        good = _cholesky(covariance, factor)
+        inverse = torch.cholesky_inverse(factor)[0]
+        weights = inverse @ residuals[0]
+        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum()
+        rows = held_out.nonzero()[:, 1].view(len(held_out), -1)
+        left = self.num_points - rows.shape[1]
+        constant = residuals[0] @ weights + log_det + left * math.log(2 * math.pi)
+        found = []
+        for chosen in rows.split(self.group_size):
+            self._select([model] * len(chosen))
+            own = values.expand(len(chosen), -1)
+            self._kernel.forward(own)  # what its backward pass needs
+            across = inverse[chosen]  # a x s x n
+            inside = inverse[chosen[:, :, None], chosen[:, None, :]]
+            solved = torch.linalg.solve(inside, across)
+            held = weights[chosen]
+            rest = weights - (held[:, None] @ solved)[:, 0]
+            removed = held[:, None] @ torch.linalg.solve(inside, held)[..., None]
+            losses = 0.5 * (
+                constant - removed[:, 0, 0] + torch.linalg.slogdet(inside)[1]
+            )
+            by_covariance = inverse - across.mT @ solved
+            by_covariance.addcmul_(rest[:, :, None], rest[:, None, :], value=-1)
+            by_covariance *= 0.5
+            gradients = self._pull_back(own, by_covariance, rest)
+            self._values.add_priors(own, losses, gradients)
+            found.append((losses, gradients * slopes))
+        losses, gradients = (torch.cat(parts) for parts in zip(*found, strict=True))
+        losses[~good.expand(len(losses))] = torch.nan
+        return losses / left, gradients / left
 
     def _evaluate(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        n = self._n
-        values, slopes = self._columns.transform(theta)
+        n = self.num_points
+        values, slopes = self._values.transform(theta)
         covariance, residuals = self._covariance(values)
         factor = self._workspace.matrices("factor", covariance).mT
         inverse = self._workspace.matrices("inverse", covariance).mT
@@ -216,14 +245,14 @@ class ClosedFormLoss:
         by_covariance = inverse.mT  # the same values in the order of all other matrices
         by_covariance.mul_(0.5).addcmul_(weights, weights.mT, value=-0.5)
         gradients = self._pull_back(values, by_covariance, weights[..., 0])
-        self._columns.add_priors(values, losses, gradients)
+        self._values.add_priors(values, losses, gradients)
         gradients *= slopes
         losses[~good] = torch.nan
         return losses / n, gradients / n
 
     def _covariance(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Covariances with noise, and residuals, of the chosen models."""
-        n = self._n
+        n = self.num_points
         residuals = self._chosen_targets
         if self._mean is not None:
             residuals = residuals - values[:, self._mean]
@@ -250,8 +279,8 @@ class ClosedFormLoss:
         """From derivatives by the covariances, overwritten, to those by the values."""
         gradients = torch.zeros_like(values)
         if self._extra:
-            by_covariance[:, self._n :] = 0
-            by_covariance[:, :, self._n :] = 0
+            by_covariance[:, self.num_points :] = 0
+            by_covariance[:, :, self.num_points :] = 0
         if self._noise_columns is not None:
             trace = by_covariance.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
             gradients[:, self._noise_columns] = trace[:, None]
@@ -259,6 +288,60 @@ class ClosedFormLoss:
             gradients[:, self._mean] = -weights.sum(dim=-1, keepdim=True)
         self._kernel.backward(by_covariance, None, values, gradients)
         return gradients
+
+    @torch.no_grad()
+    def predict(
+        self, theta: Array, models: Sequence[int], X: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        r"""Predict other points, see :meth:`Objective.predict`.
+
+        .. math::
+            \mu = m + K_{st} K^{-1} (y - m), \quad
+            \sigma^2 = \mathrm{diag}(K_{ss} - K_{st} K^{-1} K_{ts}),
+
+        with `t` the training and `s` the other points.
+        """
+        index = torch.as_tensor(models, device=self.device)
+        rows = torch.cat([self._inputs[index], X], dim=-2)
+        kernel = self.stack.template.model.covar_module
+        node = build_node(kernel, self._values, rows, 0, Workspace())
+        width = max(1, GROUP_ELEMENTS // rows.shape[-2] ** 2)
+        values = torch.as_tensor(theta, device=self.device)
+        found = []
+        for group in torch.arange(len(rows), device=self.device).split(width):
+            node.select(group)
+            found.append(self._condition(node, values[group], index[group]))
+        means, variances, noise = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return means, variances, noise
+
+    def _condition(
+        self, node: Node, theta: Tensor, models: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        n = self.num_points
+        targets = self._targets[models, :n]
+        values, _ = self._values.transform(theta)
+        mean = torch.zeros_like(values[:, :1])
+        if self._mean is not None:
+            mean = values[:, self._mean]
+        if self._noise is not None:
+            noise = self._noise[models, :n]
+        else:
+            noise = values[:, self._noise_columns].expand(-1, n)
+        covariance, scale = node.forward(values)
+        if scale is not None:
+            covariance = covariance * scale[:, None, None]
+        inner = covariance[:, :n, :n].clone()
+        inner.diagonal(dim1=-2, dim2=-1).add_(noise)
+        factor, info = torch.linalg.cholesky_ex(inner)
+        require(not info.any(), "a covariance that is not positive definite")
+        residuals = (targets - mean)[..., None]
+        sides = torch.cat([residuals, covariance[:, :n, n:]], dim=-1)
+        solved = torch.linalg.solve_triangular(factor, sides, upper=False)
+        half = solved[..., 1:]  # L^-1 K_ts
+        mean = mean + (half.mT @ solved[..., :1])[..., 0]
+        prior = covariance[:, n:, n:].diagonal(dim1=-2, dim2=-1)
+        variance = prior - (half**2).sum(dim=-2)
+        return mean, variance, noise[:, :1]
 
 
 def _cholesky(covariance: Tensor, factor: Tensor) -> Tensor:

@@ -5,431 +5,268 @@ models out of its `num_models`: `theta` and `gradients` are `a x p` arrays of
 unconstrained parameters, `losses` are `a` values of BoTorch's loss, the negative log
 marginal likelihood minus log priors per training point.
 
-There are several ways to evaluate, from fast to general: in closed form, by slices of
-stacked models, one model after the other, and the sum over a batch that cannot be
-sliced. Each is compared with the models' own losses and gradients before it is used.
+Here is what all objectives have in common, and :class:`Stack`: models of one structure
+in stacked tensors, from which two kinds of objectives evaluate, in closed form
+(:mod:`~botorch_xval.fitting.losses.exact`) and by GPyTorch's modules
+(:mod:`~botorch_xval.fitting.losses.modules`).
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
 from copy import deepcopy
-from typing import Protocol
-from warnings import warn
 
 import numpy as np
 import torch
-from botorch.exceptions.warnings import BotorchWarning
-from botorch.optim.closures import get_loss_closure
-from botorch.optim.utils import get_parameters_and_bounds, sample_all_priors
+from botorch.optim.utils import sample_all_priors
+from gpytorch.likelihoods.noise_models import FixedGaussianNoise
+from gpytorch.means import ZeroMean
 from gpytorch.mlls import MarginalLogLikelihood
-from linear_operator.utils.errors import NanError, NotPSDError
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
 from torch import Tensor
-from torch.linalg import LinAlgError
 
-from botorch_xval.fitting.losses.modules import (
-    DifferentModels,
+from botorch_xval.fitting.losses.parameters import (
+    Array,
     ParameterBounds,
-    SharedParameters,
-    Stacked,
-    are_alike,
-    batch_shape_of,
-    transforms_of,
+    ParameterTable,
+    Unsupported,
 )
-from botorch_xval.fitting.losses.parameters import Unsupported
+from botorch_xval.fitting.losses.together import batch_shape_of, check_alike
 
-__all__ = ["Objective", "make_objective"]
+__all__ = ["Objective", "SharedParameters", "Stack", "StackedObjective", "sampled"]
 
-Array = NDArray[np.float64]
-LARGE_BATCH = 500_000  # elements of the covariance matrices of one mll
-logger = logging.getLogger(__name__)
+COPIES = 80  # of its covariance matrix that the evaluation of a model may take on CUDA
 
 
-class Objective(Protocol):
-    """Losses and gradients of chosen models, and the way to and from their values."""
+class SharedParameters(Exception):
+    """Parameters without the batch shape of their model."""
+
+
+class Objective(ABC):
+    """Losses and gradients of chosen models, and the way to and from their values.
+
+    Attributes:
+        num_models: How many models there are, `b`.
+        num_points: Training points of a model.
+        device: Where they are evaluated.
+        start: The values that the models had when the objective was made, `b x p`.
+        bounds: Of the parameters, for each model.
+        softplus: Whether a parameter's value is its softplus, `p`.
+        untransformed: Whether its value is the parameter itself, `p`.
+        group_size: How many models to evaluate at once where speed counts.
+        is_parallel: Whether several threads may evaluate, each with its own of
+            :meth:`workers`.
+    """
 
     num_models: int
-    num_points: int  # of a model
-    group_size: int  # how many models to evaluate at once where speed counts
+    num_points: int
     device: torch.device
-    start: Array  # b x p, the values the models have when the objective is made
-    bounds: list[Bounds]  # one for each model
-    softplus: NDArray[np.bool_]  # p, whether a parameter's value is its softplus
-    untransformed: NDArray[np.bool_]  # p, whether its value is the parameter itself
-    is_parallel: bool  # whether several threads may evaluate
+    start: Array
+    bounds: list[Bounds]
+    softplus: NDArray[np.bool_]
+    untransformed: NDArray[np.bool_]
+    group_size: int = 1
+    is_parallel: bool = False
 
+    @abstractmethod
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
         """Losses per point, `a`, and gradients, `a x p`, at `theta`, `a x p`."""
 
-    def workers(self, count: int) -> list[Objective]:
-        """Up to `count` equal objectives that different threads may evaluate."""
-
+    @abstractmethod
     def write(self, theta: Array) -> None:
         """Give all models the values `theta`, `b x p`."""
 
+    @abstractmethod
     def sample(self, models: Sequence[int]) -> Array:
         """New starting values of the chosen models from their priors, `a x p`."""
 
+    @abstractmethod
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
         """The parameters of one model by name, from its row of values, `p`."""
 
+    def workers(self, count: int) -> Sequence[Objective]:
+        """Up to `count` equal objectives that different threads may evaluate."""
+        return [self]
 
-def make_objective(
-    mlls: Sequence[MarginalLogLikelihood],
-    parameters: Sequence[str] | None = None,
-    bounds: ParameterBounds | None = None,
-    witnesses: dict[int, MarginalLogLikelihood] | None = None,
-) -> Objective:
-    """The fastest objective that agrees with the models' own losses and gradients.
+    def without(self, theta: Array, held_out: Tensor) -> tuple[Array, Array] | None:
+        """Losses and gradients of models without the rows of each fold, at one point.
+
+        From one factorization of all rows, where there is a closed form; else None.
+
+        Args:
+            theta: One point for each model, `m x p`.
+            held_out: Boolean mask, `f x n`, as many rows in each fold.
+
+        Returns:
+            Losses per training point, `f x m`, and their gradients, `f x m x p`.
+        """
+        return None
+
+    def predict(
+        self, theta: Array, models: Sequence[int], X: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Predict other points by chosen models.
+
+        Args:
+            theta: Their parameters, `a x p`.
+            models: Their numbers.
+            X: As many points for each, `a x k x d`, after the input transforms.
+
+        Returns:
+            Means and variances without noise, `a x k`, and noise variances of the first
+            training point, `a x 1`, on the scale of the model's (transformed) outcomes.
+
+        Raises:
+            Unsupported: If there is no closed form.
+        """
+        raise Unsupported("this way to evaluate losses")
+
+
+def sampled(mll: MarginalLogLikelihood, table: ParameterTable) -> Array:
+    """Values sampled from the priors of an mll, which stays as it is.
 
     Args:
-        mlls: Marginal log likelihoods in training mode; several must be of one
-            structure and size.
-        parameters: Names of the parameters to optimize; default: all that require
-            gradients.
-        bounds: By name of a parameter its lower and upper bound (numbers, or tensors
-            that broadcast to the parameter; None for no bound); they replace those of
-            the parameter's constraint.
-        witnesses: Of one mll with a batch: for some members an ordinary mll, at the
-            same values, with which to compare; default: the loss of the whole batch.
+        mll: With the values that parameters without a prior keep.
+        table: Of its parameters.
 
     Returns:
-        An objective that was compared with the `mlls` at their present values.
-
-    Raises:
-        ValueError: If there is nothing to optimize, or a name is unknown.
-        DifferentModels: If there are `witnesses` and the batch is not as they are.
+        A row for each model of the table.
     """
-    names = [n for n, p in mlls[0].named_parameters() if p.requires_grad]
-    if not names or (parameters is not None and not parameters):
-        raise ValueError(
-            f"the {type(mlls[0].model).__name__} has no parameter to optimize; at "
-            "least one must require a gradient"
-        )
-    for i, mll in enumerate(mlls):
-        if [n for n, p in mll.named_parameters() if p.requires_grad] != names:
-            raise ValueError(
-                f"mll {i} has other parameters to optimize than mll 0; fit them apart"
-            )
-    known = {name for name, _ in mlls[0].named_parameters()}
-    for argument, given in (("parameters", parameters), ("bounds", bounds)):
-        if unknown := sorted(set(given or ()) - known):
-            raise ValueError(
-                f"{argument}: the model has no parameters {unknown}; it has "
-                f"{sorted(known)}"
-            )
-    strange = None
+    # No copy of the mll is sampled: some kernels keep tensors that cannot be copied.
+    before = {name: p.detach().clone() for name, p in mll.named_parameters()}
     try:
-        stacked = Stacked(mlls, parameters, bounds)
-        strange = _disagreeing(stacked, mlls, witnesses)
-        if not strange:
-            _try_closed_form(stacked)
-            return stacked
-        reason: object = "it disagrees with the models' own losses"
-    except SharedParameters as shared:
-        reason = (
-            f"the parameters {', '.join(shared.names)} are shared by the models; give "
-            "them the batch shape of the model"
-        )
-    except Exception as error:  # any model may be built in a way that we do not foresee
-        reason = f"{type(error).__name__}: {error}"
-    if witnesses:
-        raise DifferentModels(f"a batch is not as its members would be: {reason}")
-    if len(mlls) > 1:
-        groups = _alike(mlls) if strange is None else [[i] for i in strange]
-        others = [i for i in range(len(mlls)) if i not in (strange or ())]
-        if strange is not None and others:
-            groups.append(others)
-        if len(groups) == 1:
-            groups = [[i] for i in range(len(mlls))]
-        logger.debug("models are evaluated in %d parts: %s", len(groups), reason)
-        parts = [[mlls[i] for i in group] for group in groups]
-        return _Separate(
-            [make_objective(part, parameters, bounds) for part in parts], groups
-        )
-    if batch_shape_of(mlls[0]).numel() > 1:
-        warn(
-            f"The models of this batched {type(mlls[0].model).__name__} are fitted "
-            f"together, by one optimizer on the sum of their losses: {reason}.",
-            BotorchWarning,
-            stacklevel=4,
-        )
-    return _Joint(mlls[0], parameters, bounds)
+        sample_all_priors(mll.model)
+        return table.read(mll)
+    finally:
+        with torch.no_grad():
+            for name, parameter in mll.named_parameters():
+                parameter.copy_(before[name])
 
 
-def _alike(mlls: Sequence[MarginalLogLikelihood]) -> list[list[int]]:
-    """Numbers of the mlls that can be stacked."""
-    groups: list[list[int]] = []
-    for i, mll in enumerate(mlls):
-        for group in groups:
-            if are_alike(mlls[group[0]], mll):
-                group.append(i)
-                break
-        else:
-            groups.append([i])
-    return groups
+class Stack:
+    """Models of one structure and size in stacked tensors.
 
+    The models are one batched GPyTorch model, or several ordinary models, or both;
+    every combination of a model and a member of its batch counts as one, those of an
+    mll one after the other. Input transforms without trainable parameters are applied
+    once, here.
 
-class _Joint:
-    """All models of one mll as a single one: the sum of their losses.
-
-    The last resort, and BoTorch's own way; evaluated by its loss closure.
+    Attributes:
+        mlls: The models, which are written to in the end.
+        template: A copy of the first mll whose modules stand for all.
+        table: The parameters that are optimized.
+        batch_shape: Of each mll.
+        num_each: How many models each mll holds.
+        is_batched: Whether tensors have a dimension of models.
+        inputs: Training inputs, `b x n x d` each.
+        targets: Training targets, `b x n`.
+        noise: Modules of known noise in the template, and their variances, `b x n`.
     """
-
-    num_models = 1
-    group_size = 1
-    is_parallel = False
 
     def __init__(
         self,
-        mll: MarginalLogLikelihood,
-        parameters: Sequence[str] | None,
+        mlls: Sequence[MarginalLogLikelihood],
+        parameters: Collection[str] | None,
         bounds: ParameterBounds | None,
     ) -> None:
-        self._mll = mll
-        self.device = mll.model.train_targets.device
-        self.num_points = mll.model.train_targets.shape[-1]
-        own, limits = get_parameters_and_bounds(mll)
-        limits = {**limits, **(bounds or {})}
-        self._parameters = {
-            n: p
-            for n, p in own.items()
-            if (p.requires_grad if parameters is None else n in parameters)
-        }
-        self._closure = get_loss_closure(mll)
-        self.start = self._read()
-        shapes = {name: p.shape for name, p in self._parameters.items()}
-        self.softplus, self.untransformed = transforms_of(mll, shapes)
-        low, high = np.full_like(self.start, -np.inf), np.full_like(self.start, np.inf)
-        column = 0
-        for name, parameter in self._parameters.items():
-            columns = slice(column, column + parameter.numel())
-            for limit, bound in zip(
-                (low, high), limits.get(name, (None, None)), strict=True
-            ):
-                if bound is not None:
-                    value = torch.as_tensor(bound, dtype=torch.float64).detach().cpu()
-                    limit[0, columns] = value.expand(parameter.shape).reshape(-1)
-            column += parameter.numel()
-        self.bounds = [Bounds(low[0], high[0])]
-
-    def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
-        before = self._read()
-        self.write(theta)
-        try:
-            loss = self._closure().sum()
-            gradients = torch.autograd.grad(
-                loss, list(self._parameters.values()), allow_unused=True
+        self.mlls = list(mlls)
+        first = self.mlls[0]
+        check_alike(self.mlls)
+        self.batch_shape = batch_shape_of(first)
+        self.num_each = self.batch_shape.numel()
+        self.num_models = self.num_each * len(self.mlls)
+        self.is_batched = len(self.mlls) > 1 or len(self.batch_shape) > 0
+        self.template = deepcopy(first)
+        self.table = ParameterTable(self.template, self.batch_shape, parameters, bounds)
+        if shared := self.table.shared:
+            raise SharedParameters(
+                f"the parameters {', '.join(shared)} are shared by the models; give "
+                "them the batch shape of the model"
             )
-        finally:
-            self.write(before)  # a fit that is interrupted leaves the model as it was
-        parts = [
-            (torch.zeros_like(p) if g is None else g).reshape(-1).double().cpu()
-            for p, g in zip(self._parameters.values(), gradients, strict=True)
-        ]
-        return np.array([loss.item()]), torch.cat(parts).numpy()[None]
+        self.start = np.concatenate([self.table.read(mll) for mll in self.mlls])
+        for module in self.template.modules():
+            if isinstance(module, ZeroMean):  # its zeros have the shape of all models
+                module.batch_shape = torch.Size()
+        self._stack_data()
 
-    def workers(self, count: int) -> list[Objective]:
-        return [self]
+    def flat(self, values: Sequence[Tensor]) -> Tensor:
+        """One tensor with all models in its first dimension, if there are several."""
+        if not self.is_batched:
+            return values[0]
+        skip = len(self.batch_shape)
+        return torch.cat(
+            [v.reshape(self.num_each, *v.shape[skip:]) for v in values]
+        ).contiguous()
+
+    def has_batch_shape(self, tensor: Tensor) -> bool:
+        """Whether a tensor of an mll has a part for each of its models."""
+        return tensor.shape[: len(self.batch_shape)] == self.batch_shape
+
+    def _stack_data(self) -> None:
+        models = [mll.model for mll in self.mlls]
+        transform = getattr(self.template.model, "input_transform", None)
+        if transform is not None and not any(
+            p.requires_grad for p in transform.parameters()
+        ):
+            inputs = [
+                [model.transform_inputs(x) for x in model.train_inputs]
+                for model in models
+            ]
+            del self.template.model.input_transform
+        else:
+            if transform is not None:  # so that it has learned what it learns
+                for model in models:
+                    model.transform_inputs(*model.train_inputs)
+            inputs = [list(model.train_inputs) for model in models]
+        self.inputs = [self.flat(parts) for parts in zip(*inputs, strict=True)]
+        self.targets = self.flat([model.train_targets for model in models])
+        self.device, self.dtype = self.targets.device, self.targets.dtype
+        self.noise: list[tuple[FixedGaussianNoise, Tensor]] = []
+        for path, module in self.template.named_modules():
+            if isinstance(module, FixedGaussianNoise):
+                noise = [mll.get_submodule(path).noise for mll in self.mlls]
+                self.noise.append((module, self.flat(noise)))
+
+
+class StackedObjective(Objective):
+    """What objectives of stacked models have in common."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.num_models = stack.num_models
+        self.num_points = stack.targets.shape[-1]
+        self.device = stack.device
+        self.start, self.bounds = stack.start, stack.table.bounds * len(stack.mlls)
+        self.softplus = stack.table.softplus
+        self.untransformed = stack.table.untransformed
+
+    @property
+    def most_on_cuda(self) -> int:
+        """How many models can be evaluated at once within free memory.
+
+        Autograd through GPyTorch's modules keeps the most: 52 copies of the covariance
+        matrices of 160 models with four kernels each, measured on CPU.
+        """
+        free, _ = torch.cuda.mem_get_info(self.device)
+        size = self.stack.targets.element_size()
+        return max(1, free // (COPIES * size * self.num_points**2))
 
     def write(self, theta: Array) -> None:
-        with torch.no_grad():
-            for name, value in self.parameters(theta[0], 0).items():
-                self._parameters[name].copy_(value)
+        """Give all models the values `theta`, `b x p`."""
+        rows = torch.as_tensor(theta).split(self.stack.num_each)
+        for mll, values in zip(self.stack.mlls, rows, strict=True):
+            self.stack.table.write(mll, values)
 
     def sample(self, models: Sequence[int]) -> Array:
-        sampled = deepcopy(self._mll)
-        sample_all_priors(sampled.model)
-        own = dict(sampled.named_parameters())
-        return self._flat([own[name] for name in self._parameters])
+        """New starting values of the chosen models from their priors, `a x p`."""
+        stack, chosen = self.stack, np.asarray(models)
+        owners, places = np.divmod(chosen, stack.num_each)
+        drawn = {i: sampled(stack.mlls[i], stack.table) for i in np.unique(owners)}
+        return np.stack([drawn[i][j] for i, j in zip(owners, places, strict=True)])
 
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
-        sizes = [p.numel() for p in self._parameters.values()]
-        parts = torch.as_tensor(theta).split(sizes)
-        return {
-            name: part.reshape(parameter.shape)
-            for (name, parameter), part in zip(
-                self._parameters.items(), parts, strict=True
-            )
-        }
-
-    def _read(self) -> Array:
-        return self._flat(list(self._parameters.values()))
-
-    def _flat(self, tensors: Sequence[Tensor]) -> Array:
-        parts = [each.detach().reshape(-1).double().cpu() for each in tensors]
-        return torch.cat(parts).numpy()[None]
-
-
-class _Separate:
-    """Objectives of different models as one, evaluated one after the other."""
-
-    group_size = 1
-    is_parallel = False
-
-    def __init__(
-        self, objectives: Sequence[Objective], members: Sequence[Sequence[int]]
-    ) -> None:
-        """
-        Args:
-            objectives: Of the models in turn.
-            members: For each objective the numbers that its mlls have among all.
-        """
-        self._objectives = list(objectives)
-        sizes = [
-            o.num_models // len(m) for o, m in zip(objectives, members, strict=True)
-        ]
-        owner = {i: (o, j) for o, m in enumerate(members) for j, i in enumerate(m)}
-        # By model: its objective, and its number there.
-        self._places = [
-            (o, j * sizes[o] + k)
-            for o, j in (owner[i] for i in sorted(owner))
-            for k in range(sizes[o])
-        ]
-        self.num_models = len(self._places)
-        self.group_size = max(o.group_size for o in objectives)
-        self.device, self.num_points = objectives[0].device, objectives[0].num_points
-        self.start = np.stack([objectives[o].start[k] for o, k in self._places])
-        self.bounds = [objectives[o].bounds[k] for o, k in self._places]
-        # Logarithms only where every model takes them.
-        self.softplus = np.all([each.softplus for each in objectives], axis=0)
-        self.untransformed = np.all([each.untransformed for each in objectives], axis=0)
-
-    def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
-        losses, gradients = np.empty(len(models)), np.empty_like(theta)
-        for objective, rows, own in self._parts(models):
-            losses[rows], gradients[rows] = objective(theta[rows], own)
-        return losses, gradients
-
-    def workers(self, count: int) -> list[Objective]:
-        return [self]
-
-    def write(self, theta: Array) -> None:
-        for objective, rows, own in self._parts(range(self.num_models)):
-            values = np.empty_like(theta[rows])
-            values[own] = theta[rows]
-            objective.write(values)
-
-    def sample(self, models: Sequence[int]) -> Array:
-        sampled = np.empty((len(models), self.start.shape[1]))
-        for objective, rows, own in self._parts(models):
-            sampled[rows] = objective.sample(own)
-        return sampled
-
-    def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
-        o, own = self._places[model]
-        return self._objectives[o].parameters(theta, own)
-
-    def _parts(
-        self, models: Sequence[int]
-    ) -> Iterator[tuple[Objective, list[int], list[int]]]:
-        """For each objective that is concerned: rows of `models`, its own numbers."""
-        found: dict[int, list[tuple[int, int]]] = {}
-        for row, model in enumerate(models):
-            o, own = self._places[model]
-            found.setdefault(o, []).append((row, own))
-        for o, pairs in found.items():
-            yield self._objectives[o], [r for r, _ in pairs], [k for _, k in pairs]
-
-
-def _try_closed_form(objective: Stacked) -> None:
-    """Use the closed form if there is one and it agrees with the modules' values."""
-    models = _first_middle_last(objective.num_models)
-    start = objective.start[models]
-    away = start + 0.1 * np.random.default_rng(0).uniform(size=start.shape)
-    points = (start, np.clip(away, objective.bounds[0].lb, objective.bounds[0].ub))
-    try:
-        objective.use_closed_form()
-    except Unsupported as part:
-        logger.debug("no closed form for %s", part)
-        return
-    try:
-        found = [objective(theta, models) for theta in points]
-        objective.use_modules()
-        expected = [objective(theta, models) for theta in points]
-        objective.use_closed_form()
-    except (NotPSDError, NanError, LinAlgError) as error:  # nothing to compare
-        logger.debug("no comparison with the closed form: %s", error)
-        objective.use_modules()
-        return
-    for one, other in zip(found, expected, strict=True):
-        for values, others in zip(one, other, strict=True):
-            if not np.allclose(values, others, 1e-7, 1e-7, equal_nan=True):
-                logger.debug("the closed form disagrees with the model's modules")
-                objective.use_modules()
-                return
-    objective.forget_modules()
-
-
-def _disagreeing(
-    objective: Stacked,
-    mlls: Sequence[MarginalLogLikelihood],
-    witnesses: dict[int, MarginalLogLikelihood] | None,
-) -> list[int]:
-    """Mlls whose own losses and gradients the objective does not have at the start.
-
-    Of many models the first, the middle and the last one are compared, in one
-    evaluation, so that a value that belongs to another model would show. An mll that
-    has no loss of its own there cannot be compared; its fit will say why. Of a large
-    batch no gradients are compared: they would take the memory that we want to save.
-    """
-    if witnesses is None:
-        witnesses = {i: mlls[i] for i in _first_middle_last(len(mlls))}
-        each = objective.num_models // len(mlls)
-    else:
-        each = batch_shape_of(next(iter(witnesses.values()))).numel()
-    size = each * mlls[0].model.train_targets.shape[-1] ** 2
-    own: dict[int, tuple[Array, ...]] = {}
-    for i, mll in witnesses.items():
-        try:
-            own[i] = _own_values(mll, objective, size < LARGE_BATCH)
-        except Exception as error:
-            logger.debug("mll %d has no loss at the start: %s", i, error)
-    if not own:
-        return []
-    chosen = _first_middle_last(each)
-    models = [i * each + j for i in own for j in chosen]
-    tolerance = 1e-7 if objective.dtype == torch.float64 else 1e-2
-    found = objective(objective.start[models], models)
-    return [
-        i
-        for k, (i, values) in enumerate(own.items())
-        if not all(
-            np.allclose(
-                part[k * len(chosen) : (k + 1) * len(chosen)],
-                expected[chosen],
-                tolerance,
-                tolerance,
-                equal_nan=True,
-            )
-            for part, expected in zip(found, values, strict=False)
-        )
-    ]
-
-
-def _first_middle_last(count: int) -> list[int]:
-    return sorted({0, count // 2, count - 1})
-
-
-def _own_values(
-    mll: MarginalLogLikelihood, objective: Stacked, with_gradients: bool
-) -> tuple[Array, ...]:
-    """Losses, and gradients if wanted, of an mll by BoTorch's closure and autograd."""
-    with torch.set_grad_enabled(with_gradients):
-        losses = get_loss_closure(mll)().reshape(-1)
-    values = losses.detach().double().cpu().numpy()
-    if not with_gradients:
-        return (values,)
-    own = dict(mll.named_parameters())
-    tensors = [own[name] for name in objective.parameters(objective.start[0], 0)]
-    gradients = torch.autograd.grad(losses.sum(), tensors, allow_unused=True)
-    parts = [
-        (torch.zeros_like(tensor) if gradient is None else gradient)
-        .reshape(len(losses), -1)
-        .double()
-        for tensor, gradient in zip(tensors, gradients, strict=True)
-    ]
-    return values, torch.cat(parts, dim=-1).cpu().numpy()
+        """The parameters of one model by name, from its row of values, `p`."""
+        values = torch.as_tensor(theta, device=self.device, dtype=self.stack.dtype)
+        return self.stack.table.named(values)

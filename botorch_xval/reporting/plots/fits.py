@@ -19,7 +19,7 @@ from torch import Tensor
 
 from botorch_xval.comparison.compare import Comparison
 from botorch_xval.fitting.records import FitRecord
-from botorch_xval.fitting.retries import ModelResult
+from botorch_xval.fitting.options import ModelResult
 
 __all__ = [
     "LiveLosses",

@@ -1,0 +1,87 @@
+r"""Held-out rows at fixed hyper-parameters, in closed form.
+
+With :math:`Q = K^{-1}` (noise included) and :math:`a = Q (y - m)`, rows :math:`S` are
+predicted by all others as (Dubrule 1983; Rasmussen & Williams 2006, eq. 5.12; for
+groups Ginsbourger & Schaerer 2021)
+
+.. math:: \mu_S = y_S - Q_{SS}^{-1} a_S, \qquad \Sigma_S = Q_{SS}^{-1}.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from botorch.exceptions.errors import UnsupportedError
+from gpytorch.distributions import MultitaskMultivariateNormal
+from gpytorch.mlls import MarginalLogLikelihood
+from torch import Tensor
+
+__all__ = ["LeaveOut"]
+
+
+@dataclass(frozen=True)
+class LeaveOut:
+    """A fitted model of all rows, ready to leave rows out.
+
+    On the scale of the model's (transformed) outcomes, and with transforms that have
+    seen all rows.
+    """
+
+    residuals: Tensor  # y - m, m x n
+    inverse: Tensor  # Q, m x n x n
+    noise: Tensor  # variances, m x n
+    targets: Tensor  # m x n
+
+    @classmethod
+    def of(cls, mll: MarginalLogLikelihood) -> LeaveOut:
+        """Of a fitted model.
+
+        Raises:
+            UnsupportedError: If its outputs are correlated.
+        """
+        model = mll.model
+        mll.train()
+        with torch.no_grad():
+            prior = model(*model.train_inputs)
+            if isinstance(prior, MultitaskMultivariateNormal):
+                raise UnsupportedError(
+                    "expected independent outputs, got a multi-task model"
+                )
+            noisy = mll.likelihood(prior, *model.train_inputs)
+            factor = torch.linalg.cholesky(noisy.covariance_matrix)
+            parts = (
+                model.train_targets - noisy.mean,
+                torch.cholesky_inverse(factor),
+                noisy.variance - prior.variance,
+                model.train_targets,
+            )
+        if parts[0].ndim == 1:
+            parts = tuple(part[None] for part in parts)
+        return cls(*parts)
+
+    def leave_out(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Means, variances with noise, and noise variances of rows, `k x m` each."""
+        rows = rows.to(self.targets.device)
+        weights = (self.inverse @ self.residuals[..., None])[:, rows]
+        own = torch.linalg.inv(self.inverse[:, rows[:, None], rows])
+        mean = self.targets[:, rows] - (own @ weights)[..., 0]
+        variance = own.diagonal(dim1=-2, dim2=-1)
+        return mean.mT, variance.mT, self.noise[:, rows].mT
+
+    def residual_covariance(self, held_out: Tensor) -> Tensor:
+        r"""Covariance of the errors of all held-out rows, `m x k x k`.
+
+        .. math:: \mathrm{cov}(e_S, e_T) = Q_{SS}^{-1} Q_{ST} Q_{TT}^{-1}
+
+        (Ginsbourger & Schaerer 2021, proposition 3), with `k` the rows that any fold
+        holds out, in ascending order. Each must be held out once (not checked).
+        """
+        blocks = torch.zeros_like(self.inverse)
+        for fold in held_out.to(self.targets.device):
+            rows = fold.nonzero()[:, 0]
+            own = torch.linalg.inv(self.inverse[:, rows[:, None], rows])
+            blocks[:, rows[:, None], rows] = own
+        rows = held_out.any(dim=0).nonzero()[:, 0].to(self.targets.device)
+        # Rows that no fold holds out have zero blocks, and so no part in this.
+        return (blocks @ self.inverse @ blocks)[:, rows[:, None], rows]

@@ -1,0 +1,189 @@
+"""Many searches driven together: values of all that wait are asked for at once.
+
+The driver collects the points at which searches wait, asks for all their values in one
+evaluation, and hands out the answers. No search sees another.
+
+This module knows no Gaussian process: a model is a row of an array of parameters.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import cache
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from botorch.optim.core import OptimizationStatus
+from numpy.typing import NDArray
+from scipy.optimize import Bounds
+from threadpoolctl import ThreadpoolController
+
+from botorch_xval.fitting.coordinates import Array, Coordinates
+from botorch_xval.fitting.search import Search
+
+__all__ = ["Evaluate", "OnEnd", "OnIteration", "minimize_each"]
+
+Evaluate = Callable[[Array, list[int]], tuple[Array, Array]]
+OnIteration = Callable[[int, Array, int, float], None]
+OnEnd = Callable[[int, Search], None]
+
+
+def minimize_each(
+    evaluate: Evaluate | Sequence[Evaluate],
+    starts: Array,
+    bounds: Sequence[Bounds | None] | None = None,
+    *,
+    models: Sequence[int] | None = None,
+    width: int | None = None,
+    method: str = "L-BFGS-B",
+    options: dict[str, Any] | None = None,
+    on_iteration: OnIteration | None = None,
+    on_end: OnEnd | None = None,
+    deadline: float = np.inf,
+    undefined: tuple[type[BaseException], ...] = (),
+    coordinates: Coordinates | Sequence[Coordinates] | None = None,
+    warm_up: int = 0,
+) -> list[Search]:
+    """Minimize every model's loss on its own, evaluating those that run together.
+
+    Args:
+        evaluate: `losses, gradients = evaluate(points, models)` with points and
+            gradients `a x p` and losses `a`, for `a` chosen models. When it raises for
+            several models, each of them is evaluated alone, and only those for which
+            it raises again end with that error. Several such functions, which must not
+            share what they write to, are used by as many threads.
+        starts: Initial parameters, `b x p`.
+        bounds: For each of the `b` models its bounds, or None.
+        models: The numbers of the `b` models as `evaluate` knows them; default
+            `0 ... b - 1`.
+        width: How many models run at the same time in each thread; when one ends the
+            next one begins. Default: all, or an equal share of them. It changes the
+            order of evaluations, not the results.
+        method: A gradient-based method of :func:`scipy.optimize.minimize`.
+        options: Its options, the same for every model.
+        on_iteration: Called as `(model, parameters, iteration, loss)` after every
+            accepted iteration; StopIteration ends that model only.
+        on_end: Called as `(model, search)` when a search has ended, from its thread.
+        deadline: By `time.monotonic`, when every running model stops at its best point.
+        undefined: Exceptions that say that the loss has no value at this point; the
+            search then tries a shorter step, as it does where the loss is not finite.
+        coordinates: What SciPy is to see instead of the parameters, for all models or
+            for each.
+        warm_up: Iterations to do before on the parameters themselves.
+
+    Returns:
+        The ended searches, in the order of `starts`.
+    """
+    evaluators = [evaluate] if callable(evaluate) else list(evaluate)
+    names = list(range(len(starts))) if models is None else list(models)
+    if width is None:
+        width = -(-len(names) // len(evaluators))
+    queue = deque(range(len(names)))
+    searches: list[Search] = [None] * len(names)
+    halt = Event()
+
+    def reporter(i: int) -> Callable[[Array, int, float], None] | None:
+        if on_iteration is None:
+            return None
+        return lambda x, iteration, loss: on_iteration(names[i], x, iteration, loss)
+
+    def drive(evaluate: Evaluate) -> None:
+        running: list[int] = []
+        while not halt.is_set():
+            while len(running) < width and queue:
+                try:
+                    running.append(queue.popleft())
+                except IndexError:  # another thread was faster
+                    break
+                i = running[-1]
+                searches[i] = Search(
+                    starts[i],
+                    None if bounds is None else bounds[i],
+                    method,
+                    options,
+                    reporter(i),
+                    coordinates[i] if isinstance(coordinates, Sequence) else coordinates,
+                    warm_up,
+                )
+            if not running:
+                return
+            waiting = [i for i in running if searches[i].point is not None]
+            for chosen, values in _evaluate(evaluate, searches, waiting, names):
+                for i, value in zip(chosen, values, strict=True):
+                    if isinstance(value, undefined) and searches[i].losses:
+                        searches[i].advance(np.nan, np.full_like(starts[i], np.nan))
+                    elif isinstance(value, Exception):
+                        searches[i].fail(value)
+                    else:
+                        searches[i].advance(*value)
+            if monotonic() > deadline:
+                for i in running:
+                    searches[i].stop(
+                        OptimizationStatus.STOPPED,
+                        "timed out",
+                    )
+            ended = [i for i in running if searches[i].point is None]
+            running = [i for i in running if searches[i].point is not None]
+            for i in ended if on_end is not None else []:
+                on_end(names[i], searches[i])
+
+    # SciPy's line searches set warning filters for a while, and so do several searches
+    # in turn; the outer context puts back what was there before.
+    with _single_threaded_blas(), warnings.catch_warnings():
+        if len(evaluators) == 1:
+            drive(evaluators[0])
+            return searches
+        with ThreadPoolExecutor(len(evaluators)) as pool:
+            try:
+                futures = [pool.submit(drive, each) for each in evaluators]
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                halt.set()  # whatever happened, nobody goes on behind our back
+        for future in futures:
+            future.result()
+    return searches
+
+
+def _evaluate(
+    evaluate: Evaluate, searches: list[Search], waiting: list[int], names: list[int]
+) -> Iterator[tuple[list[int], list[tuple[float, NDArray] | Exception]]]:
+    """Values of the waiting searches: together, or one by one if that raises."""
+    if not waiting:
+        return
+    start = monotonic()
+    try:
+        losses, gradients = evaluate(
+            np.stack([searches[i].point for i in waiting]), [names[i] for i in waiting]
+        )
+    except Exception as error:
+        if len(waiting) == 1:
+            yield waiting, [error]
+        else:
+            for i in waiting:
+                yield from _evaluate(evaluate, searches, [i], names)
+        return
+    seconds = (monotonic() - start) / len(waiting)
+    for i in waiting:
+        searches[i].seconds += seconds
+    yield waiting, [(float(v), g) for v, g in zip(losses, gradients, strict=True)]
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()  # looks through all loaded libraries: milliseconds
+
+
+@contextmanager
+def _single_threaded_blas() -> Iterator[None]:
+    """One thread for the BLAS under SciPy, whose L-BFGS-B works on tiny vectors.
+
+    Measured on two busy cores: 2,042 steps in 1.0 to 6.8 s with threads, 0.018 s here.
+    """
+    with _thread_pools().limit(limits=1, user_api="blas"):
+        yield

@@ -1,0 +1,225 @@
+"""Which way to evaluate the losses of given models: the fastest that agrees with them.
+
+From fast to general: in closed form, by slices of stacked models, one mll after the
+other, and the sum over a batch that cannot be sliced. Each is compared with the models'
+own losses and gradients before it is used.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from warnings import warn
+
+import numpy as np
+import torch
+from botorch.exceptions.warnings import BotorchWarning
+from botorch.optim.closures import get_loss_closure
+from gpytorch.mlls import MarginalLogLikelihood
+from linear_operator.utils.errors import NanError, NotPSDError
+from torch.linalg import LinAlgError
+
+from botorch_xval.fitting.losses.exact import Exact
+from botorch_xval.fitting.losses.modules import ByModules, Joint, Separate
+from botorch_xval.fitting.losses.objective import Objective, Stack, StackedObjective
+from botorch_xval.fitting.losses.parameters import Array, ParameterBounds, Unsupported
+from botorch_xval.fitting.losses.together import DifferentModels, batch_shape_of
+
+__all__ = ["make_batch_objective", "make_objective"]
+
+LARGE_BATCH = 500_000  # elements of the covariance matrices of one mll
+logger = logging.getLogger(__name__)
+
+
+def make_objective(
+    mlls: Sequence[MarginalLogLikelihood],
+    parameters: Collection[str] | None = None,
+    bounds: ParameterBounds | None = None,
+) -> Objective:
+    """The fastest objective that agrees with the models' own losses and gradients.
+
+    Args:
+        mlls: Marginal log likelihoods in training mode; several must be of one
+            structure and size.
+        parameters: Names of the parameters to optimize; default: all that require
+            gradients.
+        bounds: By name of a parameter its lower and upper bound (numbers, or tensors
+            that broadcast to the parameter; None for no bound); they replace those of
+            the parameter's constraint.
+
+    Returns:
+        An objective that was compared with the `mlls` at their present values.
+
+    Raises:
+        ValueError: If there is nothing to optimize, or a name is unknown.
+    """
+    _check(mlls, parameters, bounds)
+    try:
+        stack = Stack(mlls, parameters, bounds)
+        objective = ByModules(stack)
+        if _agrees(objective, {i: mlls[i] for i in _first_middle_last(len(mlls))}):
+            return _exact(stack, objective) or objective
+        reason: object = "it disagrees with the models' own losses"
+    except Exception as error:  # any model may be built in a way that we do not foresee
+        reason = f"{type(error).__name__}: {error}"
+    if len(mlls) > 1:
+        logger.debug("models are evaluated one by one: %s", reason)
+        return Separate([make_objective([mll], parameters, bounds) for mll in mlls])
+    if batch_shape_of(mlls[0]).numel() > 1:
+        warn(
+            f"The models of this batched {type(mlls[0].model).__name__} are fitted "
+            f"together, by one optimizer on the sum of their losses: {reason}.",
+            BotorchWarning,
+            stacklevel=4,
+        )
+    return Joint(mlls[0], parameters, bounds)
+
+
+def make_batch_objective(
+    mll: MarginalLogLikelihood,
+    members: Mapping[int, MarginalLogLikelihood],
+    parameters: Collection[str] | None = None,
+    bounds: ParameterBounds | None = None,
+) -> Objective:
+    """An objective of one batched mll that agrees with ordinary mlls of its members.
+
+    To compare with the loss of the whole batch would take more memory than the fit.
+
+    Args:
+        mll: The batch, in training mode, its first batch dimension that of `members`.
+        members: By number of a member an ordinary mll with its data and values.
+        parameters: See :func:`make_objective`.
+        bounds: See :func:`make_objective`.
+
+    Raises:
+        ValueError: See :func:`make_objective`.
+        DifferentModels: If the batch is not as its members would be.
+    """
+    _check([mll], parameters, bounds)
+    try:
+        stack = Stack([mll], parameters, bounds)
+        objective = ByModules(stack)
+        if _agrees(objective, members):
+            return _exact(stack, objective) or objective
+        reason: object = "other losses"
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise DifferentModels(f"a batch is not as its members would be: {reason}")
+
+
+def _check(
+    mlls: Sequence[MarginalLogLikelihood],
+    parameters: Collection[str] | None,
+    bounds: ParameterBounds | None,
+) -> None:
+    names = [n for n, p in mlls[0].named_parameters() if p.requires_grad]
+    if not names or (parameters is not None and not parameters):
+        raise ValueError(
+            f"the {type(mlls[0].model).__name__} has no parameter to optimize; at "
+            "least one must require a gradient"
+        )
+    for i, mll in enumerate(mlls):
+        if [n for n, p in mll.named_parameters() if p.requires_grad] != names:
+            raise ValueError(
+                f"mll {i} has other parameters to optimize than mll 0; fit them apart"
+            )
+    known = {name for name, _ in mlls[0].named_parameters()}
+    for argument, given in (("parameters", parameters), ("bounds", bounds)):
+        if unknown := sorted(set(given or ()) - known):
+            raise ValueError(
+                f"{argument}: expected names of parameters, {sorted(known)}, got "
+                f"{unknown}"
+            )
+
+
+def _exact(stack: Stack, by_modules: ByModules) -> Exact | None:
+    """The closed form, if there is one and it agrees with the modules' values."""
+    models = _first_middle_last(stack.num_models)
+    start, bounds = stack.start[models], stack.table.bounds[0]
+    away = start + 0.1 * np.random.default_rng(0).uniform(size=start.shape)
+    try:
+        exact = Exact(stack)
+        for theta in (start, np.clip(away, bounds.lb, bounds.ub)):
+            found, expected = exact(theta, models), by_modules(theta, models)
+            for values, others in zip(found, expected, strict=True):
+                if not np.allclose(values, others, 1e-7, 1e-7, equal_nan=True):
+                    logger.debug("the closed form disagrees with the model's modules")
+                    return None
+    except Unsupported as part:
+        logger.debug("no closed form for %s", part)
+        return None
+    except (NotPSDError, NanError, LinAlgError) as error:  # nothing to compare
+        logger.debug("no comparison with the closed form: %s", error)
+        return None
+    return exact
+
+
+def _agrees(
+    objective: StackedObjective, mlls: Mapping[int, MarginalLogLikelihood]
+) -> bool:
+    """Whether the objective has the mlls' own losses and gradients at the start.
+
+    All are compared in one evaluation, so that a value that belongs to another model
+    would show, and the last one alone, since some modules can be evaluated for the
+    whole batch only. An mll that
+    has no loss of its own there cannot be compared; its fit will say why. Of a large
+    batch no gradients are compared: they would take the memory that we want to save.
+
+    Args:
+        objective: Of stacked models.
+        mlls: By number of an mll, or of a member of a batch, that mll.
+    """
+    each = batch_shape_of(next(iter(mlls.values()))).numel()
+    numbers = np.arange(objective.num_models).reshape(-1, each)
+    rows = _first_middle_last(each)
+    size = each * objective.num_points**2
+    expected: dict[int, tuple[Array, ...]] = {}
+    for i, mll in mlls.items():
+        try:
+            own = _own_values(mll, objective, size < LARGE_BATCH)
+        except Exception as error:
+            logger.debug("mll %d has no loss at the start: %s", i, error)
+        else:
+            expected |= {
+                int(numbers[i, row]): tuple(values[row] for values in own)
+                for row in rows
+            }
+    if not expected:
+        return True
+    tolerance = 1e-7 if objective.stack.dtype == torch.float64 else 1e-2
+    models = list(expected)
+    for compared in (models, models[-1:]) if objective.num_models > 1 else (models,):
+        found = objective(objective.start[compared], compared)
+        for k, model in enumerate(compared):
+            # Without gradients to compare with, of losses alone.
+            for values, others in zip(found, expected[model], strict=False):
+                if not np.allclose(
+                    values[k], others, tolerance, tolerance, equal_nan=True
+                ):
+                    return False
+    return True
+
+
+def _first_middle_last(count: int) -> list[int]:
+    return sorted({0, count // 2, count - 1})
+
+
+def _own_values(
+    mll: MarginalLogLikelihood, objective: StackedObjective, with_gradients: bool
+) -> tuple[Array, ...]:
+    """Losses, and gradients if wanted, of an mll by BoTorch's closure and autograd."""
+    with torch.set_grad_enabled(with_gradients):
+        losses = get_loss_closure(mll)().reshape(-1)
+    values = losses.detach().double().cpu().numpy()
+    if not with_gradients:
+        return (values,)
+    own = dict(mll.named_parameters())
+    tensors = [own[name] for name in objective.stack.table.columns]
+    gradients = torch.autograd.grad(losses.sum(), tensors, allow_unused=True)
+    parts = [
+        (torch.zeros_like(tensor) if gradient is None else gradient)
+        .reshape(len(losses), -1)
+        .double()
+        for tensor, gradient in zip(tensors, gradients, strict=True)
+    ]
+    return values, torch.cat(parts, dim=-1).cpu().numpy()

@@ -1,0 +1,203 @@
+"""The options of a fit: made and checked once, then handed on as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from numbers import Integral, Real
+from typing import Any
+from warnings import WarningMessage
+
+from botorch.fit import DEFAULT_WARNING_HANDLER
+from botorch.optim.core import OptimizationResult
+from linear_operator.utils.errors import NotPSDError
+from torch import Tensor
+
+from botorch_xval.fitting.losses.parameters import ParameterBounds
+
+__all__ = ["Callback", "FitOptions", "ModelResult"]
+
+Callback = Callable[[dict[str, Tensor], OptimizationResult], None]
+STRATEGIES = ("auto", "loop", "batch")
+COORDINATES = ("log", "raw")
+# L-BFGS-B's memory in logarithmic coordinates, see benchmarks/coordinates.py.
+MEMORY = 30
+
+
+@dataclass(slots=True)
+class ModelResult(OptimizationResult):
+    """What a callback is told: BoTorch's result, and which model it is about."""
+
+    model: int = 0
+    """Number of the model among those that are fitted together, in batch order."""
+
+    fold: str | None = None
+    """In a cross-validation the name of the fold, or "all rows"."""
+
+    output: int | None = None
+    """In a cross-validation the number of the output."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FitOptions:
+    """How models are fitted, with any number of models and in every kind of fit.
+
+    Raises:
+        ValueError: If a value is not as described.
+    """
+
+    parameters: Collection[str] | None = None
+    """Full names of the parameters to optimize; default: all that require gradients."""
+
+    bounds: ParameterBounds | None = None
+    """By full name of a parameter its lower and upper bound: numbers, None, or tensors
+    that broadcast to the parameter, so also different per model."""
+
+    method: str = "L-BFGS-B"
+    """A gradient-based method of :func:`scipy.optimize.minimize`."""
+
+    options: Mapping[str, Any] | None = None
+    """Its options, for each model: `maxiter`, `ftol`, ..."""
+
+    callback: Callback | None = None
+    """Called after every accepted iteration of every model with that model's parameters
+    and a :class:`ModelResult`; StopIteration ends the fit of that model at its best
+    point. With a callback one thread does all the work."""
+
+    timeout_sec: float | None = None
+    """Seconds after which all models that are fitted together stop, each at its best
+    point so far. In a cross-validation these are all rows, then folds of one size."""
+
+    strategy: str = "auto"
+    """How losses are evaluated; it does not change the results. "loop": one model after
+    the other; "batch": all that still run together; "auto": "batch" on CUDA, groups
+    that fit into the cache on CPU."""
+
+    coordinates: str = "log"
+    """"log": after a few iterations on BoTorch's parameters the logarithms of positive
+    ones, with `maxcor` 30, which takes less than half of the evaluations; "raw":
+    BoTorch's parameters throughout, and so its path (to rounding). Where a loss has
+    several optima they may end in different ones. "log" is for `method="L-BFGS-B"`;
+    others have "raw". Refinements of warm folds have coordinates that the Hessian of
+    the fit to all rows gives."""
+
+    progress: bool = False
+    """Whether to show a bar of the models that are done, fits per second, and the worst
+    gradient norm among them."""
+
+    max_attempts: int = 5
+    """How often a model is tried: first from its initial values, then, where the fit
+    failed, from values sampled from its priors."""
+
+    pick_best_of_all_attempts: bool = False
+    """Make all attempts and keep each model's best one."""
+
+    warning_handler: Callable[[WarningMessage], bool] = DEFAULT_WARNING_HANDLER
+    """Called with the warning of a failed attempt; the attempt counts as a success
+    after all if this returns True."""
+
+    caught_exception_types: tuple[type[BaseException], ...] = (NotPSDError,)
+    """Exceptions after which a model is tried again. Others end that model's fit."""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("strategy", self.strategy, STRATEGIES),
+            ("coordinates", self.coordinates, COORDINATES),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}: expected one of {known}, got {value!r}")
+        if not isinstance(self.max_attempts, Integral) or self.max_attempts < 1:
+            raise ValueError(
+                f"max_attempts: expected a whole number from 1 on, got "
+                f"{self.max_attempts!r}"
+            )
+        seconds = self.timeout_sec
+        if seconds is not None and not (isinstance(seconds, Real) and seconds >= 0):
+            raise ValueError(
+                f"timeout_sec: expected seconds from 0 on or None, got {seconds!r}"
+            )
+        for name, kind in (("options", Mapping), ("bounds", Mapping)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise ValueError(
+                    f"{name}: expected a dictionary or None, got {value!r}"
+                )
+        if isinstance(self.parameters, str):
+            raise ValueError(
+                f"parameters: expected names of parameters, got {self.parameters!r}; "
+                "put a single name into a list"
+            )
+
+    @classmethod
+    def of_botorch(
+        cls, optimizer_kwargs: Mapping[str, Any] | None, **kwargs: Any
+    ) -> FitOptions:
+        """The options of BoTorch's `fit_gpytorch_mll`.
+
+        Args:
+            optimizer_kwargs: See :func:`~botorch_xval.fitting.fit_independently` (but
+                no `closure`).
+            **kwargs: `max_attempts`, `pick_best_of_all_attempts`, `warning_handler`,
+                `caught_exception_types`; others are ignored, as BoTorch does.
+
+        Raises:
+            TypeError: If `optimizer_kwargs` has an unknown name.
+        """
+        names = [each.name for each in fields(cls)]
+        first = names.index("max_attempts")  # of what BoTorch has around the optimizer
+        inside, around = set(names[:first]), names[first:]
+        given = dict(optimizer_kwargs or {})
+        if unknown := sorted(set(given) - inside):
+            raise TypeError(
+                f"optimizer_kwargs: expected names among {sorted(inside)}, got "
+                f"unexpected names {unknown}; see fit_independently"
+            )
+        return cls(**given, **{n: v for n, v in kwargs.items() if n in around})
+
+    @property
+    def has_logarithms(self) -> bool:
+        """Whether positive parameters are optimized by their logarithms."""
+        return self.coordinates == "log" and self.method == "L-BFGS-B"
+
+    @property
+    def scipy_options(self) -> dict[str, Any]:
+        """What SciPy is given."""
+        default = {"maxcor": MEMORY} if self.has_logarithms else {}
+        return {**default, **(self.options or {})}
+
+    @property
+    def is_for_one_thread(self) -> bool:
+        """Whether no two threads may do the work.
+
+        A callback is the user's, who may not expect calls from several threads. Only of
+        L-BFGS-B it is known that SciPy keeps nothing that threads would share.
+        """
+        return (
+            self.callback is not None
+            or self.method != "L-BFGS-B"
+            or self.strategy == "loop"
+        )
+
+    def named(self, folds: list[str], num_outputs: int) -> FitOptions:
+        """The same for models of folds: the callback is told fold and output.
+
+        Args:
+            folds: Names of the folds in turn.
+            num_outputs: How many models each has.
+        """
+        if self.callback is None:
+            return self
+        wrapped = partial(_call_named, self.callback, folds, num_outputs)
+        return replace(self, callback=wrapped)
+
+
+def _call_named(
+    callback: Callback,
+    folds: list[str],
+    num_outputs: int,
+    parameters: dict[str, Tensor],
+    result: ModelResult,
+) -> None:
+    fold, output = divmod(result.model, num_outputs)
+    callback(parameters, replace(result, fold=folds[fold], output=output))
