@@ -33,13 +33,14 @@ from torch import Tensor
 from botorch_xval import ScalarChoiceGP, fit_gpytorch_mll
 from botorch_xval.data.trials import encode_tuning_trials
 from botorch_xval.fitting import retries
+from botorch_xval.fitting.options import MEMORY
 
 Problem = tuple[Tensor, Tensor, fit_speed.Build]
 WAYS = {
     "raw": ("raw", 10, 0),
     "raw, maxcor 30": ("raw", 30, 0),
     "log from the start": ("log", 30, 0),
-    "log": ("log", retries.MEMORY, retries.WARM_UP),
+    "log": ("log", MEMORY, retries.WARM_UP),
 }
 
 

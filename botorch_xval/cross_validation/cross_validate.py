@@ -22,7 +22,6 @@ from torch.linalg import LinAlgError
 
 from botorch_xval.cross_validation.fold_models import FoldData, FoldModels
 from botorch_xval.cross_validation.folds import (
-    Folds,
     FoldsLike,
     by_size,
     leave_one_out,
@@ -38,11 +37,9 @@ from botorch_xval.cross_validation.result import (
 )
 from botorch_xval.cross_validation.scores import z_score
 from botorch_xval.cross_validation.warm import (
-    FoldFits,
     FullFit,
     fit_all_rows,
     fit_folds,
-    refit_folds,
 )
 from botorch_xval.fitting.losses.together import DifferentModels
 from botorch_xval.fitting.options import FitOptions
@@ -140,7 +137,12 @@ def cross_validate(
     if progress:
         options = replace(options, progress=True)
     data = FoldData(
-        model, mll, train_X, train_Y, train_Yvar, make_folds(folds, len(train_X), groups)
+        model,
+        mll,
+        train_X,
+        train_Y,
+        train_Yvar,
+        make_folds(folds, len(train_X), groups),
     )
     is_small = train_X.device.type == "cpu" and len(train_X) < LARGE_MODEL
     with single_threaded_torch() if is_small else nullcontext():
@@ -155,11 +157,11 @@ def cross_validate(
         for numbers in by_size(data.folds) if fit != "fixed" else []:
             try:
                 models = data.models_of(numbers)
-                found = _fit(models, full, fit, threshold, options)
+                found = fit_folds(models, full, fit, threshold, options)
             except DifferentModels as reason:
                 logger.debug("folds are built one by one: %s", reason)
                 models = data.models_of(numbers, as_batch=False)
-                found = _fit(models, full, fit, threshold, options)
+                found = fit_folds(models, full, fit, threshold, options)
             work.add(models, *found)
         result = work.result(full, closed)
     if failed := result.failed:
@@ -171,18 +173,6 @@ def cross_validate(
             stacklevel=2,
         )
     return result
-
-
-def _fit(
-    models: FoldModels,
-    full: FullFit | None,
-    fit: str,
-    threshold: float,
-    options: FitOptions,
-) -> FoldFits:
-    if full is None:
-        return refit_folds(models, options)
-    return fit_folds(full, models, fit, threshold, options)
 
 
 @dataclass
@@ -364,6 +354,6 @@ def _check(
         raise ValueError(f"threshold: expected a number from 0 on, got {threshold}")
     if not isinstance(fit_options, FitOptions | None):
         raise ValueError(
-            f"fit_options: expected FitOptions or None, got {type(fit_options).__name__}; "
-            "use FitOptions(timeout_sec=60, ...)"
+            "fit_options: expected FitOptions or None, got "
+            f"{type(fit_options).__name__}; use FitOptions(timeout_sec=60, ...)"
         )

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Folds", "FoldsLike", "by_size", "grouped", "k_fold", "leave_one_out", "make_folds"]
+__all__ = [
+    "Folds",
+    "FoldsLike",
+    "by_size",
+    "grouped",
+    "k_fold",
+    "leave_one_out",
+    "make_folds",
+]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from time import monotonic
 
 import numpy as np
 import torch
@@ -51,7 +50,7 @@ from botorch_xval.fitting.retries import (
 from botorch_xval.fitting.search import Search, gradient_norm
 from botorch_xval.fitting.threads import evaluate_each, search_each
 
-__all__ = ["FoldFits", "FullFit", "fit_all_rows", "fit_folds", "refit_folds"]
+__all__ = ["FoldFits", "FullFit", "fit_all_rows", "fit_folds"]
 
 STEP = 1e-4  # of the central differences, in logarithms
 LONGEST = 2.0  # posterior standard deviations that a Newton step may go in a direction
@@ -129,41 +128,22 @@ def _hessians(fitted: Fitted, coordinates: LogCoordinates) -> Array:
     return (hessians + hessians.transpose(0, 2, 1)) / 2
 
 
-def refit_folds(models: FoldModels, options: FitOptions) -> FoldFits:
-    """Fit the models of folds from their initial values.
-
-    Args:
-        models: Of folds of one size.
-        options: The options of the fit.
-
-    Returns:
-        The fitted models, and for each fold and output in turn how it was fitted.
-
-    Raises:
-        DifferentModels: If a batch is not as ordinary models are.
-    """
-    objective = models.objective(options)
-    numbers = models.models(objective)
-    fitted = fit_models(objective, options.named(models.names, numbers.shape[1]))
-    fits = [
-        FoldFit(models.numbers[j], k, "refit", math.nan, fitted.records[numbers[j, k]])
-        for j, k in np.ndindex(numbers.shape)
-    ]
-    return fitted, fits
-
-
 def fit_folds(
-    full: FullFit, models: FoldModels, how: str, threshold: float, options: FitOptions
+    models: FoldModels,
+    full: FullFit | None,
+    how: str,
+    threshold: float,
+    options: FitOptions,
 ) -> FoldFits:
-    """Fit the models of folds from the fit to all rows.
+    """Fit the models of folds, from their initial values or the fit to all rows.
 
     Args:
-        full: The fit to all rows.
         models: Of folds of one size.
-        how: "warm": one Newton step, refined with L-BFGS-B, in coordinates whitened by
-            the Hessian, to the tolerance of a cold fit. "predicted": that step alone.
-            "adaptive": as "warm" where the influence of a fold exceeds `threshold`;
-            other folds stay as they are.
+        full: The fit to all rows; None for "refit".
+        how: "refit": from initial values. "warm": one Newton step, refined with
+            L-BFGS-B, in coordinates whitened by the Hessian, to the tolerance of a cold
+            fit. "predicted": that step alone. "adaptive": as "warm" where the influence
+            of a fold exceeds `threshold`; other folds stay as they are.
         threshold: In posterior standard deviations.
         options: The options of the fit.
 
@@ -176,6 +156,12 @@ def fit_folds(
     objective = models.objective(options)
     numbers = models.models(objective)
     options = options.named(models.names, numbers.shape[1])
+    if full is None:
+        fitted = fit_models(objective, options)
+        return fitted, [
+            FoldFit(models.numbers[j], k, "refit", math.nan, fitted.records[model])
+            for (j, k), model in np.ndenumerate(numbers)
+        ]
     work = _FoldWork(full, objective, numbers, options)
     losses, gradients = work.at_full(models)
     work.take_steps(gradients)
@@ -183,7 +169,9 @@ def fit_folds(
     if how == "adaptive":
         influences = np.nan_to_num(work.influences, nan=np.inf)
         chosen = influences.max(axis=1) > threshold
-    starts = [tuple(i) for i in np.argwhere(np.isfinite(work.influences)) if chosen[i[0]]]
+    starts = [
+        tuple(i) for i in np.argwhere(np.isfinite(work.influences)) if chosen[i[0]]
+    ]
     if how == "predicted":
         work.evaluate(starts)
     else:
@@ -210,8 +198,7 @@ class _FoldWork:
         self.failed: set[tuple[int, int]] = set()  # of those with a record
         self.cold_losses: dict[tuple[int, int], float] = {}
         self.how = "warm"
-        seconds = options.timeout_sec
-        self.deadline = monotonic() + (math.inf if seconds is None else seconds)
+        self.deadline = options.deadline()
 
     def at_full(self, models: FoldModels) -> tuple[Array, Array]:
         """Losses, `f x m`, and gradients, `f x m x p`, at the fit to all rows.
@@ -314,7 +301,11 @@ class _FoldWork:
                 self.records[i] = replace(before, **spent)
 
     def end(
-        self, models: FoldModels, chosen: NDArray[np.bool_], losses: Array, slopes: Array
+        self,
+        models: FoldModels,
+        chosen: NDArray[np.bool_],
+        losses: Array,
+        slopes: Array,
     ) -> FoldFits:
         """Give all models their values; those without any are fitted cold.
 

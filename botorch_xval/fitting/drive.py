@@ -108,7 +108,9 @@ def minimize_each(
                     method,
                     options,
                     reporter(i),
-                    coordinates[i] if isinstance(coordinates, Sequence) else coordinates,
+                    coordinates[i]
+                    if isinstance(coordinates, Sequence)
+                    else coordinates,
                     warm_up,
                 )
             if not running:

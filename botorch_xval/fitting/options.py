@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from numbers import Integral, Real
+from time import monotonic
 from typing import Any
 from warnings import WarningMessage
 
@@ -178,6 +180,11 @@ class FitOptions:
             or self.method != "L-BFGS-B"
             or self.strategy == "loop"
         )
+
+    def deadline(self) -> float:
+        """When a fit that begins now has to end, by `time.monotonic`."""
+        seconds = math.inf if self.timeout_sec is None else self.timeout_sec
+        return monotonic() + seconds
 
     def named(self, folds: list[str], num_outputs: int) -> FitOptions:
         """The same for models of folds: the callback is told fold and output.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from threading import Lock
 from types import TracebackType
-
-import math
 
 from scipy.optimize import Bounds
 from tqdm import tqdm

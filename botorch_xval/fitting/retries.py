@@ -80,8 +80,7 @@ def fit_models(
     Returns:
         What was found.
     """
-    begin = monotonic()
-    deadline = begin + (math.inf if options.timeout_sec is None else options.timeout_sec)
+    deadline = options.deadline()
     is_grad_enabled = torch.is_grad_enabled()
     coordinates = log_coordinates(objective) if options.has_logarithms else None
     models = list(range(objective.num_models) if models is None else models)

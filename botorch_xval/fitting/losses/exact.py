@@ -47,8 +47,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from botorch_xval.fitting.losses.covariances import Node, Workspace, build_node
-from botorch_xval.fitting.losses.modules import GROUP_ELEMENTS, GROUP_LIMITS
-from botorch_xval.fitting.losses.objective import Stack, StackedObjective
+from botorch_xval.fitting.losses.objective import (
+    GROUP_ELEMENTS,
+    Stack,
+    StackedObjective,
+)
 from botorch_xval.fitting.losses.parameters import Array, Values, require
 
 __all__ = ["Exact"]
@@ -108,14 +111,6 @@ class Exact(StackedObjective):
         )
         self._values.check_all_used()
         self._models: list[int] | None = None
-
-    @property
-    def group_size(self) -> int:
-        """On CPU as many models as fit into the cache, on CUDA into free memory."""
-        if self.device.type == "cuda":
-            return self.most_on_cuda
-        least, most = GROUP_LIMITS
-        return min(max(GROUP_ELEMENTS // self.num_points**2, least), most)
 
     @property
     def is_parallel(self) -> bool:
@@ -185,7 +180,8 @@ class Exact(StackedObjective):
             for model, values in enumerate(torch.as_tensor(theta, device=self.device))
         ]
         losses, gradients = (
-            torch.stack(parts, dim=1).cpu().numpy() for parts in zip(*found, strict=True)
+            torch.stack(parts, dim=1).cpu().numpy()
+            for parts in zip(*found, strict=True)
         )
         return losses, gradients
 
@@ -311,7 +307,9 @@ class Exact(StackedObjective):
         for group in torch.arange(len(rows), device=self.device).split(width):
             node.select(group)
             found.append(self._condition(node, values[group], index[group]))
-        means, variances, noise = (torch.cat(parts) for parts in zip(*found, strict=True))
+        means, variances, noise = (
+            torch.cat(parts) for parts in zip(*found, strict=True)
+        )
         return means, variances, noise
 
     def _condition(

@@ -36,11 +36,6 @@ from botorch_xval.fitting.losses.together import held_by_priors
 
 __all__ = ["ByModules", "Joint", "Separate"]
 
-# Groups on CPU: small enough for the cache, large enough that Python's share is small.
-# Found with benchmarks/group_size.py.
-GROUP_ELEMENTS = 260_000  # of the covariance matrices of one group
-GROUP_LIMITS = (2, 32)  # models
-
 
 class _Loss(Module):
     """The loss of an mll as a module's forward pass, for `functional_call`."""
@@ -65,13 +60,8 @@ class ByModules(StackedObjective):
 
     @property
     def group_size(self) -> int:
-        """On CPU as many models as fit into the cache, on CUDA into free memory."""
-        if not self.stack.is_batched:
-            return 1  # its modules have no batch dimension
-        if self.device.type == "cuda":
-            return self.most_on_cuda
-        least, most = GROUP_LIMITS
-        return min(max(GROUP_ELEMENTS // self.num_points**2, least), most)
+        """One if the modules have no batch dimension."""
+        return super().group_size if self.stack.is_batched else 1
 
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
         """Losses per point, `a`, and gradients, `a x p`, at `theta`, `a x p`."""

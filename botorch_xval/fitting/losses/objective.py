@@ -35,8 +35,19 @@ from botorch_xval.fitting.losses.parameters import (
 )
 from botorch_xval.fitting.losses.together import batch_shape_of, check_alike
 
-__all__ = ["Objective", "SharedParameters", "Stack", "StackedObjective", "sampled"]
+__all__ = [
+    "GROUP_ELEMENTS",
+    "Objective",
+    "SharedParameters",
+    "Stack",
+    "StackedObjective",
+    "sampled",
+]
 
+# Groups on CPU: small enough for the cache, large enough that Python's share is small.
+# Found with benchmarks/group_size.py.
+GROUP_ELEMENTS = 260_000  # of the covariance matrices of one group
+GROUP_LIMITS = (2, 32)  # models
 COPIES = 80  # of its covariance matrix that the evaluation of a model may take on CUDA
 
 
@@ -243,15 +254,19 @@ class StackedObjective(Objective):
         self.untransformed = stack.table.untransformed
 
     @property
-    def most_on_cuda(self) -> int:
-        """How many models can be evaluated at once within free memory.
+    def group_size(self) -> int:
+        """On CPU as many models as fit into the cache, on CUDA into free memory.
 
         Autograd through GPyTorch's modules keeps the most: 52 copies of the covariance
         matrices of 160 models with four kernels each, measured on CPU.
         """
-        free, _ = torch.cuda.mem_get_info(self.device)
-        size = self.stack.targets.element_size()
-        return max(1, free // (COPIES * size * self.num_points**2))
+        n = self.num_points
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            size = self.stack.targets.element_size()
+            return max(1, free // (COPIES * size * n**2))
+        least, most = GROUP_LIMITS
+        return min(max(GROUP_ELEMENTS // n**2, least), most)
 
     def write(self, theta: Array) -> None:
         """Give all models the values `theta`, `b x p`."""

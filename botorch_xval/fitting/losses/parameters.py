@@ -284,7 +284,9 @@ class ParameterTable:
         """
         own, limits = get_parameters_and_bounds(mll)
         everything = parameters_of(mll, batch_shape)
-        wanted = [n for n, p in own.items() if p.requires_grad] if names is None else names
+        wanted = (
+            [n for n, p in own.items() if p.requires_grad] if names is None else names
+        )
         by_name = {each.full_name: each for each in everything}
         chosen = [name for name in own if name in wanted]
         self.parameters = [by_name[name] for name in chosen]

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from botorch_xval.comparison.compare import Comparison
-from botorch_xval.fitting.records import FitRecord
 from botorch_xval.fitting.options import ModelResult
+from botorch_xval.fitting.records import FitRecord
 
 __all__ = [
     "LiveLosses",
