@@ -20,8 +20,10 @@ from botorch_xval.fitting.records import FitRecord
 
 __all__ = ["POINTS", "CrossValidation", "FoldFit", "difference"]
 
-POINTS = ("mean", "variance", "noise_variance", "observed", "location", "scale")
-POINTS += ("baseline",)
+POINTS = (
+    *("mean", "variance", "noise_variance", "observed", "location", "scale"),
+    "baseline",
+)
 
 
 @dataclass(frozen=True)

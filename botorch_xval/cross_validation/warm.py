@@ -297,8 +297,9 @@ class _FoldWork:
             if ended and not record.loss >= before.loss - BETTER:
                 self._take(i, search, record)
             else:
-                spent = {"evaluations": record.evaluations, "seconds": record.seconds}
-                self.records[i] = replace(before, **spent)
+                self.records[i] = replace(
+                    before, evaluations=record.evaluations, seconds=record.seconds
+                )
 
     def end(
         self,

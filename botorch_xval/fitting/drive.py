@@ -85,7 +85,7 @@ def minimize_each(
     if width is None:
         width = -(-len(names) // len(evaluators))
     queue = deque(range(len(names)))
-    searches: list[Search] = [None] * len(names)
+    searches: dict[int, Search] = {}
     halt = Event()
 
     def reporter(i: int) -> Callable[[Array, int, float], None] | None:
@@ -140,7 +140,7 @@ def minimize_each(
     with _single_threaded_blas(), warnings.catch_warnings():
         if len(evaluators) == 1:
             drive(evaluators[0])
-            return searches
+            return [searches[i] for i in range(len(names))]
         with ThreadPoolExecutor(len(evaluators)) as pool:
             try:
                 futures = [pool.submit(drive, each) for each in evaluators]
@@ -149,11 +149,14 @@ def minimize_each(
                 halt.set()  # whatever happened, nobody goes on behind our back
         for future in futures:
             future.result()
-    return searches
+    return [searches[i] for i in range(len(names))]
 
 
 def _evaluate(
-    evaluate: Evaluate, searches: list[Search], waiting: list[int], names: list[int]
+    evaluate: Evaluate,
+    searches: dict[int, Search],
+    waiting: list[int],
+    names: list[int],
 ) -> Iterator[tuple[list[int], list[tuple[float, NDArray] | Exception]]]:
     """Values of the waiting searches: together, or one by one if that raises."""
     if not waiting:

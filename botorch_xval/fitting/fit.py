@@ -125,13 +125,13 @@ def fit_gpytorch_mll(
         except ModelFittingError as error:
             failed[i] = error
     if not is_list:
-        for error in failed.values():
-            raise error
+        if failed:
+            raise failed[0]
         return mll
     mll.fit_records = [r for m in members for r in getattr(m, "fit_records", [])]
-    for error in failed.values():
-        if not isinstance(error, ModelFittingError):
-            raise error
+    for reason in failed.values():
+        if not isinstance(reason, ModelFittingError):
+            raise reason
     if failed:
         raise ModelFittingError(
             "; ".join(f"member {i}: {error}" for i, error in sorted(failed.items()))
@@ -187,8 +187,8 @@ def fit_each(
                 "mlls: expected mlls of single models, got one of a ModelListGP; give "
                 "the mlls of its members, or fit it by fit_gpytorch_mll"
             )
-    if found := shared_part(mlls):
-        one, other, path = found
+    if shared := shared_part(mlls):
+        one, other, path = shared
         raise ValueError(
             f"mlls: expected models without common parts, got {path!r} in both mll "
             f"{one} and mll {other}; give every model its own"

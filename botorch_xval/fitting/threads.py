@@ -97,12 +97,12 @@ def search_each(
 
 
 def _reporter(objective: Objective, options: FitOptions) -> OnIteration | None:
-    if options.callback is None:
+    callback, begin = options.callback, monotonic()
+    if callback is None:
         return None
-    begin = monotonic()
 
     def report(model: int, theta: Array, iteration: int, loss: float) -> None:
-        options.callback(
+        callback(
             objective.parameters(theta, model),
             ModelResult(
                 step=iteration,

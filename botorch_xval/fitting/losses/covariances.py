@@ -200,7 +200,14 @@ class _Scale:
         self.own = values[:, self.columns.start]
         return result, self.own if scale is None else scale * self.own
 
-    def backward(self, outer, scale, values, gradients, want_total=False):
+    def backward(
+        self,
+        outer: Tensor,
+        scale: Tensor | None,
+        values: Tensor,
+        gradients: Tensor,
+        want_total: bool = False,
+    ) -> Tensor | None:
         inner = self.own if scale is None else scale * self.own
         total = self.child.backward(outer, inner, values, gradients, True)
         # The child's total is of the child's result times all scales on the way.
@@ -247,7 +254,14 @@ class _Mixture:
                 mixture.addcmul_(result, scale[:, None, None])
         return mixture, None
 
-    def backward(self, outer, scale, values, gradients, want_total=False):
+    def backward(
+        self,
+        outer: Tensor,
+        scale: Tensor | None,
+        values: Tensor,
+        gradients: Tensor,
+        want_total: bool = False,
+    ) -> Tensor | None:
         weighted = self.weights is not None
         totals = []
         for i, child in enumerate(self.children):
@@ -305,7 +319,14 @@ class _Product:
             product *= result
         return product, _times(self.scales)
 
-    def backward(self, outer, scale, values, gradients, want_total=False):
+    def backward(
+        self,
+        outer: Tensor,
+        scale: Tensor | None,
+        values: Tensor,
+        gradients: Tensor,
+        want_total: bool = False,
+    ) -> Tensor | None:
         total = None
         for i, child in enumerate(self.children):
             others = [r for j, r in enumerate(self.results) if j != i]
@@ -375,9 +396,9 @@ def build_node(
 
 
 def _build(kernel: Kernel, inputs: Inputs) -> Node:
-    build = NODES.get(type(kernel).forward)
-    require(build is not None and type(kernel).__call__ is Kernel.__call__, kernel)
-    return build(kernel, inputs)
+    forward = type(kernel).forward
+    require(forward in NODES and type(kernel).__call__ is Kernel.__call__, kernel)
+    return NODES[forward](kernel, inputs)
 
 
 def _parts(kernel: Kernel, inputs: Inputs) -> list[Node]:

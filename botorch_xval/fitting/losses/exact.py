@@ -74,17 +74,11 @@ class Exact(StackedObjective):
         require(not any(hasattr(o, "compute_custom_loss") for o in (mll, model)), mll)
         require(len(stack.inputs) == 1 and stack.dtype == torch.float64, model)
         require(next(model.added_loss_terms(), None) is None, model)
-        self._inputs, self._targets, noise = (
-            None if tensor is None else tensor if stack.is_batched else tensor[None]
-            for tensor in (
-                stack.inputs[0],
-                stack.targets,
-                stack.noise[0][1] if stack.noise else None,
-            )
-        )
-        n = self.num_points
-        self._extra = -n % PAD
-        self._targets = pad(self._targets, (0, self._extra))
+        lead = () if stack.is_batched else (1,)
+        self._inputs = stack.inputs[0].reshape(*lead, *stack.inputs[0].shape)
+        targets = stack.targets.reshape(*lead, *stack.targets.shape)
+        self._extra = -self.num_points % PAD
+        self._targets = pad(targets, (0, self._extra))
         self._values = Values(stack.table, self.device)
         mean = model.mean_module
         require(type(mean) in (ConstantMean, ZeroMean), mean)
@@ -96,6 +90,7 @@ class Exact(StackedObjective):
         if type(likelihood) is FixedNoiseGaussianLikelihood:
             require(likelihood.second_noise_covar is None, likelihood)
             require(isinstance(likelihood.noise_covar, FixedGaussianNoise), likelihood)
+            noise = stack.noise[0][1].reshape(targets.shape)
             self._noise = pad(noise, (0, self._extra))
         else:
             require(type(likelihood) is GaussianLikelihood, likelihood)
@@ -321,10 +316,10 @@ class Exact(StackedObjective):
         mean = torch.zeros_like(values[:, :1])
         if self._mean is not None:
             mean = values[:, self._mean]
-        if self._noise is not None:
-            noise = self._noise[models, :n]
-        else:
+        if self._noise is None:
             noise = values[:, self._noise_columns].expand(-1, n)
+        else:
+            noise = self._noise[models, :n]
         covariance, scale = node.forward(values)
         if scale is not None:
             covariance = covariance * scale[:, None, None]

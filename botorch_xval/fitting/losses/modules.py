@@ -231,13 +231,17 @@ class Separate(Objective):
         self._objectives = list(objectives)
         self._each = objectives[0].num_models
         self.num_models = self._each * len(objectives)
-        self.group_size = max(each.group_size for each in objectives)
         self.device, self.num_points = objectives[0].device, objectives[0].num_points
         self.start = np.concatenate([each.start for each in objectives])
         self.bounds = [bounds for each in objectives for bounds in each.bounds]
         # Logarithms only where every model takes them.
         self.softplus = np.all([each.softplus for each in objectives], axis=0)
         self.untransformed = np.all([each.untransformed for each in objectives], axis=0)
+
+    @property
+    def group_size(self) -> int:
+        """The largest of any of them."""
+        return max(each.group_size for each in self._objectives)
 
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
         """Losses per point, `a`, and gradients, `a x p`, at `theta`, `a x p`."""

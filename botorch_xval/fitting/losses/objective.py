@@ -66,9 +66,6 @@ class Objective(ABC):
         bounds: Of the parameters, for each model.
         softplus: Whether a parameter's value is its softplus, `p`.
         untransformed: Whether its value is the parameter itself, `p`.
-        group_size: How many models to evaluate at once where speed counts.
-        is_parallel: Whether several threads may evaluate, each with its own of
-            :meth:`workers`.
     """
 
     num_models: int
@@ -78,8 +75,16 @@ class Objective(ABC):
     bounds: list[Bounds]
     softplus: NDArray[np.bool_]
     untransformed: NDArray[np.bool_]
-    group_size: int = 1
-    is_parallel: bool = False
+
+    @property
+    def group_size(self) -> int:
+        """How many models to evaluate at once where speed counts."""
+        return 1
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether several threads may evaluate, each one of :meth:`workers`."""
+        return False
 
     @abstractmethod
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
