@@ -126,14 +126,12 @@ def minimize_each(
                         searches[i].advance(*value)
             if monotonic() > deadline:
                 for i in running:
-                    searches[i].stop(
-                        OptimizationStatus.STOPPED,
-                        "timed out",
-                    )
+                    searches[i].stop(OptimizationStatus.STOPPED, "timed out")
             ended = [i for i in running if searches[i].point is None]
             running = [i for i in running if searches[i].point is not None]
-            for i in ended if on_end is not None else []:
-                on_end(names[i], searches[i])
+            if on_end is not None:
+                for i in ended:
+                    on_end(names[i], searches[i])
 
     # SciPy's line searches set warning filters for a while, and so do several searches
     # in turn; the outer context puts back what was there before.
