@@ -27,6 +27,7 @@ from botorch_xval.cross_validation.folds import (
     leave_one_out,
     make_folds,
 )
+from botorch_xval.cross_validation.full_fit import FullFit, fit_all_rows
 from botorch_xval.cross_validation.leave_out import LeaveOut
 from botorch_xval.cross_validation.predictions import Prediction, affine, predict_each
 from botorch_xval.cross_validation.result import (
@@ -36,11 +37,7 @@ from botorch_xval.cross_validation.result import (
     difference,
 )
 from botorch_xval.cross_validation.scores import z_score
-from botorch_xval.cross_validation.warm import (
-    FullFit,
-    fit_all_rows,
-    fit_folds,
-)
+from botorch_xval.cross_validation.warm import fit_folds
 from botorch_xval.fitting.losses.together import DifferentModels
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.retries import Fitted

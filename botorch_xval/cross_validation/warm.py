@@ -19,11 +19,10 @@ evaluation of its own.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
-from botorch.exceptions.errors import ModelFittingError
 from botorch.optim.core import OptimizationStatus
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.mlls import MarginalLogLikelihood
@@ -31,9 +30,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from botorch_xval.cross_validation.fold_models import FoldBatch, FoldModels
+from botorch_xval.cross_validation.full_fit import FullFit
 from botorch_xval.cross_validation.result import FoldFit
-from botorch_xval.fitting.coordinates import Array, LogCoordinates, WhitenedCoordinates
-from botorch_xval.fitting.losses.make import make_objective
+from botorch_xval.fitting.coordinates import Array, WhitenedCoordinates
 from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.progress import FitProgress
@@ -43,16 +42,14 @@ from botorch_xval.fitting.retries import (
     Fitted,
     fit_models,
     has_succeeded,
-    log_coordinates,
     names_at_bounds,
     record_of,
 )
 from botorch_xval.fitting.search import Search, gradient_norm
 from botorch_xval.fitting.threads import evaluate_each, search_each
 
-__all__ = ["FoldFits", "FullFit", "fit_all_rows", "fit_folds"]
+__all__ = ["FoldFits", "fit_folds"]
 
-STEP = 1e-4  # of the central differences, in logarithms
 LONGEST = 2.0  # posterior standard deviations that a Newton step may go in a direction
 # A whitened search that ends with a larger gradient (per point, by logarithms) goes on
 # in logarithms: its Hessian was not that of the fold, or it had left the bounds.
@@ -63,69 +60,6 @@ INFLUENTIAL = 0.5
 BETTER = 1e-6
 
 FoldFits = tuple[Fitted, list[FoldFit]]
-
-
-@dataclass(frozen=True)
-class FullFit:
-    """A model fitted to all rows, and the curvature of its loss there."""
-
-    mll: MarginalLogLikelihood
-    fitted: Fitted  # m models: one, or one per output
-    coordinates: LogCoordinates
-    whitened: list[WhitenedCoordinates]  # m
-    evaluations: int  # of fit and Hessian
-
-
-def fit_all_rows(mll: MarginalLogLikelihood, options: FitOptions) -> FullFit:
-    """Fit a model to all rows and take the Hessian of its loss.
-
-    Args:
-        mll: Of the model of all rows.
-        options: The options of the fit.
-
-    Returns:
-        The fit.
-
-    Raises:
-        ModelFittingError: If the model cannot be fitted to all rows.
-    """
-    objective = make_objective([mll.train()], options.parameters, options.bounds)
-    m = objective.num_models
-    fitted = fit_models(objective, options.named(["all rows"], m))
-    mll.fit_records = fitted.records
-    if fitted.errors:
-        raise ModelFittingError(
-            "the model could not be fitted to all rows, and so not start the folds: "
-            + "; ".join(str(error) for error in fitted.errors.values())
-        )
-    coordinates = log_coordinates(objective)
-    hessians = _hessians(fitted, coordinates)
-    whitened = []
-    for values, bounds, hessian in zip(
-        fitted.theta, objective.bounds, hessians, strict=True
-    ):
-        near = 1e-6 * (1 + np.abs(values))
-        resting = (values <= bounds.lb + near) | (values >= bounds.ub - near)
-        center = coordinates.from_raw(values)
-        whitened.append(WhitenedCoordinates.of(coordinates, center, hessian, resting))
-    spent = sum(record.evaluations for record in fitted.records)
-    return FullFit(mll, fitted, coordinates, whitened, spent + 2 * fitted.theta.size)
-
-
-def _hessians(fitted: Fitted, coordinates: LogCoordinates) -> Array:
-    """Of the summed losses by the coordinates, `m x p x p`, by central differences."""
-    objective = fitted.objective
-    m, p = fitted.theta.shape
-    u = coordinates.from_raw(fitted.theta)
-    steps = STEP * np.concatenate([np.eye(p), -np.eye(p)])  # 2p x p
-    points = (u[:, None] + steps).reshape(-1, p)
-    theta, pull_back = coordinates.at(points)
-    _, gradients = evaluate_each(objective, theta, list(np.repeat(np.arange(m), 2 * p)))
-    slopes = pull_back(gradients).reshape(m, 2, p, p) * objective.num_points
-    hessians = (slopes[:, 0] - slopes[:, 1]) / (2 * STEP)
-    # A direction without a value, beyond where the covariance is positive definite.
-    hessians = np.nan_to_num(hessians)
-    return (hessians + hessians.transpose(0, 2, 1)) / 2
 
 
 def fit_folds(

@@ -1,17 +1,12 @@
-r"""Covariance matrices and their gradients as a tree of nodes, one for each kernel.
+"""Which kernel has which node: the one place that a new kernel's numbers are added to.
 
-`data()` lists what a node only reads. `select(index)` takes the data of chosen models.
-`forward(values)` gives covariances `a x n x n` and, or None, scales `a` by which they
-are still to be multiplied. `backward(outer, scale, values, gradients)` adds to
-`gradients`, `a x p`, the derivatives of the loss by the node's parameters, with
-:math:`\partial L / \partial k` = `scale * outer`; with `want_total` it gives the sums
-of `outer` times the node's covariance, which scales and weights above it need.
+A kernel is known by its `forward`, so a subclass that changes no mathematics (with
+another constructor, other priors) has the node of its parent.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -27,330 +22,19 @@ from gpytorch.kernels import (
 from torch import Tensor
 from torch.nn.functional import pad
 
-from botorch_xval.fitting.losses.parameters import Values, columns_seen, require
-from botorch_xval.models.kernels import (
-    ChoiceKernel,
-    WeightedMixtureKernel,
+from botorch_xval.fitting.losses.nodes import (
+    Leaf,
+    Mixture,
+    Node,
+    Product,
+    Scale,
+    Workspace,
 )
+from botorch_xval.fitting.losses.parameters import columns_seen, require
+from botorch_xval.fitting.losses.values import Values
+from botorch_xval.models.kernels import ChoiceKernel, WeightedMixtureKernel
 
-__all__ = ["NODES", "Inputs", "Node", "Workspace", "build_node"]
-
-
-class Workspace:
-    """Tensors that are written anew in every evaluation, kept between evaluations.
-
-    Tensors of megabytes that come and go are given back to the system every time, and
-    the page faults of getting them again cost a quarter of a fit with two threads.
-    """
-
-    def __init__(self) -> None:
-        self._memory: dict[object, Tensor] = {}
-
-    def matrices(self, name: object, like: Tensor) -> Tensor:
-        """`a x n x n` with anything in it, for a tensor `a x n x any`."""
-        a, n, _ = like.shape
-        memory = self._memory.get(name)
-        if memory is None or memory.numel() < a * n * n:
-            memory = self._memory[name] = like.new_empty(a * n * n)
-        return memory[: a * n * n].view(a, n, n)
-
-    def __deepcopy__(self, memo: dict) -> Workspace:
-        return Workspace()  # whoever copies a loss wants memory of its own
-
-
-class _Leaf:
-    """A kernel of the scaled squared distance of its features."""
-
-    keeps_result = True
-
-    def __init__(
-        self,
-        kind: str,
-        features: Tensor,
-        columns: slice,
-        workspace: Workspace,
-        owner: Tensor | None = None,
-        divisor: float = 1.0,
-    ) -> None:
-        self.kind, self.columns, self.workspace = kind, columns, workspace
-        self.features = features  # b x n x d
-        # z = x * sqrt(factor) / l, or z = x * sqrt(factor / l)
-        self.by_root = kind == "exponential"
-        factors = {"rbf": 0.5, "matern52": 5.0, "matern32": 3.0, "matern12": 1.0}
-        self.factor = factors.get(kind, 1.0) / divisor
-        self.owner = owner  # lengthscale of each feature, if several share one
-
-    def data(self) -> list[Tensor]:
-        return [self.features]
-
-    def select(self, index: Tensor) -> None:
-        self.chosen = self.features.index_select(0, index)
-        a, n, d = self.chosen.shape
-        # |z_i - z_j|^2 = [-2 z_i, s_i, 1] [z_j, 1, s_j]': one product, no extra pass
-        shape = (a, n, d + 2 + d % 2)
-        self.left = self.chosen.new_zeros(shape)
-        self.right = self.chosen.new_zeros(shape)
-        self.left[..., d + 1] = 1
-        self.right[..., d] = 1
-        self.z = self.right[..., : d + 1]  # and a column of ones, for row sums
-        self.products = torch.empty_like(self.z)
-        # Contiguous: else the rounding of a sum depends on the number of models.
-        self.spare = torch.empty_like(self.chosen)
-
-    def forward(self, values: Tensor) -> tuple[Tensor, None]:
-        d = self.chosen.shape[-1]
-        lengthscales = values[:, self.columns]
-        if self.owner is not None:
-            lengthscales = lengthscales[:, self.owner]
-        if self.by_root:
-            inverse = (self.factor / lengthscales).sqrt()
-        else:
-            inverse = math.sqrt(self.factor) / lengthscales
-        z = self.right[..., :d]
-        torch.mul(self.chosen, inverse[:, None, :], out=z)
-        squares = torch.mul(z, z, out=self.spare).sum(dim=-1)
-        torch.mul(z, -2, out=self.left[..., :d])
-        self.left[..., d] = squares
-        self.right[..., d + 1] = squares
-        distance = self._own("distance")
-        torch.bmm(self.left, self.right.mT, out=distance).clamp_min_(0)
-        distance.diagonal(dim1=-2, dim2=-1).zero_()
-        if self.kind in ("rbf", "exponential"):
-            self.result = self.slope = distance.neg_().exp_()
-        else:
-            root = torch.sqrt(distance, out=self._own("root"))
-            decay = torch.neg(root, out=self._own("decay")).exp_()
-            if self.kind == "matern12":
-                self.result = decay
-                root.masked_fill_(root == 0, torch.inf)
-                self.slope = torch.div(decay, root, out=distance)
-            else:
-                self.slope = torch.addcmul(decay, root, decay, out=root)
-                if self.kind == "matern32":
-                    self.result, self.slope = self.slope, decay
-                else:
-                    self.result = torch.addcmul(
-                        self.slope, distance, decay, value=1 / 3, out=distance
-                    )
-        return self.result, None
-
-    def backward(
-        self,
-        outer: Tensor,
-        scale: Tensor | None,
-        values: Tensor,
-        gradients: Tensor,
-        want_total: bool = False,
-    ) -> Tensor | None:
-        d = self.chosen.shape[-1]
-        weighted = torch.mul(outer, self.slope, out=self._shared())
-        products = torch.bmm(weighted, self.z, out=self.products)
-        sums = products[..., d:]
-        z = self.z[..., :d]
-        spread = torch.mul(z, sums, out=self.spare)
-        spread = spread.sub_(products[..., :d]).mul_(z).sum(dim=-2)
-        # d k / d R is minus: slope / 6, slope / 2, slope / 2, slope, slope; twice that
-        # is the 2 of the formula above, and R falls with l^-2, or l^-1.
-        share = {"matern52": 1 / 3}.get(self.kind, 1.0)
-        share = 2.0 if self.kind in ("rbf", "exponential") else share
-        power = 1 if self.by_root else 2
-        by_feature = spread * (power * share)
-        if scale is not None:
-            by_feature = by_feature * scale[:, None]
-        if self.owner is not None:
-            width = self.columns.stop - self.columns.start
-            summed = by_feature.new_zeros(len(by_feature), width)
-            by_feature = summed.index_add_(1, self.owner, by_feature)
-        lengthscales = values[:, self.columns]
-        by_lengthscale = by_feature / lengthscales
-        if lengthscales.shape[1] == 1:
-            by_lengthscale = by_lengthscale.sum(dim=-1, keepdim=True)
-        gradients[:, self.columns] += by_lengthscale
-        if not want_total:
-            return None
-        if self.slope is self.result:
-            return sums.sum(dim=(-2, -1))
-        # Faster than a batched dot product, whose last bit also depends on `a`.
-        product = torch.mul(outer, self.result, out=self._shared())
-        return product.sum(dim=(-2, -1))
-
-    def _own(self, name: str) -> Tensor:
-        return self.workspace.matrices((id(self), name), self.chosen)
-
-    def _shared(self) -> Tensor:
-        """What every leaf may use, and leaves to the next one."""
-        return self.workspace.matrices("leaf", self.chosen)
-
-
-class _Scale:
-    """`values[column] * child`; the scale is carried along, not multiplied out."""
-
-    def __init__(self, child: Node, columns: slice) -> None:
-        self.child, self.columns = child, columns
-        self.keeps_result = child.keeps_result
-
-    def data(self) -> list[Tensor]:
-        return self.child.data()
-
-    def select(self, index: Tensor) -> None:
-        self.child.select(index)
-
-    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        result, scale = self.child.forward(values)
-        self.own = values[:, self.columns.start]
-        return result, self.own if scale is None else scale * self.own
-
-    def backward(
-        self,
-        outer: Tensor,
-        scale: Tensor | None,
-        values: Tensor,
-        gradients: Tensor,
-        want_total: bool = False,
-    ) -> Tensor | None:
-        inner = self.own if scale is None else scale * self.own
-        total = self.child.backward(outer, inner, values, gradients, True)
-        # The child's total is of the child's result times all scales on the way.
-        own = total if scale is None else total * scale
-        gradients[:, self.columns.start] += own
-        return total * self.own if want_total else None
-
-
-class _Mixture:
-    """Sum of children, weighted by stick-breaking fractions if there are columns."""
-
-    keeps_result = False
-
-    def __init__(
-        self,
-        children: list[Node],
-        workspace: Workspace,
-        columns: slice | None = None,
-    ) -> None:
-        self.children, self.workspace, self.columns = children, workspace, columns
-
-    def data(self) -> list[Tensor]:
-        return [tensor for child in self.children for tensor in child.data()]
-
-    def select(self, index: Tensor) -> None:
-        for child in self.children:
-            child.select(index)
-
-    def forward(self, values: Tensor) -> tuple[Tensor, None]:
-        self.weights = self._weights(values)
-        mixture = None
-        for i, child in enumerate(self.children):
-            result, scale = child.forward(values)
-            if self.weights is not None:
-                weight = self.weights[:, i]
-                scale = weight if scale is None else scale * weight
-            if mixture is None:
-                one = 1.0 if scale is None else scale[:, None, None]
-                mixture = self.workspace.matrices(id(self), result)
-                torch.mul(result, one, out=mixture)
-            elif scale is None:
-                mixture += result
-            else:
-                mixture.addcmul_(result, scale[:, None, None])
-        return mixture, None
-
-    def backward(
-        self,
-        outer: Tensor,
-        scale: Tensor | None,
-        values: Tensor,
-        gradients: Tensor,
-        want_total: bool = False,
-    ) -> Tensor | None:
-        weighted = self.weights is not None
-        totals = []
-        for i, child in enumerate(self.children):
-            inner = scale
-            if weighted:
-                weight = self.weights[:, i]
-                inner = weight if scale is None else scale * weight
-            want = weighted or want_total
-            totals.append(child.backward(outer, inner, values, gradients, want))
-        if weighted:
-            by_weight = torch.stack(totals, dim=-1)
-            total = (by_weight * self.weights).sum(dim=-1)
-            if scale is not None:
-                by_weight = by_weight * scale[:, None]
-            fractions = values[:, self.columns]
-            parts = by_weight * self.weights
-            after = parts.sum(dim=-1, keepdim=True) - parts.cumsum(dim=-1)
-            gradients[:, self.columns] += parts[:, :-1] / fractions - after[:, :-1] / (
-                1 - fractions
-            )
-            return total
-        return sum(totals) if want_total else None
-
-    def _weights(self, values: Tensor) -> Tensor | None:
-        if self.columns is None:
-            return None
-        fractions = values[:, self.columns]
-        one = torch.ones_like(fractions[:, :1])
-        left = torch.cat([one, (1 - fractions).cumprod(dim=-1)], dim=-1)
-        return left * torch.cat([fractions, one], dim=-1)
-
-
-class _Product:
-    """Elementwise product of children."""
-
-    keeps_result = False
-
-    def __init__(self, children: list[Node], workspace: Workspace) -> None:
-        self.children, self.workspace = children, workspace
-
-    def data(self) -> list[Tensor]:
-        return [tensor for child in self.children for tensor in child.data()]
-
-    def select(self, index: Tensor) -> None:
-        for child in self.children:
-            child.select(index)
-
-    def forward(self, values: Tensor) -> tuple[Tensor, Tensor | None]:
-        pairs = [child.forward(values) for child in self.children]
-        self.results = [result for result, _ in pairs]
-        self.scales = [scale for _, scale in pairs]
-        product = self.workspace.matrices(id(self), self.results[0])
-        torch.mul(self.results[0], self.results[1], out=product)
-        for result in self.results[2:]:
-            product *= result
-        return product, _times(self.scales)
-
-    def backward(
-        self,
-        outer: Tensor,
-        scale: Tensor | None,
-        values: Tensor,
-        gradients: Tensor,
-        want_total: bool = False,
-    ) -> Tensor | None:
-        total = None
-        for i, child in enumerate(self.children):
-            others = [r for j, r in enumerate(self.results) if j != i]
-            inner = self.workspace.matrices((id(self), "inner"), outer)
-            torch.mul(outer, others[0], out=inner)
-            for result in others[1:]:
-                inner *= result
-            carried = _times([scale, *(s for j, s in enumerate(self.scales) if j != i)])
-            want = want_total and i == len(self.children) - 1
-            total = child.backward(inner, carried, values, gradients, want)
-            if want and (rest := _times([s for s in self.scales[:-1]])) is not None:
-                total = total * rest
-        return total
-
-
-Node = _Leaf | _Scale | _Mixture | _Product
-
-
-def _times(scales: Sequence[Tensor | None]) -> Tensor | None:
-    product = None
-    for scale in scales:
-        if scale is not None:
-            product = scale if product is None else product * scale
-    return product
+__all__ = ["NODES", "Inputs", "build_node"]
 
 
 @dataclass(frozen=True)
@@ -408,20 +92,20 @@ def _parts(kernel: Kernel, inputs: Inputs) -> list[Node]:
 
 def _scale(kernel: Kernel, inputs: Inputs) -> Node:
     child = _build(kernel.base_kernel, inputs)
-    return _Scale(child, inputs.values.of(kernel, "raw_outputscale"))
+    return Scale(child, inputs.values.of(kernel, "raw_outputscale"))
 
 
 def _mixture(kernel: Kernel, inputs: Inputs) -> Node:
     columns = inputs.values.of(kernel, "raw_fractions")
-    return _Mixture(_parts(kernel, inputs), inputs.workspace, columns)
+    return Mixture(_parts(kernel, inputs), inputs.workspace, columns)
 
 
 def _sum(kernel: Kernel, inputs: Inputs) -> Node:
-    return _Mixture(_parts(kernel, inputs), inputs.workspace)
+    return Mixture(_parts(kernel, inputs), inputs.workspace)
 
 
 def _product(kernel: Kernel, inputs: Inputs) -> Node:
-    return _Product(_parts(kernel, inputs), inputs.workspace)
+    return Product(_parts(kernel, inputs), inputs.workspace)
 
 
 def _rbf(kernel: Kernel, inputs: Inputs) -> Node:
@@ -470,12 +154,12 @@ def _leaf(
     inputs: Inputs,
     owner: Tensor | None = None,
     divisor: float = 1.0,
-) -> _Leaf:
+) -> Leaf:
     columns = inputs.values.of(kernel, "raw_lengthscale")
     if columns.stop - columns.start == 1:
         owner = None
     features = pad(features, (0, 0, 0, inputs.extra)).contiguous()
-    return _Leaf(kind, features, columns, inputs.workspace, owner, divisor)
+    return Leaf(kind, features, columns, inputs.workspace, owner, divisor)
 
 
 NODES: dict[Callable, Callable[[Kernel, Inputs], Node]] = {
@@ -488,5 +172,4 @@ NODES: dict[Callable, Callable[[Kernel, Inputs], Node]] = {
     ChoiceKernel.forward: _choice,
     WeightedMixtureKernel.forward: _mixture,
 }
-"""By the `forward` of a kernel what builds its node. A subclass that changes no
-mathematics has the `forward` of its parent, and so its node."""
+"""By the `forward` of a kernel what builds its node."""

@@ -46,13 +46,15 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 from torch.nn.functional import pad
 
-from botorch_xval.fitting.losses.covariances import Node, Workspace, build_node
+from botorch_xval.fitting.losses.covariances import build_node
+from botorch_xval.fitting.losses.nodes import Node, Workspace
 from botorch_xval.fitting.losses.objective import (
     GROUP_ELEMENTS,
     Stack,
     StackedObjective,
 )
-from botorch_xval.fitting.losses.parameters import Array, Values, require
+from botorch_xval.fitting.losses.parameters import Array, require
+from botorch_xval.fitting.losses.values import Values
 
 __all__ = ["Exact"]
 
