@@ -149,8 +149,8 @@ def cross_validate(
             everything = deepcopy(data.build(slice(None), "all rows"))
             full = fit_all_rows(everything, options)
             closed = _leave_out(full, is_needed=fit in ("fixed", "adaptive"))
-        if fit in ("fixed", "adaptive"):
-            work.leave_out(full, closed)
+            if closed is not None and fit in ("fixed", "adaptive"):
+                work.leave_out(full, closed)
         for numbers in by_size(data.folds) if fit != "fixed" else []:
             try:
                 models = data.models_of(numbers)
@@ -250,7 +250,7 @@ class _Work:
         folds, train_Y = self.data.folds, self.data.train_Y
         fold_of, rows = folds.held_out.nonzero(as_tuple=True)
         blank = torch.full((len(rows), train_Y.shape[-1]), torch.nan).to(train_Y)
-        values = {name: blank.clone() for name in POINTS}
+        values: dict[str, Any] = {name: blank.clone() for name in POINTS}
         for i in range(len(folds.names)):
             mine = (fold_of == i).nonzero()[:, 0].to(train_Y.device)
             for name, part in self.predictions.get(i, {}).items():

@@ -101,15 +101,19 @@ def builds_batches(
     defines itself: a subclass may have changed what is learned, and has to say it
     again. It is asked about the keyword arguments of a `partial`.
     """
+    built: Any = model
     given: Mapping[str, Any] = {}
     if isinstance(model, partial) and not model.args:
-        model, given = model.func, model.keywords
+        built, given = model.func, model.keywords
+    if not isinstance(built, type):
+        return False
+    says = getattr(built, "builds_independent_batches", None)
     return (
-        isinstance(model, type)
-        and "builds_independent_batches" in vars(model)
+        says is not None
+        and "builds_independent_batches" in vars(built)
         and mll is ExactMarginalLogLikelihood
         and num_folds >= WORTH_A_BATCH
-        and model.builds_independent_batches(**given)
+        and says(**given)
     )
 
 

@@ -50,7 +50,7 @@ class LeaveOut:
                 )
             noisy = mll.likelihood(prior, *model.train_inputs)
             factor = torch.linalg.cholesky(noisy.covariance_matrix)
-            parts = (
+            parts: tuple[Tensor, ...] = (
                 model.train_targets - noisy.mean,
                 torch.cholesky_inverse(factor),
                 noisy.variance - prior.variance,

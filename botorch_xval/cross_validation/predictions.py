@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from botorch.exceptions.errors import UnsupportedError
@@ -80,8 +81,9 @@ def affine(model: Model) -> tuple[Tensor, Tensor]:
     Raises:
         UnsupportedError: If the transform is not affine.
     """
-    zero = model.train_targets.new_zeros(1, model.num_outputs)
-    transform = getattr(model, "outcome_transform", None)
+    targets: Any = model.train_targets
+    zero = targets.new_zeros(1, model.num_outputs)
+    transform: Any = getattr(model, "outcome_transform", None)
     if transform is None:
         return zero, zero + 1
     transform.eval()
@@ -108,7 +110,8 @@ def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
             )
         mean, variance = posterior.mean, posterior.variance
         if noise is None:
-            noise = model.posterior(X, observation_noise=True).variance - variance
+            noisy: Any = model.posterior(X, observation_noise=True)
+            noise = noisy.variance - variance
         return _prediction(model, mean, variance, noise)
 
 

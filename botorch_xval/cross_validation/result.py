@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -278,7 +279,7 @@ class CrossValidation:
         """Read what :meth:`save` has written; tensors are on the CPU."""
         with np.load(path, allow_pickle=False) as data:
             text = json.loads(str(data["text"]))
-            tensors = {
+            tensors: dict[str, Any] = {
                 name: torch.from_numpy(data[name])
                 for name in ("rows", "fold_of", *POINTS)
             }

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -255,7 +256,7 @@ class _FoldWork:
             fold, output, influence = models.numbers[i[0]], i[1], self.influences[i]
             if not chosen[i[0]]:
                 values = self.full.fitted.theta[output]
-                record = self._record(i, values, losses[i], slopes[i], 1)
+                record = self._record(i, values, float(losses[i]), slopes[i], 1)
                 fits[i] = FoldFit(fold, output, "fixed", float(influence), record)
                 continue
             if i in self.failed or i not in self.records:
@@ -277,8 +278,9 @@ class _FoldWork:
             fitted = fit_models(self.objective, self.options, rest)
             errors = fitted.errors
             for i, record in zip(todo, fitted.records, strict=True):
-                fold, influence = models.numbers[i[0]], float(self.influences[i])
-                fits[i] = FoldFit(fold, i[1], "refit", influence, record)
+                length = float(self.influences[i])
+                fold = models.numbers[i[0]]
+                fits[i] = FoldFit(fold, i[1], "refit", length, record)
             theta[rest] = fitted.theta[rest]
             self.objective.write(theta)
         ordered = [fits[i] for i in np.ndindex(self.numbers.shape)]
@@ -297,7 +299,7 @@ class _FoldWork:
         chosen: list[tuple[int, int]],
         starts: Array,
         coordinates: list[WhitenedCoordinates] | None = None,
-        **arguments: object,
+        **arguments: Any,
     ) -> dict[tuple[int, int], Search]:
         """Searches from the starts, `f x m x p`, of chosen models; by default in the
         coordinates of a cold fit."""

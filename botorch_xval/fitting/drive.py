@@ -162,7 +162,8 @@ def _evaluate(
     start = monotonic()
     try:
         losses, gradients = evaluate(
-            np.stack([searches[i].point for i in waiting]), [names[i] for i in waiting]
+            np.stack([np.asarray(searches[i].point) for i in waiting]),
+            [names[i] for i in waiting],
         )
     except Exception as error:
         if len(waiting) == 1:

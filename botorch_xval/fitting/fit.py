@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 from warnings import warn
 
 import botorch.fit
@@ -305,7 +305,7 @@ def fit_independently(
         return fit_gpytorch_mll_scipy(
             mll,
             parameters=parameters,
-            bounds=bounds,
+            bounds=cast(Any, bounds),
             closure=closure,
             closure_kwargs=closure_kwargs,
             method=method,

@@ -147,7 +147,7 @@ class Search:
             if not self.losses:
                 self.losses.append(loss)
             if loss < self.best_loss:
-                self.best_point, self.best_loss = self.point, loss
+                self.best_point, self.best_loss = np.asarray(self.point), loss
                 self.best_gradient = gradient
         elif not self.losses:
             self.stop(OptimizationStatus.FAILURE, f"the loss at the start is {loss}")
@@ -191,7 +191,7 @@ class Search:
         """
         coordinates, bounds, start = self._coordinates, self._bounds, self.best_point
         if is_warm_up:
-            if coordinates is None or not self._warm_up:
+            if not isinstance(coordinates, LogCoordinates) or not self._warm_up:
                 return False
             if bounds is not None:
                 low = coordinates.share_of(start, WARM_UP_SHARE)
@@ -204,7 +204,7 @@ class Search:
         if coordinates is not None:
             self._start = coordinates.from_raw(start)
             self._limits = None if bounds is None else coordinates.bounds(bounds)
-        self._accepted: _Value | None = None
+        self._accepted: Any = None  # the last accepted `_Value`
         return True
 
     def _is_spent(self) -> bool:

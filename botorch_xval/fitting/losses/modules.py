@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
-from botorch.models.transforms.input import InputTransform
 from botorch.optim.closures import get_loss_closure
 from gpytorch import settings
 from gpytorch.mlls import MarginalLogLikelihood
@@ -90,7 +90,7 @@ class ByModules(StackedObjective):
         Without a batch their parameters are of shape `d`, with one `batch x 1 x d`.
         """
         batch_shape = self.stack.batch_shape
-        self._sized: list[InputTransform] = []
+        self._sized: list[Any] = []  # transforms that know their batch
         self._learned: set[str] = set()
         self._rows = torch.Size([] if len(batch_shape) > 0 else [1])
         transform = getattr(self.stack.template.model, "input_transform", None)

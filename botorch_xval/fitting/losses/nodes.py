@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -236,7 +237,7 @@ class Scale(Node):
         want_total: bool = False,
     ) -> Tensor | None:
         inner = self.own if scale is None else scale * self.own
-        total = self.child.backward(outer, inner, values, gradients, True)
+        total: Any = self.child.backward(outer, inner, values, gradients, True)
         # The child's total is of the child's result times all scales on the way.
         own = total if scale is None else total * scale
         gradients[:, self.columns.start] += own
@@ -264,12 +265,12 @@ class Mixture(Node):
             child.select(index)
 
     def forward(self, values: Tensor) -> tuple[Tensor, None]:
-        self.weights = self._weights(values)
-        mixture = None
+        weights = self.weights = self._weights(values)
+        mixture: Any = None
         for i, child in enumerate(self.children):
             result, scale = child.forward(values)
-            if self.weights is not None:
-                weight = self.weights[:, i]
+            if weights is not None:
+                weight = weights[:, i]
                 scale = weight if scale is None else scale * weight
             if mixture is None:
                 one = 1.0 if scale is None else scale[:, None, None]
@@ -289,22 +290,22 @@ class Mixture(Node):
         gradients: Tensor,
         want_total: bool = False,
     ) -> Tensor | None:
-        weighted = self.weights is not None
-        totals = []
+        weights = self.weights
+        totals: list[Any] = []
         for i, child in enumerate(self.children):
             inner = scale
-            if weighted:
-                weight = self.weights[:, i]
+            if weights is not None:
+                weight = weights[:, i]
                 inner = weight if scale is None else scale * weight
-            want = weighted or want_total
+            want = weights is not None or want_total
             totals.append(child.backward(outer, inner, values, gradients, want))
-        if weighted:
+        if weights is not None:
             by_weight = torch.stack(totals, dim=-1)
-            total = (by_weight * self.weights).sum(dim=-1)
+            total = (by_weight * weights).sum(dim=-1)
             if scale is not None:
                 by_weight = by_weight * scale[:, None]
             fractions = values[:, self.columns]
-            parts = by_weight * self.weights
+            parts = by_weight * weights
             after = parts.sum(dim=-1, keepdim=True) - parts.cumsum(dim=-1)
             gradients[:, self.columns] += parts[:, :-1] / fractions - after[:, :-1] / (
                 1 - fractions
@@ -354,7 +355,7 @@ class Product(Node):
         gradients: Tensor,
         want_total: bool = False,
     ) -> Tensor | None:
-        total = None
+        total: Any = None
         for i, child in enumerate(self.children):
             others = [r for j, r in enumerate(self.results) if j != i]
             inner = self.workspace.matrices((id(self), "inner"), outer)

@@ -8,6 +8,7 @@ parameter or a transform that learns.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import cast
 
 import torch
 from botorch.models.gpytorch import BatchedMultiOutputGPyTorchModel
@@ -169,6 +170,7 @@ def batch_shape_of(mll: MarginalLogLikelihood) -> torch.Size:
     """The shape of the batch of independent models that an mll holds."""
     model = mll.model
     if isinstance(model, BatchedMultiOutputGPyTorchModel):
-        return model.train_targets.shape[:-1]  # batch shape, and one per output
+        targets = cast(Tensor, model.train_targets)
+        return targets.shape[:-1]  # batch shape, and one per output
     with torch.no_grad():
         return get_loss_closure(mll)().shape

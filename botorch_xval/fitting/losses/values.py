@@ -13,7 +13,11 @@ from gpytorch.priors import GammaPrior, LogNormalPrior, NormalPrior, Prior
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from botorch_xval.fitting.losses.parameters import ParameterTable, require
+from botorch_xval.fitting.losses.parameters import (
+    ParameterTable,
+    Unsupported,
+    require,
+)
 from botorch_xval.models.priors import BetaPrior
 
 __all__ = ["Values"]
@@ -54,7 +58,8 @@ class Values:
     def of(self, module: torch.nn.Module, raw_name: str) -> slice:
         """The columns of a parameter of a module."""
         columns = self._columns.get((module, raw_name))
-        require(columns is not None, f"{type(module).__name__}.{raw_name}")
+        if columns is None:
+            raise Unsupported(f"{type(module).__name__}.{raw_name}")
         self._unused.discard((module, raw_name))
         return columns
 
