@@ -15,9 +15,7 @@ import pandas as pd
 import torch
 from botorch.models.gpytorch import BatchedMultiOutputGPyTorchModel
 from botorch.optim.core import OptimizationStatus
-from gpytorch.kernels import Kernel, ScaleKernel
 from gpytorch.models import GP, ExactGP
-from gpytorch.module import Module
 from gpytorch.priors import (
     GammaPrior,
     HalfCauchyPrior,
@@ -28,8 +26,8 @@ from gpytorch.priors import (
     UniformPrior,
 )
 from scipy import stats
-from torch import Tensor
 
+from botorch_xval.fitting.losses.parameters import columns_seen, parameters_of
 from botorch_xval.fitting.records import FitRecord
 from botorch_xval.models.priors import BetaPrior
 from botorch_xval.reporting.expressions.description import (
@@ -237,82 +235,21 @@ def _rows(
     model: ExactGP, names: Sequence[str] | None, reader: Reader
 ) -> Iterator[dict[str, Any]]:
     """One entry per number, with the values of all models of the batch."""
-    columns = _columns_of_kernels(model.covar_module, features_of(model, names))
-    priors = _priors(model)
-    for path, module in model.named_modules():
-        if not isinstance(module, Module):
-            continue
-        own = dict(module.named_parameters(recurse=False))
-        for name, parameter in own.items():
-            constraint = module.constraint_for_parameter_name(name)
-            value, low, high = parameter, -math.inf, math.inf
-            if constraint is not None:
-                value = constraint.transform(parameter)
-                low = constraint.lower_bound.min().item()
-                high = constraint.upper_bound.max().item()
-            flat, event = _flat(value, reader.batch_shape)
-            label = name.removeprefix("raw_")
-            keys = _keys(event, columns.get(id(module), ()))
-            numbers = reader.numbers(flat, 1).T.tolist()
-            prior = priors.get(id(parameter))
-            for i, (key, values) in enumerate(zip(keys, numbers, strict=True)):
-                yield {
-                    "part": path,
-                    "parameter": f"{label}{key}",
-                    "values": values,
-                    "lower": low,
-                    "upper": high,
-                    "positive": low >= 0,
-                    "prior": _known(prior, i, len(keys)),
-                }
-
-
-def _flat(value: Tensor, batch_shape: torch.Size) -> tuple[Tensor, torch.Size]:
-    """A parameter as `batch_shape x numbers`, and the shape of one model's part."""
-    start = len(batch_shape) if value.shape[: len(batch_shape)] == batch_shape else 0
-    return value.reshape(*value.shape[:start], -1), value.shape[start:]
-
-
-def _keys(event: torch.Size, features: Sequence[str]) -> list[str]:
-    count = event.numel()
-    if count == 1:
-        return [""]
-    if event[-1] == count == len(features):
-        return [f"[{name!r}]" for name in features]
-    return [f"[{i}]" for i in range(count)]
-
-
-def _columns_of_kernels(
-    kernel: Kernel, features: tuple[str, ...]
-) -> dict[int, tuple[str, ...]]:
-    """By id of a kernel the names of the columns that it sees."""
-    if kernel.active_dims is not None:
-        features = tuple(features[i] for i in kernel.active_dims.tolist())
-    found = {id(kernel): features}
-    for part in kernel.children():
-        parts = list(part) if isinstance(part, torch.nn.ModuleList) else [part]
-        for each in parts:
-            if not isinstance(each, Kernel):
-                continue
-            if isinstance(kernel, ScaleKernel) and each.active_dims is not None:
-                found |= dict.fromkeys((id(each),), features)  # it has its child's
-                continue
-            found |= _columns_of_kernels(each, features)
-    return found
-
-
-def _priors(model: ExactGP) -> dict[int, Prior]:
-    """By id of a parameter the prior of its constrained value."""
-    found = {}
-    for path, module, prior, closure, _ in model.named_priors():
-        name = path.rsplit(".", 1)[-1].removesuffix("_prior")
-        for raw in (f"raw_{name}", name, "raw_fractions"):
-            parameter = getattr(module, raw, None)
-            if isinstance(parameter, torch.nn.Parameter):
-                if closure(module).numel() == parameter.numel():
-                    found[id(parameter)] = prior
-                break
-    return found
+    seen = columns_seen(model.covar_module, features_of(model, names))
+    for each in parameters_of(model, reader.batch_shape):
+        low, high = each.limits
+        labels = each.labels(seen.get(each.module, ()))
+        numbers = reader.numbers(each.value, 1).T.tolist()
+        for i, (label, values) in enumerate(zip(labels, numbers, strict=True)):
+            yield {
+                "part": each.path,
+                "parameter": label,
+                "values": values,
+                "lower": low,
+                "upper": high,
+                "positive": low >= 0,
+                "prior": _known(each.prior, i, len(labels)),
+            }
 
 
 def _known(prior: Prior | None, i: int, count: int) -> tuple[Any, ...] | None:

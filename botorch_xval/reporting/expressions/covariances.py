@@ -16,6 +16,7 @@ from gpytorch import kernels
 from gpytorch.kernels import Kernel
 from linear_operator import to_dense
 
+from botorch_xval.fitting.losses.parameters import columns_seen
 from botorch_xval.models.kernels import ChoiceKernel, WeightedMixtureKernel
 from botorch_xval.reporting.expressions.tree import Node, Piece, Value, names_text
 from botorch_xval.reporting.expressions.values import Reader, parameters_formula
@@ -52,18 +53,13 @@ def covariance_formula(kernel: Kernel, features: Sequence[str], reader: Reader) 
     Returns:
         The formula, with a comment for every group of features.
     """
-    return _called(kernel, tuple(features), reader).node
+    seen = columns_seen(kernel, features)
+    return _term(kernel, replace(reader, seen=seen)).node
 
 
-def _called(kernel: Kernel, features: Names, reader: Reader) -> _Term:
-    """The term of a kernel that selects its `active_dims` first, by `__call__`."""
-    if kernel.active_dims is not None:
-        features = tuple(features[i] for i in kernel.active_dims.tolist())
-    return _forwarded(kernel, features, reader)
-
-
-def _forwarded(kernel: Kernel, features: Names, reader: Reader) -> _Term:
-    """The term of a kernel whose `forward` gets just these features."""
+def _term(kernel: Kernel, reader: Reader) -> _Term:
+    """The term of a kernel or of a part of one."""
+    features = reader.seen[kernel]
     formula = FORMULAS.get(type(kernel).forward)
     if formula is None or type(kernel).__call__ is not Kernel.__call__:
         node = parameters_formula(kernel, features, reader)
@@ -214,15 +210,13 @@ def _lookup(kernel: Kernel, what: str, features: Names, reader: Reader) -> _Term
 
 
 def _multitask(kernel: Kernel, features: Names, reader: Reader) -> _Term:
-    # Calls `forward` of the data's kernel, whose `active_dims` have no effect.
-    data = _forwarded(kernel.data_covar_module, features, reader)
+    data = _term(kernel.data_covar_module, reader)
     tasks = _lookup(kernel.task_covar_module, "'task'", (), reader)
     return _together("product", "prod([", [data, tasks])
 
 
 def _scale(kernel: Kernel, features: Names, reader: Reader) -> _Term:
-    # It has the `active_dims` of its part, and calls the part's `forward`.
-    term = _forwarded(kernel.base_kernel, features, reader)
+    term = _term(kernel.base_kernel, reader)
     name = "output scale"
     if term.features:
         name += f" of {names_text(term.features)}"
@@ -234,17 +228,17 @@ def _scaled(value: Value, term: _Term) -> _Term:
 
 
 def _sum(kernel: Kernel, features: Names, reader: Reader) -> _Term:
-    terms = [_called(part, features, reader) for part in kernel.kernels]
+    terms = [_term(part, reader) for part in kernel.kernels]
     return _together("sum", "sum([", terms)
 
 
 def _product(kernel: Kernel, features: Names, reader: Reader) -> _Term:
-    terms = [_called(part, features, reader) for part in kernel.kernels]
+    terms = [_term(part, reader) for part in kernel.kernels]
     return _together("product", "prod([", terms)
 
 
 def _mixture(kernel: Kernel, features: Names, reader: Reader) -> _Term:
-    terms = [_called(part, features, reader) for part in kernel.kernels]
+    terms = [_term(part, reader) for part in kernel.kernels]
     names = [f"weight of {names_text(term.features)}" for term in terms]
     weights = reader.values(kernel.weights, names, "weight", False)
     terms = [_scaled(w, term) for w, term in zip(weights, terms, strict=True)]

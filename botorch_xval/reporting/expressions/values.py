@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
+from gpytorch.kernels import Kernel
 from gpytorch.means import ConstantMean, LinearMean, Mean, ZeroMean
 from gpytorch.module import Module
 from torch import Tensor
 
+from botorch_xval.fitting.losses.parameters import parameters_of
 from botorch_xval.reporting.expressions.tree import Node, Value
 
 __all__ = ["Reader", "mean_formula", "parameters_formula"]
@@ -27,6 +29,9 @@ class Reader:
 
     tasks: tuple[str, ...] | None = None
     """Names of the tasks of a multi-task model; their numbers if None."""
+
+    seen: Mapping[Kernel, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    """By kernel, names of the columns that its `forward` gets."""
 
     def numbers(self, tensor: Tensor, event_ndim: int) -> Tensor:
         """The tensor as `num_models x event_shape`, float64 on the CPU."""
@@ -79,25 +84,14 @@ class Reader:
             Labels such as `base_kernel.lengthscale['a']`, and the values.
         """
         found = []
-        for path, parameter, constraint in module.named_parameters_and_constraints():
-            owner, _, name = path.rpartition(".")
-            name = name.removeprefix("raw_")
-            label = f"{owner}.{name}" if owner else name
-            value, logarithmic = parameter, False
-            if constraint is not None:
-                value = constraint.transform(parameter)
-                logarithmic = bool((constraint.lower_bound >= 0).all())
-            start = len(self.batch_shape)
-            if value.shape[:start] != self.batch_shape:
-                start = 0
-            flat = value.reshape(*value.shape[:start], -1)
-            count = flat.shape[-1]
-            labels = [label]
-            if count != 1:
-                is_named = count == len(features) and value.shape[-1] == count
-                keys = map(repr, features) if is_named else range(count)
-                labels = [f"{label}[{key}]" for key in keys]
-            values = self.values(flat, labels, name.replace("_", " "), logarithmic)
+        for each in parameters_of(module, self.batch_shape):
+            logarithmic = each.constraint is not None and each.limits[0] >= 0
+            kind = each.name.replace("_", " ")
+            labels = [
+                f"{each.path}.{label}" if each.path else label
+                for label in each.labels(features)
+            ]
+            values = self.values(each.value, labels, kind, logarithmic)
             found += zip(labels, values, strict=True)
         return found
 
