@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from botorch.models.model import Model
+from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -35,48 +36,59 @@ from botorch_xval.comparison.store import Cell, CellFolder, write_in_full
 from botorch_xval.comparison.table import Comparison, tabulate
 from botorch_xval.cross_validation.folds import (
     Folds,
-    grouped,
+    FoldsLike,
     leave_one_out,
     make_folds,
+    restrict,
 )
+from botorch_xval.fitting.options import FitOptions
 
 __all__ = ["Comparison", "compare"]
 
 
 def compare(
     configurations: Mapping[str, Callable[..., Model]],
-    X: Tensor,
-    Y: Tensor,
-    Yvar: Tensor | None = None,
+    train_X: Tensor,
+    train_Y: Tensor,
+    train_Yvar: Tensor | None = None,
     *,
     sizes: Sequence[int],
+    folds: FoldsLike = leave_one_out,
+    groups: Sequence[Hashable] | None = None,
+    fit: str = "refit",
+    fit_options: FitOptions | None = None,
+    threshold: float = 0.5,
+    mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
+    progress: bool = False,
     replicates: int = 1,
     seed: int = 0,
-    folds: Callable[[int], Folds] = leave_one_out,
-    groups: Sequence[Hashable] | None = None,
     race: bool = False,
     folder: str | Path | None = None,
     executor: Executor | None = None,
-    progress: bool = True,
-    **cross_validate_kwargs: Any,
 ) -> Comparison:
     """Cross-validate every configuration at every dataset size, on the same rows.
 
     Args:
         configurations: By name a class or function that builds a model, see
-            :func:`~botorch_xval.cross_validation.cross_validate`.
-        X: Inputs, `n x d`.
-        Y: Outcomes, `n x m`.
-        Yvar: Known variances of the observation noise, `n x m`.
+            :func:`~botorch_xval.cross_validate`.
+        train_X: Inputs, `n x d`.
+        train_Y: Outcomes, `n x m`.
+        train_Yvar: Known variances of the observation noise, `n x m`.
         sizes: Numbers of rows, each at most `n`.
+        folds: As for :func:`~botorch_xval.cross_validate`. A function is called for
+            each dataset with its number of rows. Finished folds are of all `n` rows; a
+            dataset has those that hold out some of its rows.
+        groups: `n` labels; rows of one label are held out together.
+        fit: How folds are fitted, see :func:`~botorch_xval.cross_validate`.
+        fit_options: Options of all fits.
+        threshold: For `fit="adaptive"`: posterior standard deviations.
+        mll: The marginal log likelihood of a model.
+        progress: Whether to show a progress bar, one step per cell.
         replicates: How many shuffles of the rows.
         seed: Of the shuffles, and of the values that a failed fit starts from again.
-        folds: A function from the number of rows to the folds.
-        groups: `n` labels; each fold is then all rows of one label, see
-            :func:`~botorch_xval.cross_validation.grouped`.
         race: Whether a configuration that is clearly behind at some size stops costing
-            there, see :func:`leaving`. With a `fit` that begins with all rows that one
-            is repeated in every round.
+            there, see :mod:`~botorch_xval.comparison.race`. With a `fit` that begins
+            with all rows that one is repeated in every round.
         folder: Where to keep every finished cell, in `cells`. The same call, after an
             interruption at any moment, computes only what is not there yet; sizes,
             replicates and configurations may be added. Beside it `points.csv`,
@@ -86,27 +98,28 @@ def compare(
             `dask.distributed.Client.get_executor()`, ...); configurations then have to
             be picklable. What is lost with a worker is computed here. Results are the
             same, except that threads share the random numbers of repeated attempts.
-        progress: Whether to show a progress bar, one step per cell.
-        **cross_validate_kwargs: Further arguments of `cross_validate`.
 
     Returns:
         The comparison.
 
     Raises:
-        ValueError: If there is no configuration or size, a size or a number of rows
-            does not fit, the folder was begun with other configurations or data, or a
-            configuration cannot be sent to a process pool.
+        ValueError: If there is no configuration or size, a size, folds, labels or a
+            number of rows do not fit, the folder was begun with other configurations or
+            data, or a configuration cannot be sent to a process pool.
     """
-    n = len(X)
-    _check(configurations, X, Y, Yvar, sizes, replicates, folds, groups)
-    if groups is not None:  # of a tensor, an array or a column by position
-        groups = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+    _check(configurations, train_X, train_Y, train_Yvar, sizes, replicates, groups)
     sizes = sorted(int(size) for size in sizes)
-    datasets = _datasets(n, sizes, replicates, seed, folds, groups)
+    datasets = _datasets(len(train_X), sizes, replicates, seed, folds, groups)
     schedule = {size: _schedule(datasets, size, replicates, race) for size in sizes}
-    everything = {"X": X, "Y": Y, "Yvar": Yvar, "seed": seed}
-    everything["arguments of cross_validate"] = cross_validate_kwargs
-    everything |= {f"configuration {name!r}": m for name, m in configurations.items()}
+    ways = {"fit": fit, "fit_options": fit_options, "threshold": threshold, "mll": mll}
+    everything: dict[str, Any] = {
+        "train_X": train_X,
+        "train_Y": train_Y,
+        "train_Yvar": train_Yvar,
+        "seed": seed,
+        **ways,
+        **{f"configuration {name!r}": m for name, m in configurations.items()},
+    }
     check_picklable(everything, executor)
     store = None
     if folder is not None:
@@ -120,15 +133,15 @@ def compare(
     def arguments(cell: Cell) -> tuple[Any, ...]:
         rows, own = datasets[cell.size, cell.replicate]
         names = [own.names[i] for i in cell.folds]
-        index = torch.as_tensor(rows, device=X.device)
+        index = torch.as_tensor(rows, device=train_X.device)
         return (
             configurations[cell.configuration],
-            X[index],
-            Y[index],
-            None if Yvar is None else Yvar[index],
+            train_X[index],
+            train_Y[index],
+            None if train_Yvar is None else train_Yvar[index],
             Folds(own.held_out[list(cell.folds)], names),
             seed,
-            cross_validate_kwargs,
+            ways,
         )
 
     remaining = {size: list(configurations) for size in sizes}
@@ -253,24 +266,22 @@ def _datasets(
     sizes: list[int],
     replicates: int,
     seed: int,
-    folds: Callable[[int], Folds],
+    folds: FoldsLike,
     groups: Sequence[Hashable] | None,
 ) -> dict[tuple[int, int], tuple[NDArray[np.int64], Folds]]:
     """By size and replicate the rows of the table, and the folds of these."""
+    labels = None if groups is None else np.array(list(groups), dtype=object)
+    if not callable(folds):  # of all rows
+        folds = make_folds(folds, n, groups)
     datasets = {}
     for size, replicate in product(sizes, range(replicates)):
         # A list of two seeds keeps replicates apart whatever the seed.
         rows = np.random.default_rng([seed, replicate]).permutation(n)[:size]
-        own = folds
-        if groups is not None:
-            labels = [groups[i] for i in rows.tolist()]
-            if len(set(labels)) < 2:
-                raise ValueError(
-                    f"groups: expected at least 2 labels among the {size} rows of "
-                    f"replicate {replicate}, got only {labels[0]!r}; use a larger size"
-                )
-            own = grouped(labels)
-        datasets[size, replicate] = rows, make_folds(own, size)
+        if isinstance(folds, Folds):
+            own = restrict(folds, rows.tolist())
+        else:
+            own = make_folds(folds, size, None if labels is None else labels[rows])
+        datasets[size, replicate] = rows, own
     return datasets
 
 
@@ -301,29 +312,32 @@ def _schedule(
 
 def _check(
     configurations: Mapping[str, Callable[..., Model]],
-    X: Tensor,
-    Y: Tensor,
-    Yvar: Tensor | None,
+    train_X: Tensor,
+    train_Y: Tensor,
+    train_Yvar: Tensor | None,
     sizes: Sequence[int],
     replicates: int,
-    folds: Callable[[int], Folds],
     groups: Sequence[Hashable] | None,
 ) -> None:
-    n = len(X)
+    n = len(train_X)
     if not configurations:
         raise ValueError("configurations: expected at least one, got none")
     if wrong := [name for name in configurations if not isinstance(name, str)]:
         raise ValueError(f"configurations: expected names as text, got {wrong[0]!r}")
-    for name, values in (("Y", Y), ("Yvar", Yvar), ("groups", groups)):
+    for name, values in (
+        ("train_Y", train_Y),
+        ("train_Yvar", train_Yvar),
+        ("groups", groups),
+    ):
         if values is not None and len(values) != n:
-            raise ValueError(f"{name}: expected {n} rows as in X, got {len(values)}")
-    wrong = [s for s in sizes if not isinstance(s, Integral) or not 3 <= s <= n]
-    if wrong or not len(sizes) or len(set(sizes)) < len(sizes):
+            raise ValueError(
+                f"{name}: expected {n} rows as in train_X, got {len(values)}"
+            )
+    misfits = [s for s in sizes if not isinstance(s, Integral) or not 3 <= s <= n]
+    if misfits or not len(sizes) or len(set(sizes)) < len(sizes):
         raise ValueError(
-            f"sizes: expected different whole numbers from 3 to {n} (the rows of X), "
-            f"got {list(sizes)}"
+            f"sizes: expected different whole numbers from 3 to {n} (the rows of "
+            f"train_X), got {list(sizes)}"
         )
     if replicates < 1:
         raise ValueError(f"replicates: expected at least 1, got {replicates}")
-    if groups is not None and folds is not leave_one_out:
-        raise ValueError("groups: expected no `folds` besides, since they make folds")

@@ -36,23 +36,23 @@ __all__ = ["check_picklable", "score_cell", "submit_cells"]
 
 def score_cell(
     model: Callable[..., Model],
-    X: Tensor,
-    Y: Tensor,
-    Yvar: Tensor | None,
+    train_X: Tensor,
+    train_Y: Tensor,
+    train_Yvar: Tensor | None,
     folds: Folds,
     seed: int,
-    cross_validate_kwargs: dict[str, Any],
+    ways: dict[str, Any],
 ) -> dict[str, Any]:
     """Cross-validate one configuration on one dataset, maybe in another process.
 
     Args:
         model: See :func:`compare`, also for the other arguments.
-        X: Inputs of the dataset, `size x d`.
-        Y: Outcomes of the dataset, `size x m`.
-        Yvar: Known variances of the observation noise, `size x m`.
+        train_X: Inputs of the dataset, `size x d`.
+        train_Y: Outcomes of the dataset, `size x m`.
+        train_Yvar: Known variances of the observation noise, `size x m`.
         folds: The folds to fit.
         seed: Of the values that a failed fit starts from again.
-        cross_validate_kwargs: Further arguments of `cross_validate`.
+        ways: How to fit, further arguments of `cross_validate`.
 
     Returns:
         Of every point the number of its row in the dataset (`rows`), `log_density` and
@@ -61,7 +61,9 @@ def score_cell(
     """
     start = monotonic()
     with manual_seed(seed % 2**63):
-        result = cross_validate(model, X, Y, Yvar, folds=folds, **cross_validate_kwargs)
+        result = cross_validate(
+            model, train_X, train_Y, train_Yvar, folds=folds, **ways
+        )
     error = squared_error(result.mean, result.observed)
     return {
         "rows": result.rows.tolist(),

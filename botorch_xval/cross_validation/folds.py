@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,10 +14,10 @@ __all__ = [
     "Folds",
     "FoldsLike",
     "by_size",
-    "grouped",
     "k_fold",
     "leave_one_out",
     "make_folds",
+    "restrict",
 ]
 
 
@@ -91,42 +93,13 @@ def k_fold(k: int, seed: int = 0, repeats: int = 1) -> Callable[[int], Folds]:
     return folds
 
 
-def grouped(labels: Sequence[Hashable]) -> Callable[[int], Folds]:
-    """One fold per distinct label, in the order of their first rows.
-
-    For rows that belong together: repetitions of a configuration, the trials of a
-    study. A fold's model must not see any of them.
-
-    Args:
-        labels: One per row.
-
-    Returns:
-        A function from the number of rows to their folds.
-
-    Raises:
-        ValueError: If there are fewer than two distinct labels; the function raises it
-            if there are not as many labels as rows.
-    """
-    if isinstance(labels, Tensor):
-        labels = labels.tolist()
-    names = list(dict.fromkeys(labels))
-    if len(names) < 2:
-        raise ValueError(
-            f"grouped: expected at least 2 distinct labels, got {len(names)}"
-        )
-
-    def folds(n: int) -> Folds:
-        if len(labels) != n:
-            raise ValueError(
-                f"grouped: expected one label for each of {n} rows, got {len(labels)}"
-            )
-        held_out = torch.tensor([[label == name for label in labels] for name in names])
-        return Folds(held_out, [str(name) for name in names])
-
-    return folds
-
-
-FoldsLike = Callable[[int], Folds] | Folds | Tensor
+FoldsLike = (
+    Callable[[int], Folds]
+    | Folds
+    | Tensor
+    | Iterable[tuple[Sequence[int], Sequence[int]]]
+)
+"""What every function takes as `folds`, see :func:`make_folds`."""
 
 
 def make_folds(
@@ -136,29 +109,135 @@ def make_folds(
 
     Args:
         folds: A function of the number of rows such as :func:`leave_one_out`, finished
-            folds, or a boolean mask `folds x n` of the held-out rows.
+            folds, a boolean mask `folds x n` of the held-out rows, or an iterable of
+            `(train, test)` row numbers, as scikit-learn's splitters make them; each row
+            has to be in one of the two.
         n: Number of rows.
+        groups: A label for each row; rows of one label are held out together. A
+            function is called with the number of labels, and its folds are those of
+            labels in the order of their first rows; :func:`leave_one_out` makes a fold
+            for each label, with its name.
 
     Returns:
         The folds.
 
     Raises:
-        ValueError: If they are not folds of `n` rows.
+        ValueError: If they are not folds of `n` rows, if there are not as many labels
+            as rows or fewer than two distinct ones, or if finished folds have rows of
+            one label on both sides.
     """
+    labels = None if groups is None else _labels(groups, n)
     if callable(folds):
-        folds = folds(n)
-    if isinstance(folds, Tensor):
-        folds = Folds(folds, [f"fold {i}" for i in range(len(folds))])
-    if not isinstance(folds, Folds):
+        if labels is None:
+            made = folds(n)
+        else:
+            made = _of_labels(folds, labels)
+    elif isinstance(folds, Tensor):
+        made = Folds(folds, [f"fold {i}" for i in range(len(folds))])
+    elif isinstance(folds, Iterable) and not isinstance(folds, str):
+        made = _of_splits(folds, n)
+    else:
+        made = folds
+    if not isinstance(made, Folds):
         raise ValueError(
-            "folds: expected a function, Folds or a bool mask, got "
-            f"{type(folds).__name__}"
+            "folds: expected a function of the number of rows, Folds, a bool mask or "
+            f"(train, test) splits, got {type(made).__name__}"
         )
-    if folds.held_out.shape[1] != n:
+    if made.held_out.shape[1] != n:
         raise ValueError(
-            f"folds: expected folds of {n} rows, got {folds.held_out.shape[1]}"
+            f"folds: expected folds of {n} rows, got {made.held_out.shape[1]}"
         )
-    return folds
+    if labels is not None:
+        _check_together(made, labels)
+    return made
+
+
+def restrict(folds: Folds, rows: Sequence[int]) -> Folds:
+    """The folds of some of the rows, in this order.
+
+    Folds that hold out none of the rows, or leave none to train on, are left out.
+
+    Args:
+        folds: Of all rows.
+        rows: Numbers of the rows to keep.
+
+    Raises:
+        ValueError: If fewer than two folds are left.
+    """
+    held_out = folds.held_out[:, torch.as_tensor(rows)]
+    kept = (held_out.any(dim=1) & ~held_out.all(dim=1)).nonzero()[:, 0].tolist()
+    if len(kept) < 2:
+        raise ValueError(
+            f"folds: expected at least 2 folds that hold out some of {len(rows)} rows "
+            f"and train on others, got {len(kept)}; use more rows, or other folds"
+        )
+    return Folds(held_out[kept], [folds.names[i] for i in kept])
+
+
+def _labels(groups: Sequence[Hashable], n: int) -> list[Hashable]:
+    """Labels as a list, of a tensor, an array or a column by position."""
+    labels = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+    if len(labels) != n:
+        raise ValueError(
+            f"groups: expected one label for each of {n} rows, got {len(labels)}"
+        )
+    if len(set(labels)) < 2:
+        raise ValueError(
+            f"groups: expected at least 2 distinct labels among {n} rows, got "
+            f"{len(set(labels))}; use more rows"
+        )
+    return labels
+
+
+def _of_labels(folds: Callable[[int], Folds], labels: list[Hashable]) -> Folds:
+    """Folds of labels, as folds of the rows that have them."""
+    distinct = list(dict.fromkeys(labels))
+    made = folds(len(distinct))
+    if not isinstance(made, Folds):
+        return made
+    numbers = torch.tensor([distinct.index(label) for label in labels])
+    names = list(made.names)
+    for i, held_out in enumerate(made.held_out):
+        if folds is leave_one_out:
+            names[i] = str(distinct[int(held_out.nonzero()[0])])
+    return Folds(made.held_out[:, numbers], names)
+
+
+def _of_splits(splits: Iterable[Any], n: int) -> Folds:
+    masks = []
+    for i, split in enumerate(splits):
+        try:
+            train, test = (
+                torch.as_tensor(np.asarray(part), dtype=torch.long) for part in split
+            )
+            rows = torch.cat([train, test])
+            is_whole = torch.equal(rows.sort().values, torch.arange(n))
+        except (TypeError, ValueError, RuntimeError):
+            is_whole = False
+        if not is_whole:
+            raise ValueError(
+                f"folds: expected split {i} to be (train, test) with each of the {n} "
+                "row numbers in one of the two; leave no row out of both"
+            )
+        mask = torch.zeros(n, dtype=torch.bool)
+        mask[test] = True
+        masks.append(mask)
+    if not masks:
+        raise ValueError("folds: expected at least one (train, test) split, got none")
+    return Folds(torch.stack(masks), [f"fold {i}" for i in range(len(masks))])
+
+
+def _check_together(folds: Folds, labels: list[Hashable]) -> None:
+    for label in dict.fromkeys(labels):
+        rows = torch.tensor([each == label for each in labels])
+        held_out = folds.held_out[:, rows]
+        split = held_out.any(dim=1) & ~held_out.all(dim=1)
+        if split.any():
+            name = folds.names[int(split.nonzero()[0])]
+            raise ValueError(
+                f"folds: expected rows of one label on one side of each fold, but fold "
+                f"{name!r} holds out only some of the rows of {label!r}"
+            )
 
 
 def by_size(folds: Folds) -> list[list[int]]:
