@@ -17,6 +17,7 @@ from torch import Tensor
 
 from botorch_xval.data.tables import EncodedTable
 from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
+from botorch_xval.fitting.options import FitOptions
 
 # An identity; the same mathematics by another route; a solved loss; float32.
 IDENTITY = {"rtol": 1e-10, "atol": 1e-10}
@@ -58,20 +59,18 @@ def assert_close(
 
 def optimizer(
     strategy: str = "auto", coordinates: str = "log", **options: float
-) -> dict[str, Any]:
-    """`fit_kwargs` of a cross-validation, with `TIGHT` or other options.
+) -> FitOptions:
+    """Options of a fit with `TIGHT` or other options of SciPy.
 
     The coordinates are "raw" where BoTorch's fit is the expected result, since the path
     may decide between two minima.
     """
-    return {
-        "optimizer_kwargs": {
-            "strategy": strategy,
-            "coordinates": coordinates,
-            "options": options or TIGHT,
-        },
-        "warning_handler": accept_abnormal,
-    }
+    return FitOptions(
+        strategy=strategy,
+        coordinates=coordinates,
+        options=options or TIGHT,
+        warning_handler=accept_abnormal,
+    )
 
 
 def hartmann(n: int = 12, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -270,7 +270,7 @@ def _datasets(
     groups: Sequence[Hashable] | None,
 ) -> dict[tuple[int, int], tuple[NDArray[np.int64], Folds]]:
     """By size and replicate the rows of the table, and the folds of these."""
-    labels = None if groups is None else np.array(list(groups), dtype=object)
+    labels = groups.tolist() if hasattr(groups, "tolist") else groups
     if not callable(folds):  # of all rows
         folds = make_folds(folds, n, groups)
     datasets = {}
@@ -280,7 +280,9 @@ def _datasets(
         if isinstance(folds, Folds):
             own = restrict(folds, rows.tolist())
         else:
-            own = make_folds(folds, size, None if labels is None else labels[rows])
+            own = make_folds(
+                folds, size, None if labels is None else [labels[i] for i in rows]
+            )
         datasets[size, replicate] = rows, own
     return datasets
 

@@ -128,20 +128,19 @@ def make_folds(
     """
     labels = None if groups is None else _labels(groups, n)
     if callable(folds):
-        if labels is None:
-            made = folds(n)
-        else:
-            made = _of_labels(folds, labels)
-    elif isinstance(folds, Tensor):
+        if labels is not None:
+            return _of_labels(folds, labels)
+        folds = folds(n)
+    if isinstance(folds, Tensor):
         made = Folds(folds, [f"fold {i}" for i in range(len(folds))])
+    elif isinstance(folds, Folds):
+        made = folds
     elif isinstance(folds, Iterable) and not isinstance(folds, str):
         made = _of_splits(folds, n)
     else:
-        made = folds
-    if not isinstance(made, Folds):
         raise ValueError(
             "folds: expected a function of the number of rows, Folds, a bool mask or "
-            f"(train, test) splits, got {type(made).__name__}"
+            f"(train, test) splits, got {type(folds).__name__}"
         )
     if made.held_out.shape[1] != n:
         raise ValueError(
@@ -192,9 +191,7 @@ def _labels(groups: Sequence[Hashable], n: int) -> list[Hashable]:
 def _of_labels(folds: Callable[[int], Folds], labels: list[Hashable]) -> Folds:
     """Folds of labels, as folds of the rows that have them."""
     distinct = list(dict.fromkeys(labels))
-    made = folds(len(distinct))
-    if not isinstance(made, Folds):
-        return made
+    made = make_folds(folds, len(distinct))
     numbers = torch.tensor([distinct.index(label) for label in labels])
     names = list(made.names)
     for i, held_out in enumerate(made.held_out):

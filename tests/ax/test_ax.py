@@ -611,7 +611,7 @@ def test_which_rows_and_parameters_are_left_out():
 def test_which_model_should_this_experiment_have(tmp_path: Path):
     config = ModelConfig(botorch_model_class=ScalarChoiceGP)
     client = with_repeated_arms(client_with_data(config))
-    result = compare_models(client, folder=tmp_path, progress=False)
+    result = compare_models(client, folder=tmp_path)
     table = result.table()
     assert set(table["configuration"]) == set(model_configs())
     assert set(table["size"]) == {12}

@@ -23,11 +23,11 @@ from torch import Tensor
 
 from botorch_xval.comparison.compare import Comparison, compare
 from botorch_xval.cross_validation.cross_validate import cross_validate
-from botorch_xval.cross_validation.folds import grouped, k_fold
+from botorch_xval.cross_validation.folds import k_fold
 from botorch_xval.models.scalar_choice import ScalarChoiceGP
 
 CELL = ["configuration", "size", "replicate"]
-QUICK = {"progress": False, "fit_kwargs": optimizer(maxiter=4)}
+QUICK = {"fit_options": optimizer(maxiter=4)}
 
 
 # linear_operator says so on every attempt to save the factorization.
@@ -108,8 +108,8 @@ def test_groups_are_held_out_together(data):
         normalized_gp,
         x[rows],
         y[rows],
-        folds=grouped([labels[row] for row in rows]),
-        fit_kwargs=QUICK["fit_kwargs"],
+        groups=[labels[row] for row in rows],
+        **QUICK,
     )
     assert_close(part.log_density.to_numpy(), expected.log_density[:, 0])
     fit = result.fits.set_index(CELL).loc[("default", 9, 1)]
@@ -126,7 +126,7 @@ def test_a_cell_is_a_cross_validation_of_its_rows(data, comparison):
     part = part[part.replicate == 1]
     rows = part.row.to_list()
     expected = cross_validate(
-        normalized_gp, x[rows], y[rows], fit_kwargs=QUICK["fit_kwargs"]
+        normalized_gp, x[rows], y[rows], fit_options=QUICK["fit_options"]
     )
     assert_close(part.log_density.to_numpy(), expected.log_density[:, 0])
     error = (expected.mean - y[rows]) ** 2
@@ -149,7 +149,7 @@ def test_folds_and_known_noise_are_passed_on(data):
         y[rows],
         yvar[rows],
         folds=k_fold(3),
-        fit_kwargs=QUICK["fit_kwargs"],
+        fit_options=QUICK["fit_options"],
     )
     assert_close(result.points.log_density.to_numpy(), expected.log_density[:, 0])
     assert result.fits.folds.to_list() == [3]
@@ -170,7 +170,7 @@ def test_scores_are_summed_over_outputs():
     x, y = noisy_waves(8, m=2)
     result = compare({"default": normalized_gp}, x, y, sizes=[8], **QUICK)
     rows = result.points.row.to_list()
-    kwargs = {"fit_kwargs": QUICK["fit_kwargs"]}
+    kwargs = {"fit_options": QUICK["fit_options"]}
     expected = cross_validate(normalized_gp, x[rows], y[rows], **kwargs)
     found = result.points.log_density.to_numpy()
     assert_close(found, expected.log_density[:, 0] + expected.log_density[:, 1])
@@ -354,7 +354,7 @@ def test_progress_goes_to_the_screen_only_if_wanted(data, capsys):
 @pytest.mark.parametrize("sizes", [[], [2], [6, 15], [6, 6], [-3]])
 def test_refuses_sizes_that_do_not_fit(data, sizes):
     with pytest.raises(ValueError, match="sizes: expected different whole numbers fro"):
-        compare(CONFIGURATIONS, *data, sizes=sizes, progress=False)
+        compare(CONFIGURATIONS, *data, sizes=sizes)
 
 
 def test_refuses_an_empty_comparison(data, tmp_path):
@@ -372,21 +372,21 @@ def test_nothing_is_written_for_a_comparison_that_is_refused(data, tmp_path):
 
 def test_defect_refuses_sizes_that_are_no_whole_numbers(data):
     with pytest.raises(ValueError, match="sizes: expected different whole numbers"):
-        compare(CONFIGURATIONS, *data, sizes=[6.5], progress=False)
+        compare(CONFIGURATIONS, *data, sizes=[6.5])
 
 
 def test_defect_refuses_outcomes_of_another_length(data):
     x, y = data
     with pytest.raises(ValueError, match="Y: expected"):
-        compare(CONFIGURATIONS, x, y[:5], sizes=[6], progress=False)
+        compare(CONFIGURATIONS, x, y[:5], sizes=[6])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"groups": [1, 2]}, "groups: expected 14 rows as in X, got 2"),
-        ({"groups": [1] * 14}, "at least 2 labels among the 6 rows of replicate 0"),
-        ({"groups": range(14), "folds": k_fold(2)}, "no `folds` besides"),
+        ({"groups": [1, 2]}, "groups: expected 14 rows as in train_X, got 2"),
+        ({"groups": [1] * 14}, "at least 2 distinct labels among 6 rows, got 1"),
+        ({"folds": [([0], [1])]}, "split 0 to be .train, test. with each of the 14"),
         ({"configurations": {1: normalized_gp}}, "expected names as text, got 1"),
     ],
 )

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from botorch_xval.comparison.compare import Comparison, compare
 
-QUICK = {"progress": False, "fit_kwargs": optimizer(maxiter=4)}
+QUICK = {"fit_options": optimizer(maxiter=4)}
 CONFIGURATIONS = {"default": normalized_gp, "short sighted": short_sighted}
 
 

@@ -9,15 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from botorch.models import SingleTaskGP
+from botorch.models.transforms import Normalize
+from gpytorch.kernels import RBFKernel, ScaleKernel
+from gpytorch.likelihoods import GaussianLikelihood
 from helpers import (
     assert_close,
     noisy_waves,
     normalized_gp,
     optimizer,
-    short_sighted,
     unfittable,
 )
 from scipy import stats
+from torch import Tensor
 
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.race import leaving, rounds
@@ -26,7 +30,7 @@ from botorch_xval.cross_validation.folds import k_fold
 # GPyTorch warns when it adds jitter and tries again.
 no_jitter_warnings = pytest.mark.filterwarnings("ignore:A not p.d.")
 
-QUICK = {"progress": False, "fit_kwargs": optimizer(maxiter=4)}
+QUICK = {"fit_options": optimizer(maxiter=4)}
 
 
 def frame(*columns: np.ndarray) -> pd.DataFrame:
@@ -160,8 +164,27 @@ def data():
     return noisy_waves(30, seed=2)
 
 
+def overconfident(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+    """A bad model: it expects a tenth of the deviations that there are."""
+    kernel = ScaleKernel(RBFKernel())
+    kernel.outputscale = 0.01
+    kernel.base_kernel.lengthscale = 0.05
+    kernel.requires_grad_(False)
+    likelihood = GaussianLikelihood()
+    likelihood.noise = 0.01
+    likelihood.requires_grad_(False)
+    transform = Normalize(train_X.shape[-1])
+    return SingleTaskGP(
+        train_X,
+        train_Y,
+        covar_module=kernel,
+        likelihood=likelihood,
+        input_transform=transform,
+    )
+
+
 CONFIGURATIONS = {
-    "short sighted": short_sighted,
+    "overconfident": overconfident,
     "default": normalized_gp,
     "also default": normalized_gp,
 }
@@ -186,12 +209,12 @@ def test_a_race_fits_less_and_scores_the_same(full, raced):
     assert 0.5 * len(expected) < len(found) < 0.9 * len(expected)
     assert_close(found.to_numpy(), expected[found.index].to_numpy(), 1e-7, 1e-7)
     summary = raced.race()
-    assert summary[summary.left].configuration.to_list() == ["short sighted"] * 2
+    assert summary[summary.left].configuration.to_list() == ["overconfident"] * 2
     assert_close(summary.attrs["saved"], 1 - len(found) / len(expected))
     first = full.table().groupby("size").configuration.first()
     assert (raced.table().groupby("size").configuration.first() == first).all()
     last = raced.table().groupby("size").last()
-    assert (last.configuration == "short sighted").all()
+    assert (last.configuration == "overconfident").all()
     assert last.caution.str.startswith("left the race after round 1").all()
 
 

@@ -23,7 +23,7 @@ from botorch_xval.comparison.compare import Comparison, compare
 from botorch_xval.comparison.store import Cell, CellFolder, write_in_full
 from botorch_xval.cross_validation.folds import k_fold
 
-QUICK = {"progress": False, "fit_kwargs": optimizer(maxiter=4)}
+QUICK = {"fit_options": optimizer(maxiter=4)}
 CONFIGURATIONS = {"default": normalized_gp, "short sighted": short_sighted}
 
 
@@ -142,16 +142,16 @@ def test_sizes_replicates_and_configurations_can_be_added(tmp_path, expected, sm
 
 X, Y = noisy_waves(14)
 CHANGES = {
-    "X": ({"data": (X + 1e-12, Y)}, "X"),
-    "Y": ({"data": (X, Y.roll(1, 0))}, "Y"),
-    "Yvar": ({"data": (X, Y, torch.ones_like(Y))}, "Yvar"),
+    "X": ({"data": (X + 1e-12, Y)}, "train_X"),
+    "Y": ({"data": (X, Y.roll(1, 0))}, "train_Y"),
+    "Yvar": ({"data": (X, Y, torch.ones_like(Y))}, "train_Yvar"),
     "seed": ({"seed": 1}, "seed"),
     "folds": ({"folds": k_fold(4)}, "folds of 8 rows, replicate 0"),
     "groups": ({"groups": list("ab") * 7}, "folds of 8 rows, replicate 0"),
-    "fit": ({"fit": "warm"}, "arguments of cross_validate"),
-    "fit_kwargs": (
-        {"fit_kwargs": optimizer(maxiter=5)},
-        "arguments of cross_validate",
+    "fit": ({"fit": "warm"}, "fit"),
+    "fit_options": (
+        {"fit_options": optimizer(maxiter=5)},
+        "fit_options",
     ),
     "configuration": (
         {"configurations": {"default": short_sighted}},
@@ -208,6 +208,6 @@ def test_a_damaged_file_is_named(tmp_path):
 def test_the_manifest_is_readable(begun):
     manifest = json.loads((begun / "cells" / "manifest.json").read_text())
     assert manifest["versions"]["torch"]
-    assert {"X", "Y", "seed", "configuration 'default'"} <= set(
+    assert {"train_X", "train_Y", "seed", "configuration 'default'"} <= set(
         manifest["fingerprints"]
     )

@@ -48,6 +48,7 @@ from torch import Tensor
 from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.cross_validation.folds import k_fold, leave_one_out
 from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.records import FitRecord
 from botorch_xval.models.scalar_choice import ScalarChoiceGP
 
@@ -123,7 +124,7 @@ class OwnKernelGP(SingleTaskGP):
 def test_agrees_with_a_plain_loop_over_botorchs_fits():
     x, y = noisy_waves(16)
     mean, variance, density, losses = plain_loop(normalized_gp, x, y)
-    found = cross_validate(normalized_gp, x, y, fit_kwargs=RAW)
+    found = cross_validate(normalized_gp, x, y, fit_options=RAW)
     assert_close([record.loss for record in found.records], losses, **SOLVED)
     assert_close(found.log_density, density, **SCORED)
     # On a scale where outcomes vary by tens.
@@ -137,8 +138,8 @@ def test_agrees_with_a_plain_loop_over_botorchs_fits():
 @pytest.mark.parametrize("strategy", ["loop", "batch"])
 def test_every_strategy_agrees_with_the_default(strategy):
     x, y = noisy_waves(12, seed=1)
-    expected = cross_validate(normalized_gp, x, y, fit_kwargs=optimizer())
-    found = cross_validate(normalized_gp, x, y, fit_kwargs=optimizer(strategy))
+    expected = cross_validate(normalized_gp, x, y, fit_options=optimizer())
+    found = cross_validate(normalized_gp, x, y, fit_options=optimizer(strategy))
     assert_same_scores(found, expected, **SCORED)
 
 
@@ -150,7 +151,7 @@ def test_known_noise_agrees_with_a_plain_loop():
     mean, variance, density, losses = plain_loop(
         normalized_gp, x, y, yvar, folds.held_out
     )
-    found = cross_validate(normalized_gp, x, y, yvar, folds, fit_kwargs=RAW)
+    found = cross_validate(normalized_gp, x, y, yvar, folds=folds, fit_options=RAW)
     assert_close([record.loss for record in found.records], losses, **SOLVED)
     assert_close(found.log_density, density, **SCORED)
     assert_close(found.mean, mean, rtol=1e-4, atol=1e-4)
@@ -163,7 +164,7 @@ def test_the_variance_contains_the_rows_own_known_noise():
     more = yvar.clone()
     more[5] += 100.0
     # Evaluated one by one the folds cannot touch each other even in the last bit.
-    kwargs = {"fit_kwargs": optimizer("loop", maxiter=3)}
+    kwargs = {"fit_options": optimizer("loop", maxiter=3)}
     before = cross_validate(normalized_gp, x, y, yvar, **kwargs)
     after = cross_validate(normalized_gp, x, y, more, **kwargs)
     assert torch.equal(after.mean[5], before.mean[5])
@@ -174,9 +175,9 @@ def test_the_variance_contains_the_rows_own_known_noise():
 
 def test_several_outputs_are_scored_as_if_alone():
     x, y = noisy_waves(12, m=2)
-    both = cross_validate(normalized_gp, x, y, fit_kwargs=optimizer())
+    both = cross_validate(normalized_gp, x, y, fit_options=optimizer())
     for k in range(2):
-        one = cross_validate(normalized_gp, x, y[:, [k]], fit_kwargs=optimizer())
+        one = cross_validate(normalized_gp, x, y[:, [k]], fit_options=optimizer())
         assert_close(both.log_density[:, [k]], one.log_density, **SCORED)
         assert_close(both.mean[:, [k]], one.mean, rtol=1e-4, atol=1e-4)
         losses = [record.loss for record in both.records[k::2]]
@@ -187,7 +188,7 @@ def test_several_outputs_are_scored_as_if_alone():
 def test_other_models_agree_with_a_plain_loop(model):
     x, y = noisy_waves(9, seed=3)
     *_, density, losses = plain_loop(model, x, y)
-    found = cross_validate(model, x, y, fit_kwargs=optimizer())
+    found = cross_validate(model, x, y, fit_options=optimizer())
     assert_close([record.loss for record in found.records], losses, **SOLVED)
     assert_close(found.log_density, density, **SCORED)
 
@@ -204,7 +205,7 @@ def test_a_mixed_model_agrees_with_a_plain_loop():
     # Its loss has long flat valleys; after so few steps rounding has not yet grown.
     options = {"maxiter": 10}
     *_, density, losses = plain_loop(mixed, x, y, options=options)
-    found = cross_validate(mixed, x, y, fit_kwargs=optimizer("auto", "raw", **options))
+    found = cross_validate(mixed, x, y, fit_options=optimizer("auto", "raw", **options))
     assert_close([record.loss for record in found.records], losses, **SAME)
     assert_close(found.log_density, density, **SAME)
 
@@ -231,10 +232,10 @@ def test_a_held_out_row_never_touches_its_own_prediction(options):
     other_y[4] = 1e3
     other_x[4] = torch.tensor([-50.0, 4e3])  # far outside the range of all others
     # Evaluated one by one, so that not even the order of additions is another one.
-    kwargs = {"optimizer_kwargs": {"strategy": "loop", "options": options}}
-    before = cross_validate(normalized_gp, x, y, fit_kwargs=kwargs)
-    changed_y = cross_validate(normalized_gp, x, other_y, fit_kwargs=kwargs)
-    changed_x = cross_validate(normalized_gp, other_x, y, fit_kwargs=kwargs)
+    kwargs = FitOptions(strategy="loop", options=options)
+    before = cross_validate(normalized_gp, x, y, fit_options=kwargs)
+    changed_y = cross_validate(normalized_gp, x, other_y, fit_options=kwargs)
+    changed_x = cross_validate(normalized_gp, other_x, y, fit_options=kwargs)
     assert torch.equal(changed_y.mean[4], before.mean[4])
     assert torch.equal(changed_y.variance[4], before.variance[4])
     expected = without_seconds(before.records[4:5])
@@ -252,8 +253,8 @@ def test_nor_does_it_if_folds_are_evaluated_together(strategy):
     x, y = noisy_waves(12)
     other = y.clone()
     other[4] = 1e3
-    before = cross_validate(normalized_gp, x, y, fit_kwargs=optimizer(strategy))
-    after = cross_validate(normalized_gp, x, other, fit_kwargs=optimizer(strategy))
+    before = cross_validate(normalized_gp, x, y, fit_options=optimizer(strategy))
+    after = cross_validate(normalized_gp, x, other, fit_options=optimizer(strategy))
     assert_close(after.mean[4], before.mean[4], **SCORED)
     assert_close(after.variance[4], before.variance[4], **SCORED)
     assert_close(after.records[4].loss, before.records[4].loss, **SOLVED)
@@ -262,8 +263,8 @@ def test_nor_does_it_if_folds_are_evaluated_together(strategy):
 def test_the_order_of_the_rows_does_not_matter():
     x, y = noisy_waves(12)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
-    expected = cross_validate(normalized_gp, x, y, fit_kwargs=optimizer())
-    found = cross_validate(normalized_gp, x[order], y[order], fit_kwargs=optimizer())
+    expected = cross_validate(normalized_gp, x, y, fit_options=optimizer())
+    found = cross_validate(normalized_gp, x[order], y[order], fit_options=optimizer())
     assert torch.equal(found.observed, expected.observed[order])
     assert_close(found.log_density, expected.log_density[order], **SCORED)
     assert_close(found.mean, expected.mean[order], rtol=1e-4, atol=1e-4)
@@ -271,8 +272,8 @@ def test_the_order_of_the_rows_does_not_matter():
 
 def test_the_unit_of_the_outcome_only_shifts_the_score():
     x, y = noisy_waves(10)
-    expected = cross_validate(normalized_gp, x, y, fit_kwargs=optimizer())
-    found = cross_validate(normalized_gp, x, 1e3 * y + 7, fit_kwargs=optimizer())
+    expected = cross_validate(normalized_gp, x, y, fit_options=optimizer())
+    found = cross_validate(normalized_gp, x, 1e3 * y + 7, fit_options=optimizer())
     shift = torch.tensor(1e3).double().log()
     assert_close(found.log_density, expected.log_density - shift, **SCORED)
 
@@ -280,7 +281,7 @@ def test_the_unit_of_the_outcome_only_shifts_the_score():
 def test_the_arguments_are_left_as_they_are():
     x, y = noisy_waves(6)
     copies = x.clone(), y.clone()
-    found = cross_validate(normalized_gp, x, y, fit_kwargs=FEW_STEPS)
+    found = cross_validate(normalized_gp, x, y, fit_options=FEW_STEPS)
     assert torch.equal(x, copies[0]) and torch.equal(y, copies[1])
     assert not found.mean.requires_grad and not found.log_density.requires_grad
 
@@ -294,7 +295,7 @@ def test_folds_of_unequal_sizes_agree_with_a_plain_loop():
     held_out = folds(14).held_out
     assert set(held_out.sum(dim=1).tolist()) == {3, 4}
     mean, _, density, losses = plain_loop(normalized_gp, x, y, held_out=held_out)
-    found = cross_validate(normalized_gp, x, y, folds=folds, fit_kwargs=RAW)
+    found = cross_validate(normalized_gp, x, y, folds=folds, fit_options=RAW)
     assert torch.equal(found.folds.held_out, held_out)
     assert_close([record.loss for record in found.records], losses, **SOLVED)
     assert_close(found.mean, mean, rtol=1e-4, atol=1e-4)
@@ -305,7 +306,7 @@ def test_rows_that_no_fold_holds_out_are_no_points():
     x, y = noisy_waves(8)
     held_out = torch.zeros(2, 8, dtype=torch.bool)
     held_out[0, 1] = held_out[1, 4] = held_out[1, 6] = True
-    found = cross_validate(normalized_gp, x, y, folds=held_out, fit_kwargs=FEW_STEPS)
+    found = cross_validate(normalized_gp, x, y, folds=held_out, fit_options=FEW_STEPS)
     assert found.rows.tolist() == [1, 4, 6]
     assert found.fold_of.tolist() == [0, 1, 1]
     assert torch.equal(found.observed, y[[1, 4, 6]])
@@ -318,13 +319,13 @@ def test_rows_that_no_fold_holds_out_are_no_points():
 def test_folds_that_hold_out_one_row_are_leave_one_out_in_any_order():
     x, y = noisy_waves(7)
     order = torch.tensor([3, 1, 6, 0, 5, 2, 4])
-    one = cross_validate(normalized_gp, x, y, fit_kwargs=optimizer("loop", maxiter=3))
+    one = cross_validate(normalized_gp, x, y, fit_options=optimizer("loop", maxiter=3))
     two = cross_validate(
         normalized_gp,
         x,
         y,
         folds=torch.eye(7, dtype=torch.bool)[order],
-        fit_kwargs=optimizer("loop", maxiter=3),
+        fit_options=optimizer("loop", maxiter=3),
     )
     assert_same_scores(two, one, **IDENTITY)
     expected = [without_seconds(one.records)[i] for i in order]
@@ -353,7 +354,7 @@ def test_records_are_in_the_order_of_the_folds():
     x, y = noisy_waves(8)
     held_out = torch.zeros(3, 8, dtype=torch.bool)
     held_out[0, 0] = held_out[1, 1:4] = held_out[2, 5] = True
-    kwargs = {"fit_kwargs": optimizer("loop")}
+    kwargs = {"fit_options": optimizer("loop")}
     found = cross_validate(normalized_gp, x, y, folds=held_out, **kwargs)
     for i in range(3):
         alone = cross_validate(normalized_gp, x, y, folds=held_out[[i]], **kwargs)
@@ -363,13 +364,12 @@ def test_records_are_in_the_order_of_the_folds():
 
 def test_options_reach_the_optimizer():
     x, y = hartmann(8)
-    found = cross_validate(normalized_gp, x, y, fit_kwargs=optimizer(maxiter=2))
+    found = cross_validate(normalized_gp, x, y, fit_options=optimizer(maxiter=2))
     assert {record.iterations for record in found.records} == {2}
     assert {r.status for r in found.records} == {OptimizationStatus.STOPPED}
     assert found.failed == {}  # a limit is no failure, in BoTorch neither
-    with pytest.raises(TypeError, match="unexpected names.*'optoins'"):
-        kwargs = {"optimizer_kwargs": {"optoins": TIGHT}}
-        cross_validate(normalized_gp, x, y, fit_kwargs=kwargs)
+    with pytest.raises(ValueError, match="expected FitOptions or None, got dict"):
+        cross_validate(normalized_gp, x, y, fit_options={"maxiter": 2})
 
 
 # Folds that fail
@@ -419,7 +419,7 @@ no_jitter_warnings = pytest.mark.filterwarnings("ignore:A not p.d.")
 def test_a_fold_that_fails_is_recorded_and_the_others_are_as_ever(strategy, row):
     x, y = unit_problem(9)
     nothing_wrong = leave_one_out(9).held_out[torch.arange(9) != row]
-    kwargs = {"fit_kwargs": optimizer(strategy, maxiter=10)}
+    kwargs = {"fit_options": optimizer(strategy, maxiter=10)}
     expected = cross_validate(marked_model(x[row]), x, y, folds=nothing_wrong, **kwargs)
     with pytest.warns(BotorchWarning, match=f"1 of 9 folds .*row {row} .NotPSDError"):
         found = cross_validate(marked_model(x[row]), x, y, **kwargs)
@@ -447,7 +447,7 @@ def test_a_fold_that_fails_is_recorded_if_no_other_fold_has_its_size():
     held_out[2, 5] = held_out[3, 6] = True
     with pytest.warns(BotorchWarning) as caught:
         found = cross_validate(
-            marked_model(x[0]), x, y, folds=held_out, fit_kwargs=FEW_STEPS
+            marked_model(x[0]), x, y, folds=held_out, fit_options=FEW_STEPS
         )
     (warning,) = (w for w in caught if w.category is BotorchWarning)
     assert str(warning.message).startswith("1 of 4 folds could not be fitted")
@@ -479,7 +479,7 @@ def test_defect_any_error_of_one_fold_is_recorded_whatever_its_size(num_held_out
         return SingleTaskGP(train_X, train_Y, covar_module=RaisingKernel(marked))
 
     with pytest.warns(BotorchWarning, match="1 of 3 folds .* marked point is missing"):
-        found = cross_validate(model, x, y, folds=held_out, fit_kwargs=FEW_STEPS)
+        found = cross_validate(model, x, y, folds=held_out, fit_options=FEW_STEPS)
     assert list(found.failed) == ["fold 0"]
 
 
@@ -488,7 +488,7 @@ def test_defect_any_error_of_one_fold_is_recorded_whatever_its_size(num_held_out
 def test_defect_a_cross_validation_without_any_score_has_no_elpd():
     x, y = unit_problem(5)
     nowhere = torch.full((2,), 2.0, dtype=torch.float64)
-    found = cross_validate(marked_model(nowhere), x, y, fit_kwargs=FEW_STEPS)
+    found = cross_validate(marked_model(nowhere), x, y, fit_options=FEW_STEPS)
     assert len(found.failed) == 5
     assert math.isnan(found.elpd)  # not 0.0, which would beat a good model
 
@@ -538,7 +538,7 @@ def test_a_row_that_is_held_out_three_times_counts_with_its_mean():
     x, y = noisy_waves(6)
     held_out = torch.eye(6, dtype=torch.bool)
     held_out[4, 2] = held_out[5, 2] = True
-    found = cross_validate(normalized_gp, x, y, folds=held_out, fit_kwargs=FEW_STEPS)
+    found = cross_validate(normalized_gp, x, y, folds=held_out, fit_options=FEW_STEPS)
     assert found.rows.tolist() == [0, 1, 2, 3, 4, 5, 2, 2]
     assert found.fold_of.tolist() == [0, 1, 2, 3, 4, 5, 4, 5]
     density = found.log_density[:, 0]
@@ -620,7 +620,7 @@ def test_refuses_a_posterior_that_is_not_gaussian():
         )
 
     with pytest.raises(UnsupportedError, match="expected a Gaussian posterior"):
-        cross_validate(model, x, y.exp(), fit_kwargs=FEW_STEPS)
+        cross_validate(model, x, y.exp(), fit_options=FEW_STEPS)
 
 
 def test_modules_that_a_factory_shares_between_folds_do_not_mix_them():

@@ -12,12 +12,11 @@ from botorch.models.transforms import Normalize
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import SAME, SCORED, assert_close, noisy_waves, tuning_trials
 
-from botorch_xval import ScalarChoiceGP, cross_validate, k_fold
-from botorch_xval.cross_validation import cross_validate as module_of
+from botorch_xval import FitOptions, ScalarChoiceGP, cross_validate, k_fold
 from botorch_xval.cross_validation import fold_models
 from botorch_xval.cross_validation.cross_validate import FITS
 from botorch_xval.cross_validation.fold_models import FoldBatch, builds_batches
-from botorch_xval.cross_validation.warm import FullFit
+from botorch_xval.cross_validation.warm import _FoldWork
 
 TABLE = tuning_trials(9)
 BATCHED = partial(ScalarChoiceGP, choice_dims=TABLE.choice_dims)
@@ -37,7 +36,7 @@ def batches(monkeypatch):
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(module_of, "FoldBatch", Counted)
+    monkeypatch.setattr(fold_models, "FoldBatch", Counted)
     return made
 
 
@@ -91,7 +90,7 @@ def test_folds_of_a_batch_fail_as_ordinary_ones_do(batches):
     table = tuning_trials(14)
     # Two steps in each line search: too few for some folds.
     few = {"options": {"maxls": 2, "ftol": 1e-13, "gtol": 1e-9}}
-    kwargs = {"fit_kwargs": {"max_attempts": 1, "optimizer_kwargs": few}}
+    kwargs = {"fit_options": FitOptions(max_attempts=1, **few)}
     found, expected = (
         cross_validate(model, table.X, table.Y, **kwargs)
         for model in (BATCHED, ordinary)
@@ -103,13 +102,13 @@ def test_folds_of_a_batch_fail_as_ordinary_ones_do(batches):
 
 
 def test_a_fold_without_a_step_is_fitted_from_its_initial_values(monkeypatch, batches):
-    steps = FullFit._steps
+    steps = _FoldWork.take_steps
 
-    def without(self, objective, gradients):
+    def without(self, gradients):
         gradients[5] = torch.nan
-        return steps(self, objective, gradients)
+        steps(self, gradients)
 
-    monkeypatch.setattr(FullFit, "_steps", without)
+    monkeypatch.setattr(_FoldWork, "take_steps", without)
     found = cross_validate(BATCHED, TABLE.X, TABLE.Y, fit="warm", keep_models=True)
     assert len(batches) == 1
     assert [i for i, fit in enumerate(found.fits) if fit.how == "refit"] == [5]
@@ -130,7 +129,7 @@ def test_a_batch_that_shares_what_it_learns_is_not_used(fit, monkeypatch):
     X, Y = noisy_waves(12)
     X[0] *= 3.0
     expected = cross_validate(model, X, Y, fit=fit)
-    monkeypatch.setattr(module_of, "builds_batches", lambda *arguments: True)
+    monkeypatch.setattr(fold_models, "builds_batches", lambda *arguments: True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fold_models.FoldBatch, "ordinary", None)  # not reached
         found = cross_validate(model, X, Y, fit=fit)

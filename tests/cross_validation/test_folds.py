@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from botorch_xval.cross_validation.folds import (
     Folds,
     by_size,
-    grouped,
     k_fold,
     leave_one_out,
     make_folds,
+    restrict,
 )
 
 
@@ -66,14 +67,39 @@ def test_repeats_are_further_shuffles_of_all_rows():
 
 def test_rows_with_a_label_stay_together():
     labels = ["b", "a", "b", "c", "a"]
-    folds = grouped(labels)(5)
+    folds = make_folds(leave_one_out, 5, labels)
     assert folds.names == ["b", "a", "c"]
     assert torch.equal(folds.held_out, mask("10100", "01001", "00010"))
-    assert torch.equal(grouped(torch.tensor([4, 4, 7]))(3).held_out, mask("110", "001"))
+    numbers = torch.tensor([4, 4, 7])
+    found = make_folds(leave_one_out, 3, numbers).held_out
+    assert torch.equal(found, mask("110", "001"))
+    halves = make_folds(k_fold(2, seed=1), 5, labels)
+    expected = k_fold(2, seed=1)(3).held_out[:, [0, 1, 0, 2, 1]]
+    assert torch.equal(halves.held_out, expected)
     with pytest.raises(ValueError, match="one label for each of 4 rows, got 5"):
-        grouped(labels)(4)
-    with pytest.raises(ValueError, match="at least 2 distinct labels, got 1"):
-        grouped(["a", "a"])
+        make_folds(leave_one_out, 4, labels)
+    with pytest.raises(ValueError, match="at least 2 distinct labels .*, got 1"):
+        make_folds(leave_one_out, 2, ["a", "a"])
+    with pytest.raises(ValueError, match="fold 'fold 1' holds out only some .* of 'a'"):
+        make_folds(mask("101000", "010000")[:, :5], 5, labels)
+
+
+def test_folds_are_made_of_splits_as_scikit_learn_has_them():
+    splits = [([0, 1], np.array([2])), (torch.tensor([2]), [1, 0])]
+    folds = make_folds(iter(splits), 3)
+    assert torch.equal(folds.held_out, mask("001", "110"))
+    for wrong in ([([0], [2])], [([0, 1], [1, 2])], [3], [([0.5], "a")], []):
+        with pytest.raises(ValueError, match="folds: expected .*split"):
+            make_folds(wrong, 3)
+
+
+def test_folds_of_some_rows():
+    folds = make_folds(mask("10100", "01001", "00010"), 5)
+    some = restrict(folds, [4, 0, 2])
+    assert some.names == ["fold 0", "fold 1"]
+    assert torch.equal(some.held_out, mask("011", "100"))
+    with pytest.raises(ValueError, match="at least 2 folds .* of 2 rows .*, got 0"):
+        restrict(folds, [0, 2])
 
 
 def test_a_shuffle_leaves_the_global_generator_alone():
@@ -129,5 +155,7 @@ def test_refuses_wrong_numbers_of_folds_and_rows():
 def test_refuses_folds_of_other_data():
     with pytest.raises(ValueError, match="folds of 4 rows, got 3"):
         make_folds(mask("100", "011"), 4)
-    with pytest.raises(ValueError, match="function, Folds or a bool mask, got list"):
+    with pytest.raises(
+        ValueError, match="split 0 to be .train, test. with each of the 2"
+    ):
         make_folds([[True, False]], 2)

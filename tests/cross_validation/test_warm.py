@@ -31,23 +31,33 @@ from helpers import (
 from scipy.optimize import Bounds
 
 from botorch_xval import (
+    FitOptions,
     ScalarChoiceGP,
     cross_validate,
     difference,
     k_fold,
-    make_objective,
     optimism,
 )
 from botorch_xval.cross_validation import predictions as predict
 from botorch_xval.cross_validation import warm as full_fit
 from botorch_xval.cross_validation.fold_models import FoldModels
-from botorch_xval.cross_validation.folds import grouped, leave_one_out
-from botorch_xval.cross_validation.warm import ClosedForm, fit_all_rows
+from botorch_xval.cross_validation.folds import leave_one_out
+from botorch_xval.cross_validation.full_fit import fit_all_rows
+from botorch_xval.cross_validation.leave_out import LeaveOut
 from botorch_xval.fitting.coordinates import LogCoordinates, WhitenedCoordinates
+from botorch_xval.fitting.losses import exact
 from botorch_xval.fitting.losses.parameters import Unsupported
-from botorch_xval.fitting.retries import evaluate_each
+from botorch_xval.fitting.threads import evaluate_each
 
-FIT = {"warning_handler": accept_abnormal}
+FIT = FitOptions(warning_handler=accept_abnormal)
+
+
+def models_of(mlls, held_out):
+    """Models of folds that are built already."""
+    numbers = list(range(len(held_out)))
+    return FoldModels(
+        lambda j: mlls[j], numbers, [f"fold {j}" for j in numbers], held_out
+    )
 
 
 def untransformed(X, Y):
@@ -134,7 +144,7 @@ def test_the_hessian_is_that_of_the_summed_loss():
     full = fit_all_rows(mll, FIT)
     (coordinates,) = full.whitened
     assert not coordinates.resting.any()
-    center = full.coordinates.from_raw(full.theta[0])
+    center = full.coordinates.from_raw(full.fitted.theta[0])
     names = list(dict(mll.named_parameters()))
     closure = get_loss_closure(mll.train())
 
@@ -183,7 +193,7 @@ def test_a_model_that_cannot_be_fitted_says_so():
 def test_closed_forms_are_those_of_conditioned_models(folds, m):
     X, Y = unit_waves(11, m)
     full = fit_all_rows(wrap(untransformed(X, Y)), FIT)
-    closed = ClosedForm.of(full.mll)
+    closed = LeaveOut.of(full.mll)
     for fold in folds(11).held_out:
         mean, variance, noise = closed.leave_out(fold.nonzero()[:, 0])
         rest = untransformed(X[~fold], Y[~fold])
@@ -202,7 +212,7 @@ def test_whitening_removes_the_correlation_of_the_errors(folds):
     """The map from outcomes to whitened errors turns their covariance into 1."""
     X, Y = unit_waves(9)
     full = fit_all_rows(wrap(untransformed(X, Y)), FIT)
-    closed = ClosedForm.of(full.mll)
+    closed = LeaveOut.of(full.mll)
     held_out = folds(9).held_out
     (covariance,) = closed.residual_covariance(held_out)
     (inverse,) = closed.inverse
@@ -231,7 +241,7 @@ def test_fixed_equals_botorchs_leave_one_out(known, m):
     noise = yvar if known else None
     found = cross_validate(normalized_gp, X, Y, noise, fit="fixed")
     full = wrap(normalized_gp(X, Y, noise))
-    fit_all_rows(full, {})
+    fit_all_rows(full, FitOptions())
     theirs = botorch.cross_validation.loo_cv(full.model)
     mean, variance = theirs.posterior.mean, theirs.posterior.variance
     transform = full.model.outcome_transform
@@ -253,7 +263,7 @@ def test_correlated_outputs_have_no_closed_form_here():
         return KroneckerMultiTaskGP(X, torch.cat([Y, Y**2], dim=-1))
 
     with pytest.raises(UnsupportedError, match="independent outputs"):
-        ClosedForm.of(wrap(model(X, Y)))
+        LeaveOut.of(wrap(model(X, Y)))
 
 
 # --- folds from the full fit --------------------------------------------------------
@@ -335,7 +345,9 @@ def test_influence_is_the_length_of_the_newton_step():
     full = fit_all_rows(wrap(untransformed(X, Y)), FIT)
     mlls = fold_mlls(untransformed, X, Y)
     held_out = leave_one_out(14).held_out
-    found = [fit.influence for fit in full.influences(FoldModels(mlls), held_out)]
+    models = models_of(mlls, held_out)
+    _, fits = full_fit.fit_folds(models, full, "adaptive", math.inf, FIT)
+    found = [fit.influence for fit in fits]
     (coordinates,) = full.whitened
     hessian = np.linalg.inv(coordinates.root @ coordinates.root.T)
     for i in (0, 3):
@@ -344,7 +356,7 @@ def test_influence_is_the_length_of_the_newton_step():
         loss = 13 * get_loss_closure(mlls[i].train())()
         slopes = torch.autograd.grad(loss, list(mlls[i].parameters()))
         theta = torch.cat([slope.reshape(-1) for slope in slopes]).numpy()
-        u = full.coordinates.from_raw(full.theta[0])
+        u = full.coordinates.from_raw(full.fitted.theta[0])
         slope = full.coordinates.at(u)[1](theta)
         expected = math.sqrt(slope @ np.linalg.solve(hessian, slope))
         assert found[i] == pytest.approx(expected, rel=1e-4)
@@ -396,19 +408,24 @@ def test_fold_gradients_from_one_factorization_are_the_folds_own(
         held_out[i, i::n][:rows_each] = True
     mlls = [wrap(model(X[~rows], Y[~rows])).train() for rows in held_out]
     monkeypatch.setattr(full_fit, "evaluate_each", None)  # not needed
-    objective = make_objective(mlls)
-    losses, gradients = full._at_full(objective, FoldModels(mlls), held_out)
-    expected = objective(np.tile(full.theta, (n, 1)), list(range(objective.num_models)))
-    assert_close(losses, expected[0], rtol=1e-9, atol=1e-9)
-    assert_close(gradients, expected[1], rtol=1e-7, atol=1e-8)
+    models = models_of(mlls, held_out)
+    objective = models.objective(FIT)
+    numbers = models.models(objective)
+    work = full_fit._FoldWork(full, objective, numbers, FIT)
+    losses, gradients = work.at_full(models)
+    theta = full.fitted.theta
+    expected = objective(np.tile(theta, (n, 1)), numbers.reshape(-1).tolist())
+    assert_close(losses.reshape(-1), expected[0], rtol=1e-9, atol=1e-9)
+    assert_close(
+        gradients.reshape(-1, theta.shape[1]), expected[1], rtol=1e-7, atol=1e-8
+    )
     # and those of the host, for the first fold
     for name, values in full.mll.model.state_dict().items():
         own = dict(mlls[0].model.named_parameters())
         if name in own:
             own[name].data.copy_(values)
     loss = get_loss_closure(mlls[0])()
-    m = len(full.theta)
-    assert losses[:m].sum() == pytest.approx(loss.sum().item(), rel=1e-8)
+    assert losses[0].sum() == pytest.approx(loss.sum().item(), rel=1e-8)
 
 
 @pytest.mark.filterwarnings("ignore:Data .outcome observations. is not standardized")
@@ -428,7 +445,8 @@ def test_only_folds_that_transform_alike_share_a_factorization(monkeypatch):
     full = fit_all_rows(wrap(model(X, Y)), FIT)
     monkeypatch.setattr(full_fit, "evaluate_each", spy)
     mlls = fold_mlls(model, X, Y)
-    full.influences(FoldModels(mlls), leave_one_out(12).held_out)
+    models = models_of(mlls, leave_one_out(12).held_out)
+    full_fit.fit_folds(models, full, "adaptive", math.inf, FIT)
     extreme = {*X.argmin(dim=0).tolist(), *X.argmax(dim=0).tolist()}
     assert set(asked) == extreme
 
@@ -437,9 +455,9 @@ def test_only_folds_that_transform_alike_share_a_factorization(monkeypatch):
 @pytest.mark.parametrize("fit", ["warm", "predicted", "adaptive"])
 def test_one_factorization_changes_no_result(fit, monkeypatch):
     X, Y = unit_waves(14)
-    shared = cross_validate(untransformed, X, Y, fit=fit, fit_kwargs=FIT)
+    shared = cross_validate(untransformed, X, Y, fit=fit, fit_options=FIT)
     monkeypatch.setattr(full_fit, "_is_part", lambda *_: False)
-    own = cross_validate(untransformed, X, Y, fit=fit, fit_kwargs=FIT)
+    own = cross_validate(untransformed, X, Y, fit=fit, fit_options=FIT)
     assert_close(shared.mean, own.mean, rtol=1e-6, atol=1e-6)
     assert_close(shared.variance, own.variance, rtol=1e-6, atol=1e-6)
     influences = [result.fit_table().influence for result in (shared, own)]
@@ -470,7 +488,7 @@ def test_adaptive_is_between_fixed_and_warm(m):
 def test_every_way_to_fit_takes_all_kinds_of_folds(fit):
     X, Y = noisy_waves(12)
     labels = [i // 3 for i in range(12)]
-    result = cross_validate(normalized_gp, X, Y, folds=grouped(labels), fit=fit)
+    result = cross_validate(normalized_gp, X, Y, groups=labels, fit=fit)
     assert result.folds.names == ["0", "1", "2", "3"]
     assert result.rows.tolist() == list(range(12))
     assert not result.log_density.isnan().any()
@@ -484,7 +502,7 @@ def test_every_way_to_fit_takes_all_kinds_of_folds(fit):
 @pytest.mark.parametrize("m", [1, 2])
 def test_predictions_in_closed_form_are_the_posteriors(m, known, monkeypatch):
     """In several parts, and none is asked for its posterior but two for comparison."""
-    monkeypatch.setattr(predict, "GROUP_ELEMENTS", 500)
+    monkeypatch.setattr(exact, "GROUP_ELEMENTS", 500)
     X, Y = noisy_waves(12, m)
     yvar = torch.linspace(2.0, 9.0, 12, dtype=X.dtype)[:, None].expand(-1, m)
     noise = yvar if known else None
@@ -502,7 +520,7 @@ def test_predictions_in_closed_form_are_the_posteriors(m, known, monkeypatch):
     def unsupported(*arguments):
         raise Unsupported("on purpose")
 
-    monkeypatch.setattr(predict, "_conditioned", unsupported)
+    monkeypatch.setattr(exact.Exact, "predict", unsupported)
     expected = cross_validate(normalized_gp, X, Y, noise, **kwargs)
     assert len(asked) == 6
     for name in ("mean", "variance", "noise_variance", "location", "scale"):
@@ -528,7 +546,7 @@ def test_models_without_a_closed_form_are_fitted_from_the_full_fit():
 
 def test_optimism_is_refit_minus_fixed():
     X, Y = hartmann(20)
-    found = optimism(normalized_gp, X, Y)
+    found = optimism(normalized_gp, X, Y, fit="warm")
     fixed = cross_validate(normalized_gp, X, Y, fit="fixed")
     warm = cross_validate(normalized_gp, X, Y, fit="warm")
     assert found.attrs["sum"] == pytest.approx(warm.elpd - fixed.elpd, abs=1e-6)
@@ -544,7 +562,7 @@ def test_differences_name_folds_in_other_optima_and_refuse_other_rows():
         normalized_gp,
         X,
         Y,
-        fit_kwargs={"optimizer_kwargs": {"options": {"maxiter": 1}}},
+        fit_options=FitOptions(options={"maxiter": 1}),
     )
     assert difference(cold, cold).attrs["other_optimum"] == []
     assert difference(cold, cold).difference.abs().max() == 0

@@ -10,7 +10,7 @@ from gpytorch.constraints import GreaterThan, Positive
 from scipy.optimize import Bounds, minimize
 
 from botorch_xval.fitting.coordinates import LogCoordinates
-from botorch_xval.fitting.search import minimize_each
+from botorch_xval.fitting.drive import minimize_each
 
 SOFT = np.array([True, False, False])
 PLAIN = np.array([False, True, False])

@@ -15,10 +15,9 @@ from helpers import SAME, SOLVED, assert_close, noisy_waves, optimizer, tuning_t
 from botorch_xval import (
     ScalarChoiceGP,
     cross_validate,
-    fit_gpytorch_mll,
+    fit_each,
     make_objective,
 )
-from botorch_xval.fitting.losses.modules import models_within
 
 
 def normalized(X, Y):
@@ -67,9 +66,8 @@ def test_losses_and_gradients(model, device):
 @pytest.mark.parametrize("model", [normalized, by_modules])
 def test_fits_end_where_they_end_on_cpu(model, strategy, device):
     found, expected = folds(model, device), folds(model, torch.device("cpu"))
-    kwargs = optimizer(strategy)
-    fit_gpytorch_mll(found, **kwargs)
-    fit_gpytorch_mll(expected, **kwargs)
+    options = optimizer(strategy)
+    assert fit_each([found], options) == fit_each([expected], options) == {}
     for one, other in zip(found.fit_records, expected.fit_records, strict=True):
         assert one.loss == pytest.approx(other.loss, abs=1e-6)
     assert {p.device.type for p in found.parameters()} == {device.type}
@@ -81,7 +79,7 @@ def test_cross_validation_of_real_trials(device):
     def model(train_X, train_Y):
         return ScalarChoiceGP(train_X, train_Y, choice_dims=table.choice_dims)
 
-    kwargs = {"fit_kwargs": optimizer()}
+    kwargs = {"fit_options": optimizer()}
     expected = cross_validate(model, table.X, table.Y, **kwargs)
     found = cross_validate(model, table.X.to(device), table.Y.to(device), **kwargs)
     assert found.mean.device.type == device.type
@@ -91,9 +89,11 @@ def test_cross_validation_of_real_trials(device):
     assert_close(found.log_density.cpu(), expected.log_density, rtol=0, atol=1e-3)
 
 
-def test_batches_are_bounded_by_memory():
-    gibibyte = 2**30
-    assert models_within(gibibyte, 100, 8) == 167
-    assert models_within(gibibyte, 100, 4) == 335  # float32 takes half
-    assert models_within(gibibyte, 200, 8) == 41
-    assert models_within(1, 200, 8) == 1  # one model is always tried
+def test_batches_on_cuda_are_bounded_by_free_memory(monkeypatch):
+    objective = make_objective([folds(normalized, torch.device("cpu"))])
+    objective.device = torch.device("cuda")  # it is only asked for its memory
+    for free, expected in ((2**30, 165), (2**20, 1), (1, 1)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, f=free: (f, f))
+        n = objective.num_points
+        assert objective.group_size == max(1, free // (80 * 8 * n**2))
+        assert (objective.group_size >= expected) or free == 2**30

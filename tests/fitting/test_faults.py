@@ -26,10 +26,12 @@ from helpers import accept_abnormal
 from threadpoolctl import threadpool_info
 from torch import Tensor
 
-from botorch_xval import fit_each, fit_gpytorch_mll
-from botorch_xval.fitting.losses.modules import Stacked
-from botorch_xval.fitting.losses.objective import make_objective
-from botorch_xval.fitting.search import minimize_each
+from botorch_xval import FitOptions, fit_each, fit_gpytorch_mll
+from botorch_xval.fitting.drive import minimize_each
+from botorch_xval.fitting.losses.exact import Exact
+from botorch_xval.fitting.losses.make import make_objective
+from botorch_xval.fitting.losses.modules import ByModules
+from botorch_xval.fitting.losses.objective import StackedObjective
 
 FOLDS, N, BAD = 6, 16, 2
 STRATEGIES = ["loop", "batch", "auto"]
@@ -138,9 +140,7 @@ def fit(mlls: list[ExactMarginalLogLikelihood], strategy: str) -> dict[int, Exce
     torch.manual_seed(0)
     return fit_each(
         mlls,
-        {"strategy": strategy},
-        max_attempts=2,
-        warning_handler=accept_abnormal,
+        FitOptions(strategy=strategy, max_attempts=2, warning_handler=accept_abnormal),
     )
 
 
@@ -194,15 +194,16 @@ def test_an_interrupt_at_an_evaluation_leaves_all_models(
 ):
     mlls = folds(way, "none")
     start, before = [values(mll) for mll in mlls], threads()
-    original, count = Stacked.__call__, [-20]  # some are for the comparison at first
+    objective = Exact if way == "closed form" else ByModules
+    original, count = objective.__call__, [0]
 
     def interrupted(self, theta, models):
         count[0] += 1
-        if count[0] == evaluation:
+        if count[0] == evaluation + 3:  # the first are for comparison
             raise KeyboardInterrupt
         return original(self, theta, models)
 
-    monkeypatch.setattr(Stacked, "__call__", interrupted)
+    monkeypatch.setattr(objective, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(mlls, strategy)
     assert all(are_equal(values(m), s) for m, s in zip(mlls, start, strict=True))
@@ -214,13 +215,13 @@ def test_ctrl_c(strategy, monkeypatch):
     """A real one, to a fit in worker threads that takes its time."""
     mlls = folds("closed form", "none")
     start, before = [values(mll) for mll in mlls], threads()
-    original = Stacked.__call__
+    original = Exact.__call__
 
     def slow(self, theta, models):
         time.sleep(0.1)
         return original(self, theta, models)
 
-    monkeypatch.setattr(Stacked, "__call__", slow)
+    monkeypatch.setattr(Exact, "__call__", slow)
     # A process in the background may ignore it.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
@@ -243,7 +244,7 @@ def test_ctrl_c(strategy, monkeypatch):
 def test_an_interrupt_while_values_are_written_takes_them_back(monkeypatch):
     mlls = folds("closed form", "none")
     start = [values(mll) for mll in mlls]
-    original, calls = Stacked.write, []
+    original, calls = StackedObjective.write, []
 
     def interrupted(self, theta):
         calls.append(1)
@@ -253,7 +254,7 @@ def test_an_interrupt_while_values_are_written_takes_them_back(monkeypatch):
             raise KeyboardInterrupt
         original(self, theta)
 
-    monkeypatch.setattr(Stacked, "write", interrupted)
+    monkeypatch.setattr(StackedObjective, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(mlls, "auto")
     assert len(calls) == 2

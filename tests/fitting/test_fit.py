@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from dataclasses import replace
 
 import botorch
 import botorch.fit
@@ -24,17 +25,23 @@ from gpytorch.priors import GammaPrior
 from helpers import (
     SOLVED,
     TIGHT,
-    accept_abnormal,
     assert_close,
     fold_mlls,
     hartmann,
     noisy_waves,
     normalized_gp,
+    optimizer,
 )
 from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
-from botorch_xval import fit_each, fit_gpytorch_mll, fit_independently
+from botorch_xval import (
+    FitOptions,
+    fit_each,
+    fit_gpytorch_mll,
+    fit_independently,
+    make_objective,
+)
 
 FOLDS, N = 6, 15
 BOTORCH = tuple(int(part) for part in botorch.__version__.split(".")[:2])
@@ -144,7 +151,7 @@ def test_one_model_ends_where_botorchs_does():
 def test_together_equals_alone(strategy):
     mlls = folds()
     kwargs = {"options": TIGHT}
-    assert fit_each(mlls, {**kwargs, **RAW, "strategy": strategy}) == {}
+    assert fit_each(mlls, FitOptions(**kwargs, **RAW, strategy=strategy)) == {}
     for mll, single in zip(mlls, folds(), strict=True):
         botorch.fit.fit_gpytorch_mll(single, optimizer_kwargs=kwargs)
         assert loss(mll).item() == pytest.approx(loss(single).item(), abs=1e-8)
@@ -194,15 +201,15 @@ def test_both_ways_in_and_batch_cross_validation():
 @pytest.mark.parametrize("coordinates", ["raw", "log"])
 def test_losses_never_increase_and_order_does_not_matter(coordinates):
     mlls = folds()
-    fit_each(mlls, {"coordinates": coordinates})
+    fit_each(mlls, FitOptions(coordinates=coordinates))
     for mll in mlls:
         (record,) = mll.fit_records
         assert len(record.losses) == record.iterations + 1
         assert (np.diff(record.losses) <= 0).all()
     backwards = folds()[::-1]
-    fit_each(backwards, {"options": TIGHT})
+    fit_each(backwards, FitOptions(options=TIGHT))
     forwards = folds()
-    fit_each(forwards, {"options": TIGHT})
+    fit_each(forwards, FitOptions(options=TIGHT))
     for one, other in zip(forwards, backwards[::-1], strict=True):
         assert loss(one).item() == pytest.approx(loss(other).item(), abs=1e-8)
 
@@ -210,7 +217,7 @@ def test_losses_never_increase_and_order_does_not_matter(coordinates):
 @pytest.mark.parametrize("coordinates", ["raw", "log"])
 def test_a_fit_ends_at_a_zero_gradient_or_on_a_bound(coordinates):
     (mll, *_) = mlls = folds()
-    fit_each(mlls, {"options": TIGHT, "coordinates": coordinates})
+    fit_each(mlls, FitOptions(options=TIGHT, coordinates=coordinates))
     parameters = dict(mll.train().named_parameters())
     get_loss_closure(mll)().backward()
     for name, parameter in parameters.items():
@@ -238,11 +245,11 @@ def lists() -> list[SingleTaskGP]:
 def test_members_of_a_list_that_are_alike_are_fitted_together(monkeypatch):
     calls = []
 
-    def counting(mlls, *args, **kwargs):
+    def counting(mlls, *arguments):
         calls.append(len(mlls))
-        return fit_each(mlls, *args, **kwargs)
+        return make_objective(mlls, *arguments)
 
-    monkeypatch.setattr("botorch_xval.fitting.fit.fit_each", counting)
+    monkeypatch.setattr("botorch_xval.fitting.fit.make_objective", counting)
     both = ModelListGP(*lists())
     mll = SumMarginalLogLikelihood(both.likelihood, both)
     fit_gpytorch_mll(mll, optimizer_kwargs={"options": TIGHT, **RAW})
@@ -334,7 +341,7 @@ def test_signatures_are_botorchs():
 def test_options_are_each_models_own(options):
     mll, singles = batch(), folds()
     fit_gpytorch_mll(mll, optimizer_kwargs={"options": options})
-    fit_each(singles, {"options": options})
+    fit_each(singles, FitOptions(options=options))
     for i, single in enumerate(singles):
         (one,), together = single.fit_records, mll.fit_records[i]
         assert together.iterations == one.iterations
@@ -415,10 +422,10 @@ def test_shared_parts_and_model_lists_are_refused_by_fit_each():
     X, Y = data()
     transform = Normalize(2)
     mlls = [wrap(SingleTaskGP(X, Y, input_transform=transform)) for _ in range(2)]
-    with pytest.raises(ValueError, match="mlls 0 and 1 share their .*input_transform"):
+    with pytest.raises(ValueError, match="input_transform' in both mll 0 and mll 1"):
         fit_each(mlls)
     both = ModelListGP(model(X, Y), model(X, Y))
-    with pytest.raises(UnsupportedError, match="no ModelListGP"):
+    with pytest.raises(UnsupportedError, match="got one of a ModelListGP"):
         fit_each([SumMarginalLogLikelihood(both.likelihood, both)])
     with pytest.raises(ValueError, match="expected at least one, got none"):
         fit_each([])
@@ -428,7 +435,7 @@ def test_shared_parts_and_model_lists_are_refused_by_fit_each():
 @pytest.mark.parametrize("method", ["CG", "L-BFGS-B"])
 def test_warning_filters_and_threads_are_as_before(method):
     before = list(warnings.filters), torch.get_num_threads()
-    fit_each(folds(), {"method": method, "strategy": "batch"})
+    fit_each(folds(), FitOptions(method=method, strategy="batch"))
     assert (list(warnings.filters), torch.get_num_threads()) == before
 
 
@@ -449,11 +456,11 @@ def test_one_troubled_model_is_named_and_the_others_are_fitted(
     trouble, words, strategy
 ):
     healthy = troubled(trouble, "never")
-    kwargs = {"strategy": strategy, "options": TIGHT}
-    fit_each(healthy, kwargs, warning_handler=accept_abnormal)
+    options = optimizer(strategy)
+    fit_each(healthy, options)
     mlls = troubled(trouble)
     start = state(mlls[2])
-    errors = fit_each(mlls, kwargs, max_attempts=2, warning_handler=accept_abnormal)
+    errors = fit_each(mlls, replace(options, max_attempts=2))
     assert set(errors) == {2}
     error, message = words.split(": ") if ": " in words else (words, "")
     assert type(errors[2]).__name__ == error and message in str(errors[2])
@@ -622,7 +629,7 @@ def test_hartmann_is_fitted_as_well_as_by_botorch():
 @pytest.mark.parametrize("coordinates", ["log", "raw"])
 def test_a_bar_counts_the_models_that_are_done(coordinates, capsys):
     mlls = fold_mlls(normalized_gp, *noisy_waves(7))
-    fit_each(mlls, {"progress": True, "coordinates": coordinates})
+    fit_each(mlls, FitOptions(progress=True, coordinates=coordinates))
     text = capsys.readouterr().err
     assert "7/7" in text and "fit/s" in text
     worst = max(mll.fit_records[0].gradient_norm for mll in mlls)
@@ -631,8 +638,8 @@ def test_a_bar_counts_the_models_that_are_done(coordinates, capsys):
 
 def test_a_model_that_is_tried_again_counts_once(capsys):
     mlls = fold_mlls(normalized_gp, *noisy_waves(5))
-    options = {"progress": True}
-    fit_each(mlls, options, max_attempts=3, pick_best_of_all_attempts=True)
+    options = FitOptions(progress=True, max_attempts=3, pick_best_of_all_attempts=True)
+    fit_each(mlls, options)
     assert all(mll.fit_records[0].attempts == 3 for mll in mlls)
     text = capsys.readouterr().err
     assert "5/5" in text and "6/5" not in text

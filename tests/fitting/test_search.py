@@ -8,7 +8,8 @@ from botorch.optim.core import OptimizationStatus
 from scipy.optimize import Bounds, minimize, rosen, rosen_der
 from threadpoolctl import threadpool_limits
 
-from botorch_xval.fitting.search import Search, minimize_each
+from botorch_xval.fitting.drive import minimize_each
+from botorch_xval.fitting.search import Search
 
 STARTS = np.random.default_rng(0).uniform(-2, 2, size=(7, 4))
 SHIFTS = np.linspace(0, 1, 7)
@@ -110,11 +111,11 @@ def test_timeout_keeps_the_best_point_of_every_model():
         rounds.append(models)
         return losses_and_gradients(points, models)
 
-    searches = minimize_each(evaluate, STARTS, timeout_sec=0.0)
+    searches = minimize_each(evaluate, STARTS, deadline=0.0)
     assert rounds == [list(range(7))]
     for i, search in enumerate(searches):
         assert search.status is OptimizationStatus.STOPPED
-        assert "timed out after 0.0 seconds" in search.message
+        assert "timed out" in search.message
         assert np.array_equal(search.best_point, STARTS[i])
 
 

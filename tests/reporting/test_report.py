@@ -33,7 +33,7 @@ def report(tmp_path_factory: pytest.TempPathFactory):
         "loose & co": partial(ScalarChoiceGP, priors="loosest"),
         "default": normalized_gp,
     }
-    comparison = compare(models, X, Y, sizes=[8, 12], progress=False, fit="warm")
+    comparison = compare(models, X, Y, sizes=[8, 12], fit="warm")
     results = {
         name: cross_validate(model, X, Y, fit="warm", keep_models=True)
         for name, model in models.items()

@@ -54,17 +54,24 @@ def make_objective(
         ValueError: If there is nothing to optimize, or a name is unknown.
     """
     _check(mlls, parameters, bounds)
+    strange = list(range(len(mlls)))
     try:
         stack = Stack(mlls, parameters, bounds)
         objective = ByModules(stack)
-        if _agrees(objective, {i: mlls[i] for i in _first_middle_last(len(mlls))}):
+        chosen = {i: mlls[i] for i in _first_middle_last(len(mlls))}
+        if not (found := _disagreeing(objective, chosen)):
             return _exact(stack, objective) or objective
-        reason: object = "it disagrees with the models' own losses"
+        strange, reason = found, "it disagrees with the models' own losses"
     except Exception as error:  # any model may be built in a way that we do not foresee
         reason = f"{type(error).__name__}: {error}"
     if len(mlls) > 1:
-        logger.debug("models are evaluated one by one: %s", reason)
-        return Separate([make_objective([mll], parameters, bounds) for mll in mlls])
+        logger.debug("models %s are evaluated one by one: %s", strange, reason)
+        others = [i for i in range(len(mlls)) if i not in strange]
+        groups = [[i] for i in strange] + ([others] if others else [])
+        parts = [[mlls[i] for i in group] for group in groups]
+        return Separate(
+            [make_objective(part, parameters, bounds) for part in parts], groups
+        )
     if batch_shape_of(mlls[0]).numel() > 1:
         warn(
             f"The models of this batched {type(mlls[0].model).__name__} are fitted "
@@ -99,9 +106,9 @@ def make_batch_objective(
     try:
         stack = Stack([mll], parameters, bounds)
         objective = ByModules(stack)
-        if _agrees(objective, members):
+        if not _disagreeing(objective, members):
             return _exact(stack, objective) or objective
-        reason: object = "other losses"
+        reason = "other losses"
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
     raise DifferentModels(f"a batch is not as its members would be: {reason}")
@@ -154,16 +161,16 @@ def _exact(stack: Stack, by_modules: ByModules) -> Exact | None:
     return exact
 
 
-def _agrees(
+def _disagreeing(
     objective: StackedObjective, mlls: Mapping[int, MarginalLogLikelihood]
-) -> bool:
-    """Whether the objective has the mlls' own losses and gradients at the start.
+) -> list[int]:
+    """Numbers of mlls whose own losses and gradients the objective does not have.
 
-    All are compared in one evaluation, so that a value that belongs to another model
-    would show, and the last one alone, since some modules can be evaluated for the
-    whole batch only. An mll that
-    has no loss of its own there cannot be compared; its fit will say why. Of a large
-    batch no gradients are compared: they would take the memory that we want to save.
+    At the start all are compared in one evaluation, so that a value that belongs to
+    another model would show, and the last one alone, since some modules can be
+    evaluated for the whole batch only. An mll that has no loss of its own there cannot
+    be compared; its fit will say why. Of a large batch no gradients are compared: they
+    would take the memory that we want to save.
 
     Args:
         objective: Of stacked models.
@@ -185,19 +192,21 @@ def _agrees(
                 for row in rows
             }
     if not expected:
-        return True
+        return []
     tolerance = 1e-7 if objective.stack.dtype == torch.float64 else 1e-2
     models = list(expected)
+    strange = set()
     for compared in (models, models[-1:]) if objective.num_models > 1 else (models,):
         found = objective(objective.start[compared], compared)
         for k, model in enumerate(compared):
             # Without gradients to compare with, of losses alone.
-            for values, others in zip(found, expected[model], strict=False):
-                if not np.allclose(
-                    values[k], others, tolerance, tolerance, equal_nan=True
-                ):
-                    return False
-    return True
+            pairs = zip((part[k] for part in found), expected[model], strict=False)
+            if not all(
+                np.allclose(one, other, tolerance, tolerance, equal_nan=True)
+                for one, other in pairs
+            ):
+                strange.add(model // each)
+    return sorted(strange)
 
 
 def _first_middle_last(count: int) -> list[int]:

@@ -224,16 +224,32 @@ class Joint(Objective):
 class Separate(Objective):
     """Objectives of several mlls as one, evaluated one after the other.
 
-    They have the same parameters, and hold as many models each.
+    The mlls have the same parameters, and hold as many models each.
     """
 
-    def __init__(self, objectives: Sequence[Objective]) -> None:
+    def __init__(
+        self, objectives: Sequence[Objective], members: Sequence[Sequence[int]]
+    ) -> None:
+        """
+        Args:
+            objectives: Of the mlls.
+            members: For each objective the numbers of its mlls among all.
+        """
         self._objectives = list(objectives)
-        self._each = objectives[0].num_models
-        self.num_models = self._each * len(objectives)
+        each = objectives[0].num_models // len(members[0])
+        # By number of a model, its objective and the number that it has there.
+        self._owners = np.empty((sum(map(len, members)), each), dtype=int)
+        self._numbers = np.empty_like(self._owners)
+        for owner, mlls in enumerate(members):
+            self._owners[list(mlls)] = owner
+            numbers = np.arange(len(mlls) * each).reshape(-1, each)
+            self._numbers[list(mlls)] = numbers
+        self._owners, self._numbers = self._owners.ravel(), self._numbers.ravel()
+        self.num_models = len(self._owners)
         self.device, self.num_points = objectives[0].device, objectives[0].num_points
-        self.start = np.concatenate([each.start for each in objectives])
-        self.bounds = [bounds for each in objectives for bounds in each.bounds]
+        places = list(zip(self._owners, self._numbers, strict=True))
+        self.start = np.stack([objectives[o].start[i] for o, i in places])
+        self.bounds = [objectives[o].bounds[i] for o, i in places]
         # Logarithms only where every model takes them.
         self.softplus = np.all([each.softplus for each in objectives], axis=0)
         self.untransformed = np.all([each.untransformed for each in objectives], axis=0)
@@ -252,8 +268,8 @@ class Separate(Objective):
 
     def write(self, theta: Array) -> None:
         """Give all models the values `theta`, `b x p`."""
-        for objective, rows, _ in self._parts(range(self.num_models)):
-            objective.write(theta[rows])
+        for objective, rows, numbers in self._parts(range(self.num_models)):
+            objective.write(theta[rows][np.argsort(numbers)])
 
     def sample(self, models: Sequence[int]) -> Array:
         """New starting values of the chosen models from their priors, `a x p`."""
@@ -264,14 +280,15 @@ class Separate(Objective):
 
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
         """The parameters of one model by name, from its row of values, `p`."""
-        owner, number = divmod(model, self._each)
-        return self._objectives[owner].parameters(theta, number)
+        objective = self._objectives[self._owners[model]]
+        return objective.parameters(theta, int(self._numbers[model]))
 
     def _parts(
         self, models: Sequence[int]
     ) -> Iterator[tuple[Objective, list[int], list[int]]]:
         """Objectives that are asked, rows of `models`, and the numbers they have."""
-        owners, numbers = np.divmod(np.asarray(models), self._each)
+        chosen = np.asarray(models)
+        owners, numbers = self._owners[chosen], self._numbers[chosen]
         for owner in np.unique(owners):
             rows = np.flatnonzero(owners == owner)
             yield self._objectives[owner], rows.tolist(), numbers[rows].tolist()

@@ -23,8 +23,10 @@ from gpytorch.mlls import ExactMarginalLogLikelihood, LeaveOneOutPseudoLikelihoo
 from gpytorch.priors import GammaPrior, HalfCauchyPrior, LogNormalPrior, NormalPrior
 from torch import Tensor
 
-from botorch_xval.fitting.losses.modules import Stacked
-from botorch_xval.fitting.losses.objective import make_objective
+from botorch_xval.fitting.losses.exact import Exact
+from botorch_xval.fitting.losses.make import make_objective
+from botorch_xval.fitting.losses.modules import ByModules
+from botorch_xval.fitting.losses.objective import Stack
 from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.models.kernels import ChoiceKernel, WeightedMixtureKernel
 from botorch_xval.models.priors import BetaPrior, DirichletPrior
@@ -121,12 +123,11 @@ def batched(covariance: Kernel, n: int = N, **kwargs) -> ExactMarginalLogLikelih
 
 
 def both_ways(mll: ExactMarginalLogLikelihood, models: list[int]):
-    objective = Stacked([mll], None, None)
+    stack = Stack([mll], None, None)
     generator = np.random.default_rng(0)
-    theta = objective.start + 0.3 * generator.uniform(size=objective.start.shape)
-    expected = objective(theta[models], models)
-    objective.use_closed_form()
-    return objective(theta[models], models), expected
+    theta = stack.start + 0.3 * generator.uniform(size=stack.start.shape)
+    expected = ByModules(stack)(theta[models], models)
+    return Exact(stack)(theta[models], models), expected
 
 
 @pytest.mark.parametrize("name", COVARIANCES)
@@ -151,7 +152,7 @@ def test_means_likelihoods_and_noise():
 def test_the_gradient_is_that_of_the_loss():
     mll = batched(COVARIANCES["nested mixtures"]())
     objective = make_objective([mll])
-    assert objective._closed_form is not None
+    assert type(objective) is Exact
     theta = objective.start[[2]] + 0.1
     _, (gradient,) = objective(theta, [2])
     for k, slope in enumerate(gradient):
@@ -180,7 +181,7 @@ def test_copies_for_threads_do_not_disturb_each_other():
     second(objective.start[[3, 4]] + 0.5, [3, 4])
     again = first(objective.start[[1]], [1])
     assert np.array_equal(again[1], expected[1][[1]])
-    shared = first._closed_form._targets, second._closed_form._targets
+    shared = first._targets, second._targets
     assert shared[0] is shared[1]
 
 
@@ -194,11 +195,29 @@ def test_the_models_of_this_library_and_of_botorch_have_closed_forms():
         ScalarChoiceGP(X[..., 4:], Y, choice_dims=[0, 1, 2]),
     ):
         mll = ExactMarginalLogLikelihood(model.likelihood, model).train()
-        assert make_objective([mll])._closed_form is not None
+        assert type(make_objective([mll])) is Exact
 
 
 class OwnKernel(RBFKernel):
-    """A subclass may do anything, so it is not taken for its parent."""
+    """A subclass with another `forward` may do anything: it is not its parent."""
+
+    def forward(self, x1, x2, diag=False, **params):
+        return super().forward(x1, x2, diag=diag, **params) ** 2
+
+
+class RenamedKernel(RBFKernel):
+    """It changes no mathematics, as subclasses of Ax and of users."""
+
+
+def test_a_subclass_that_changes_no_mathematics_has_its_parents_node():
+    found = make_objective([batched(RenamedKernel(batch_shape=B, ard_num_dims=7))])
+    expected = make_objective([batched(RBFKernel(batch_shape=B, ard_num_dims=7))])
+    assert type(found) is Exact
+    models = list(range(5))
+    for one, other in zip(
+        found(found.start, models), expected(found.start, models), strict=True
+    ):
+        assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -232,9 +251,9 @@ def test_what_has_no_closed_form_takes_the_modules(part, kwargs):
     covariance = kwargs.pop("covariance", COVARIANCES["rbf"])()
     mll = batched(covariance, **kwargs)
     with pytest.raises(Unsupported, match=part):
-        Stacked([mll], None, None).use_closed_form()
+        Exact(Stack([mll], None, None))
     objective = make_objective([mll])
-    assert objective.num_models == 5 and objective._closed_form is None
+    assert objective.num_models == 5 and type(objective) is ByModules
 
 
 def test_another_mll_takes_the_modules():
@@ -242,7 +261,7 @@ def test_another_mll_takes_the_modules():
     model = SingleTaskGP(X, Y)
     mll = LeaveOneOutPseudoLikelihood(model.likelihood, model).train()
     with pytest.raises(Unsupported, match="LeaveOneOutPseudoLikelihood"):
-        Stacked([mll], None, None).use_closed_form()
+        Exact(Stack([mll], None, None))
 
 
 def test_a_covariance_that_is_not_positive_definite_is_nan_for_its_model_only():
@@ -251,8 +270,7 @@ def test_a_covariance_that_is_not_positive_definite_is_nan_for_its_model_only():
         for name, parameter in mll.named_parameters():
             if name.endswith("raw_noise"):
                 parameter[2] = -3.0
-    objective = Stacked([mll], None, None)
-    objective.use_closed_form()
+    objective = Exact(Stack([mll], None, None))
     losses, gradients = objective(objective.start, range(5))
     assert np.isnan(losses).tolist() == [False, False, True, False, False]
     assert np.isfinite(gradients[[0, 1, 3, 4]]).all()
@@ -271,9 +289,8 @@ def test_jitter_is_that_of_gpytorch():
     mll = ExactMarginalLogLikelihood(model.likelihood, model).train()
     with torch.no_grad():
         likelihood.raw_noise.fill_(-1e-9)
-    objective = Stacked([mll], None, None)
+    stack = Stack([mll], None, None)
     with pytest.warns(match="added jitter"):
-        expected, _ = objective(objective.start, range(5))
-    objective.use_closed_form()
-    found, _ = objective(objective.start, range(5))
+        expected, _ = ByModules(stack)(stack.start, range(5))
+    found, _ = Exact(stack)(stack.start, range(5))
     np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -26,8 +26,9 @@ from gpytorch.priors import GammaPrior, LogNormalPrior
 from helpers import assert_close, hartmann
 
 from botorch_xval.data.trials import encode_tuning_trials
-from botorch_xval.fitting.losses.modules import Stacked
-from botorch_xval.fitting.losses.objective import make_objective
+from botorch_xval.fitting.losses.exact import Exact
+from botorch_xval.fitting.losses.make import make_objective
+from botorch_xval.fitting.losses.modules import ByModules
 from botorch_xval.models.scalar_choice import ScalarChoiceGP
 
 FOLDS, N = 5, 12
@@ -303,9 +304,9 @@ def test_a_model_without_parameters_is_refused():
 def test_folds_are_stacked_and_in_closed_form():
     for model in (normalized, noisy, two_outputs, tuning, mixed):
         objective = make_objective([mll.train() for mll in folds(model)])
-        assert type(objective) is Stacked and objective._closed_form is not None
-    objective = make_objective([mll.train() for mll in folds(hand_written)])
-    assert type(objective) is Stacked
+        assert type(objective) is Exact
+    objective = make_objective([mll.train() for mll in folds(warped)])
+    assert type(objective) is ByModules
 
 
 def kernel(nu=2.5, prior=None, low=1e-4, frozen=False):
@@ -355,7 +356,7 @@ def test_models_that_differ_are_evaluated_each_by_its_own_modules(other):
 
 def test_unknown_names_are_refused():
     mlls = [mll.train() for mll in folds(normalized)]
-    with pytest.raises(ValueError, match=r"bounds: .*no parameters \['noise'\]"):
+    with pytest.raises(ValueError, match=r"bounds: expected names .*got \['noise'\]"):
         make_objective(mlls, bounds={"noise": (0.1, None)})
-    with pytest.raises(ValueError, match=r"parameters: .*no parameters \['scale'\]"):
+    with pytest.raises(ValueError, match=r"parameters: expected .*got \['scale'\]"):
         make_objective(mlls, parameters=["scale"])

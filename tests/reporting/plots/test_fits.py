@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from botorch.optim.core import OptimizationStatus
+from botorch_xval.fitting.summed import fit_summed
 from helpers import (
     assert_close,
     fold_mlls,
@@ -27,7 +28,6 @@ from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.cross_validation.folds import k_fold
 from botorch_xval.fitting.fit import fit_each
 from botorch_xval.fitting.records import FitRecord
-from botorch_xval.fitting.summed import fit_summed
 from botorch_xval.models.scalar_choice import ScalarChoiceGP
 from botorch_xval.reporting.plots.fits import (
     COLORS,
@@ -58,7 +58,7 @@ def comparison() -> Comparison:
         sizes=[10, 6],
         folds=k_fold(4),
         progress=False,
-        fit_kwargs=optimizer(maxiter=4),
+        fit_options=optimizer(maxiter=4),
     )
 
 
@@ -141,7 +141,7 @@ def test_one_size_and_one_configuration_are_enough():
         *noisy_waves(6),
         sizes=[6],
         progress=False,
-        fit_kwargs=optimizer(maxiter=2),
+        fit_options=optimizer(maxiter=2),
     )
     (drawn,) = bars(plot_scores(result)).values()
     assert drawn.x.tolist() == [6]
@@ -261,7 +261,7 @@ def test_more_configurations_than_colors(comparison):
 
 def test_a_cross_validation_has_the_records_of_its_folds():
     found = cross_validate(
-        normalized_gp, *noisy_waves(6), fit_kwargs=optimizer(maxiter=4)
+        normalized_gp, *noisy_waves(6), fit_options=optimizer(maxiter=4)
     )
     courses = lines_of_color(plot_losses(found.records), COLORS[0])
     assert [len(course) for course in courses] == [5] * 6
