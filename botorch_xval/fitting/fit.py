@@ -42,6 +42,10 @@ __all__ = [
 ]
 
 
+# What BoTorch's optimizers do not know.
+OUR_OPTIONS = {"strategy", "coordinates", "progress"}
+
+
 @dataclass(slots=True)
 class IndependentResult(OptimizationResult):
     """BoTorch's result for all models (`fval` is the sum of the losses per point)."""
@@ -111,6 +115,9 @@ def fit_gpytorch_mll(
     members = list(mll.mlls) if is_list else [mll]
     ours = [i for i, each in enumerate(members) if is_default and _is_ours(each)]
     if not is_list and not ours:
+        if optimizer is None and optimizer_kwargs is not None:
+            known = set(optimizer_kwargs) - OUR_OPTIONS
+            arguments["optimizer_kwargs"] = {n: optimizer_kwargs[n] for n in known}
         return botorch.fit.fit_gpytorch_mll(mll, **arguments)
     mll.train()
     failed: dict[int, Exception] = {}

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from botorch.optim import core
 from botorch.optim.core import OptimizationStatus
+from botorch.optim.utils import minimize_with_timeout
 from greenlet import getcurrent, greenlet
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, OptimizeResult, minimize
@@ -72,6 +74,16 @@ def gradient_norm(
 
 # SciPy's methods have different codes for a limit reached, but all say it in words.
 _LIMIT_REACHED = re.compile(r"limit|max", re.IGNORECASE)
+
+
+def _minimizer() -> Callable[..., OptimizeResult]:
+    """SciPy's function, or what somebody has put in the place of BoTorch's.
+
+    BoTorch's `mock_optimize_context_manager` does, to make fits in tests short.
+    Unchanged, BoTorch's does the same as SciPy's, and takes 2 ms to look for libraries.
+    """
+    current = core.minimize_with_timeout
+    return minimize if current is minimize_with_timeout else current
 
 
 class _Stop(BaseException):
@@ -171,7 +183,7 @@ class Search:
             result = None
             for is_warm_up in (True, False):
                 if self._begin(is_warm_up, result is not None):
-                    result = minimize(
+                    result = _minimizer()(
                         self._value,
                         self._start,
                         jac=self._slope,
@@ -232,7 +244,10 @@ class Search:
         if self._seen is not None:
             theta, pull_back = self._seen.at(x)
             theta, flat = self._inside(theta)
-        loss, gradient = self._driver.switch(theta)
+        if np.isfinite(theta).all():
+            loss, gradient = self._driver.switch(theta)
+        else:  # the exponential function of a long step
+            loss, gradient = np.nan, np.full_like(theta, np.nan)
         if self._seen is not None:
             with np.errstate(invalid="ignore", over="ignore"):  # far away
                 gradient = pull_back(np.where(flat, 0.0, gradient))

@@ -14,8 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from botorch.models.transforms.input import InputTransform
 from botorch.optim.closures import get_loss_closure
 from gpytorch import settings
+from gpytorch.kernels import Kernel
+from gpytorch.means import Mean
 from gpytorch.mlls import MarginalLogLikelihood
 from torch import Tensor
 from torch.func import functional_call
@@ -53,6 +56,7 @@ class ByModules(StackedObjective):
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack)
+        self._find_sized_modules()
         self._find_learned_transforms()
         self._loss = _Loss(stack.template)
         self._stack_state()
@@ -84,13 +88,25 @@ class ByModules(StackedObjective):
         (gradients,) = torch.autograd.grad(losses.sum(), values)
         return losses.detach().double().cpu().numpy(), gradients.cpu().numpy()
 
+    def _find_sized_modules(self) -> None:
+        """Modules that know the shape of their batch, and what follows it."""
+        lead = self.stack.batch_shape
+        self._sized: list[tuple[Any, torch.Size]] = []
+        for module in self.stack.template.modules():
+            if len(lead) == 0 or not isinstance(module, InputTransform | Kernel | Mean):
+                continue
+            shape = getattr(module, "batch_shape", torch.Size())
+            known = vars(type(module)).get("batch_shape")
+            can_be_set = not isinstance(known, property) or known.fset is not None
+            if can_be_set and shape[: len(lead)] == lead:
+                self._sized.append((module, shape[len(lead) :]))
+
     def _find_learned_transforms(self) -> None:
         """Input transforms with parameters know their batch, and act on rows.
 
         Without a batch their parameters are of shape `d`, with one `batch x 1 x d`.
         """
         batch_shape = self.stack.batch_shape
-        self._sized: list[Any] = []  # transforms that know their batch
         self._learned: set[str] = set()
         self._rows = torch.Size([] if len(batch_shape) > 0 else [1])
         transform = getattr(self.stack.template.model, "input_transform", None)
@@ -100,8 +116,6 @@ class ByModules(StackedObjective):
             f"model.input_transform.{name}" for name, _ in transform.named_parameters()
         )
         for module in transform.modules():
-            if getattr(module, "batch_shape", None) == batch_shape:
-                self._sized.append(module)
             if getattr(module, "learn_coefficients", False):
                 # It would learn from the chosen models what it learned from all: the
                 # `Normalize` in a batched `Warp` has one range for the whole batch.
@@ -151,8 +165,8 @@ class ByModules(StackedObjective):
 
         for owner, name, values in self._held:
             setattr(owner, name, pick(values))
-        for transform in self._sized:
-            transform.batch_shape = torch.Size([len(models)])
+        for module, rest in self._sized:
+            module.batch_shape = torch.Size([len(models), *rest])
         model = stack.template.model
         model.train_inputs = tuple(pick(x) for x in stack.inputs)
         model.train_targets = pick(stack.targets)

@@ -16,12 +16,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from copy import deepcopy
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import torch
 from botorch.optim.utils import sample_all_priors
 from gpytorch.likelihoods.noise_models import FixedGaussianNoise
-from gpytorch.means import ZeroMean
 from gpytorch.mlls import MarginalLogLikelihood
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
@@ -143,22 +144,40 @@ class Objective(ABC):
 def sampled(mll: MarginalLogLikelihood, table: ParameterTable) -> Array:
     """Values sampled from the priors of an mll, which stays as it is.
 
+    A prior without a setter cannot be sampled; its parameter keeps its values, as one
+    without a prior does.
+
     Args:
-        mll: With the values that parameters without a prior keep.
+        mll: The marginal log likelihood.
         table: Of its parameters.
 
     Returns:
         A row for each model of the table.
     """
-    # No copy of the mll is sampled: some kernels keep tensors that cannot be copied.
-    before = {name: p.detach().clone() for name, p in mll.named_parameters()}
+    priors = [prior for prior in mll.model.named_priors() if prior[-1] is not None]
+    parts = [*mll.parameters(), *mll.buffers()]
+    before = [part.detach().clone() for part in parts]
     try:
-        sample_all_priors(mll.model)
+        sample_all_priors(cast(Any, SimpleNamespace(named_priors=lambda: priors)))
         return table.read(mll)
     finally:
         with torch.no_grad():
-            for name, parameter in mll.named_parameters():
-                parameter.copy_(before[name])
+            for part, values in zip(parts, before, strict=True):
+                part.copy_(values)
+
+
+def _copy_of(mll: MarginalLogLikelihood) -> MarginalLogLikelihood:
+    """A deep copy, also of modules that keep a tensor of an autograd graph.
+
+    `OrthogonalAdditiveKernel` keeps such a one, which cannot be copied.
+    """
+    kept = [
+        value
+        for module in mll.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
+    return deepcopy(mll, {id(value): value.detach().clone() for value in kept})
 
 
 class Stack:
@@ -194,7 +213,7 @@ class Stack:
         self.num_each = self.batch_shape.numel()
         self.num_models = self.num_each * len(self.mlls)
         self.is_batched = len(self.mlls) > 1 or len(self.batch_shape) > 0
-        self.template = deepcopy(first)
+        self.template = _copy_of(first)
         self.table = ParameterTable(self.template, self.batch_shape, parameters, bounds)
         if shared := self.table.shared:
             raise SharedParameters(
@@ -202,9 +221,6 @@ class Stack:
                 "them the batch shape of the model"
             )
         self.start = np.concatenate([self.table.read(mll) for mll in self.mlls])
-        for module in self.template.modules():
-            if isinstance(module, ZeroMean):  # its zeros have the shape of all models
-                module.batch_shape = torch.Size()
         self._stack_data()
 
     def flat(self, values: Sequence[Tensor]) -> Tensor:
