@@ -190,21 +190,22 @@ def _write_report(
         plot_comparison,
         plot_losses,
     )
+    from botorch_xval.reporting.plots.style import figure_of
     from botorch_xval.reporting.report import write_report
 
     plt.switch_backend("agg")  # files only, no window
     top, _ = plot_comparison(comparison)
-    top.figure.savefig(folder / "scores.png", dpi=150)
+    figure_of(top).savefig(folder / "scores.png", dpi=150)
     figures = {}
     for name, result in list(results.items())[:1]:
         ax = plt.subplots(figsize=(7, 4.8), layout="constrained")[1]
         plot_losses(result.records, ax, label="fold")
-        ax.figure.savefig(folder / "losses.png", dpi=150)
+        figure_of(ax).savefig(folder / "losses.png", dpi=150)
         caption = f"The {len(rows)} folds of {name!r}, each with its own optimizer."
-        figures[caption] = ax.figure
+        figures[caption] = figure_of(ax)
         ax = plt.subplots(figsize=(7, 3.4), layout="constrained")[1]
         plot_active_models(result.records, ax, label="fold")
-        figures["A fold that has converged costs nothing more."] = ax.figure
+        figures["A fold that has converged costs nothing more."] = figure_of(ax)
     names = _row_names(table)
     write_report(
         folder / "report.html",

@@ -19,8 +19,7 @@ from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
 from botorch_xval.fitting.fit import fit_gpytorch_mll
 from botorch_xval.models.configurations import configurations, default_model
 from botorch_xval.models.scalar_choice import PRIOR_CONFIGURATIONS, ScalarChoiceGP
-from botorch_xval.reporting.expressions.description import describe
-from botorch_xval.reporting.expressions.tree import format_number
+from botorch_xval.reporting.expressions import describe, format_number
 
 FILES = ["cells", "fits.csv", "losses.png", "points.csv", "report.html"]
 FILES += ["scores.csv", "scores.png"]
@@ -97,12 +96,13 @@ def test_a_demo_writes_its_report(tmp_path, capsys):
 
 def test_a_demo_scores_as_the_python_interface_does(tmp_path, no_report):
     table = encode_tuning_trials()
-    main(["demo", "--sizes", "4,5", "--out", str(tmp_path)])
+    main(["demo", "--sizes", "4,5", "--fit", "fixed", "--out", str(tmp_path)])
     expected = compare(
         configurations(table.choice_dims),
         table.X,
         table.Y,
         sizes=[4, 5],
+        fit="fixed",
         progress=False,
     )
     points = pd.read_csv(tmp_path / "points.csv")

@@ -17,7 +17,7 @@ from pathlib import Path
 import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.result import CrossValidation, difference
@@ -25,6 +25,7 @@ from botorch_xval.reporting import plots
 from botorch_xval.reporting.diagnosis import summarize_fits
 from botorch_xval.reporting.expressions import describe, document, model_panels
 from botorch_xval.reporting.hyperparameters import hyperparameters
+from botorch_xval.reporting.plots.style import figure_of
 
 __all__ = ["write_report"]
 
@@ -168,7 +169,7 @@ def _score_chart(comparison: Comparison) -> str:
     if comparison.points["size"].nunique() < 2:
         return ""
     return _figure(
-        plots.plot_comparison(comparison)[0].figure,
+        figure_of(plots.plot_comparison(comparison)[0]),
         "Scores by dataset size, one standard error either way; below, the paired "
         "differences to the best configuration of each size.",
     )
@@ -184,7 +185,7 @@ def _decisive(
     points = difference(results[best], results[second])
     plots.plot_pointwise(points, ax, labels=(best, second), names=row_names)
     return _figure(
-        ax.figure,
+        figure_of(ax),
         "The difference of every held-out row. A difference that hangs on one or two "
         "rows says more about these rows than about the configurations.",
     )
@@ -202,7 +203,7 @@ def _diagnostics(
         folds = _fold_names(result, row_names)
         axes = plots.plot_diagnostics(result, names=row_names, folds=folds)
         charts = _figure(
-            axes[0, 0].figure,
+            figure_of(axes[0, 0]),
             "Predictions and their intervals; standardized errors; their whitened "
             "quantiles; PIT values; coverage of central intervals; and how far each "
             "fold moves the hyper-parameters. Gray bands hold 95 % of all curves of a "
@@ -214,7 +215,7 @@ def _diagnostics(
             full = result.full_model
             of_all = None if full is None else hyperparameters(full, features)
             charts += _figure(
-                plots.plot_hyperparameters(table, full=of_all).figure,
+                figure_of(plots.plot_hyperparameters(table, full=of_all)),
                 "Positive hyper-parameters over the folds, that of all rows, and the "
                 "prior.",
             )
@@ -255,9 +256,8 @@ def _fold_names(result: CrossValidation, row_names: Sequence[str] | None) -> lis
     ]
 
 
-def _figure(figure: Figure | SubFigure, caption: str) -> str:
+def _figure(figure: Figure, caption: str) -> str:
     """A figure as an SVG image within the page; closes the figure."""
-    figure = figure.figure  # of a SubFigure the whole one
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "botorch_xval"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})

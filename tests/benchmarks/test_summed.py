@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -13,17 +18,29 @@ from gpytorch.kernels import RBFKernel
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import (
     SAME,
-    SOLVED,
-    TIGHT,
     assert_close,
     fold_mlls,
     noisy_waves,
     normalized_gp,
 )
+from reporting_helpers import lines_of_color, record
 from torch import Tensor
 
-from botorch_xval.fitting.fit import fit_each
-from botorch_xval.fitting.summed import fit_summed
+from botorch_xval import fit_each
+
+FILE = Path(__file__).parents[2] / "benchmarks" / "summed.py"
+
+
+def load(path: Path) -> ModuleType:
+    """A script of the benchmarks, which are no package."""
+    spec = spec_from_file_location(path.stem, path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+summed_losses = load(FILE)
+fit_summed = summed_losses.fit_summed
 
 
 def batch_mll(num_models: int = 4, n: int = 10) -> ExactMarginalLogLikelihood:
@@ -63,18 +80,6 @@ def test_takes_the_steps_of_botorchs_sum(num_steps):
     assert_close(found[1:], course, **SAME)
     assert {r.status for r in records} == {OptimizationStatus.STOPPED}
     assert result.status is OptimizationStatus.STOPPED
-
-
-def test_ends_where_botorchs_sum_ends():
-    result, _ = botorchs_sum(batch_mll(), TIGHT)
-    mll = batch_mll()
-    records = fit_summed([mll], TIGHT)
-    assert_close(sum(record.loss for record in records), result.fval, **SOLVED)
-    # How long it takes to creep to a minimum of many models is up to rounding.
-    assert 0.5 < records[0].iterations / result.step < 2
-    # The models have the values that the records speak of.
-    losses = get_loss_closure(mll.train())()
-    assert_close(losses, [record.loss for record in records])
 
 
 def test_single_models_get_worse_while_the_sum_never_does():
@@ -133,3 +138,21 @@ def test_defect_models_without_a_loss_have_no_iterations():
     assert {record.losses for record in records} == {()}
     assert {record.iterations for record in records} == {0}
     assert torch.tensor([record.loss for record in records]).isnan().all()
+
+
+def test_summed_and_independent_side_by_side():
+    first = [record(3.0, 1.0, 2.0, 0.5, evaluations=800), record(2.0, 1.5, 1.0, 0.75)]
+    second = [record(3.0, 0.5), record(2.0, 0.75, evaluations=7)]
+    left, right = summed_losses.plot_summed_and_independent(first, second)
+    for ax, records in ((left, first), (right, second)):
+        courses = lines_of_color(ax, "#0072B2")
+        for course, expected in zip(courses, records, strict=True):
+            assert course[:, 1].tolist() == [-loss for loss in expected.losses]
+    assert "805 model evaluations, summed loss 1.2500" in left.get_title(loc="left")
+    assert "12 model evaluations, summed loss 1.2500" in right.get_title(loc="left")
+    assert len(lines_of_color(left, "#D55E00")) == 1
+    assert lines_of_color(right, "#D55E00") == []
+    low, high = left.get_ylim()
+    assert low < -0.75 < -0.5 < high  # where the models end
+    assert right.get_ylim() == (low, high)
+    plt.close("all")

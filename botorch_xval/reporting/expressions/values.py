@@ -1,4 +1,4 @@
-"""Numbers of all models out of batched parameters, and formulas of mean functions."""
+"""Reading the numbers of all models in a batch, and formulas of mean functions."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Reader", "mean_formula", "parameters_formula"]
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads the numbers of all models out of batched tensors."""
+    """Reads the numbers of all models from batched tensors."""
 
     batch_shape: torch.Size
-    """Leading shape of all parameters; outputs that are batched come last."""
+    """Leading shape of all parameters; if outputs are batched, they are the last."""
 
     output: int | None = None
     """Which of the batched outputs to read; None if outputs are not batched."""
@@ -29,7 +29,18 @@ class Reader:
     """Names of the tasks of a multi-task model; their numbers if None."""
 
     def numbers(self, tensor: Tensor, event_ndim: int) -> Tensor:
-        """The tensor as `num_models x event_shape`, float64 on the CPU."""
+        """The numbers of all models.
+
+        Args:
+            tensor: `batch_shape x event_shape`, or of a shape that expands to it.
+            event_ndim: Number of dimensions of one model's numbers.
+
+        Returns:
+            `num_models x event_shape`, float64 on the CPU.
+
+        Raises:
+            ValueError: If the tensor has another batch shape.
+        """
         tensor = tensor.detach().double().cpu()
         num_batch_dims = tensor.ndim - event_ndim
         event_shape = tensor.shape[num_batch_dims:]
@@ -39,8 +50,10 @@ class Reader:
             tensor = tensor.expand(self.batch_shape + event_shape)
         except RuntimeError as error:
             raise ValueError(
-                f"Expected parameters of batch shape {tuple(self.batch_shape)}, that "
-                f"of the model, got one of {tuple(tensor.shape[:num_batch_dims])}."
+                "model: expected parameters of its own batch shape "
+                f"{tuple(self.batch_shape)}, got one of "
+                f"{tuple(tensor.shape[:num_batch_dims])}; make kernel, mean and "
+                "likelihood with the batch shape of the model"
             ) from error
         if self.output is not None:
             tensor = tensor.select(len(self.batch_shape) - 1, self.output)
@@ -69,16 +82,16 @@ class Reader:
     def parameters(
         self, module: Module, features: Sequence[str] = ()
     ) -> list[tuple[str, Value]]:
-        """All constrained parameters of a module and its parts, number by number.
+        """List all constrained parameters of a module and its parts, number by number.
 
         Args:
             module: Any GPyTorch module.
-            features: Names for the numbers of a parameter that has one for each.
+            features: Names of the columns, for parameters with one number for each.
 
         Returns:
             Labels such as `base_kernel.lengthscale['a']`, and the values.
         """
-        found = []
+        found: list[tuple[str, Value]] = []
         for path, parameter, constraint in module.named_parameters_and_constraints():
             owner, _, name = path.rpartition(".")
             name = name.removeprefix("raw_")
@@ -103,7 +116,7 @@ class Reader:
 
 
 def parameters_formula(module: Module, features: Sequence[str], reader: Reader) -> Node:
-    """An unknown module: its name, its features and its parameters by name."""
+    """The formula of an unknown module: its class, its features, its parameters."""
     parts = [
         Node((f"{label}=", value))
         for label, value in reader.parameters(module, features)
@@ -113,7 +126,7 @@ def parameters_formula(module: Module, features: Sequence[str], reader: Reader) 
 
 
 def mean_formula(mean: Mean, features: Sequence[str], reader: Reader) -> Node:
-    """The formula of a mean function, which sees all columns."""
+    """The formula of a mean function of all columns."""
     forward = type(mean).forward
     if forward is ZeroMean.forward:
         return Node(("zero",))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.reporting.plots.style import (
@@ -61,8 +63,8 @@ def plot_differences(comparison: Comparison, ax: Axes | None = None) -> Axes:
 
 
 def plot_comparison(
-    comparison: Comparison, axes: Sequence[Axes] | None = None
-) -> Sequence[Axes]:
+    comparison: Comparison, axes: NDArray[Any] | Sequence[Axes] | None = None
+) -> NDArray[Any]:
     """Draw scores by dataset size, and below them the differences to the best.
 
     Args:
@@ -70,7 +72,7 @@ def plot_comparison(
         axes: Where to draw, two axes; default: new ones, one above the other.
 
     Returns:
-        The two axes, those of :func:`plot_scores` and :func:`plot_differences`.
+        The two axes, that of :func:`plot_scores` first.
 
     Raises:
         ValueError: If `comparison` or `axes` are something else.
@@ -85,16 +87,17 @@ def plot_comparison(
             height_ratios=(3, 2),
             layout="constrained",
         )[1]
-    if np.shape(axes) != (2,):
+    drawn: NDArray[Any] = np.array(axes, dtype=object)
+    if drawn.size != 2:
         raise ValueError(
-            f"axes: expected 2 axes, got {np.size(axes)}; make them by "
+            f"axes: expected 2 axes, got {drawn.size}; make them by "
             "`plt.subplots(2, 1, sharex=True)[1]`"
         )
-    top, bottom = axes
+    top, bottom = drawn.flat
     plot_scores(comparison, top).set_xlabel("")
     plot_differences(comparison, bottom)
     top.set_title("Which configuration predicts held-out trials best?", loc="left")
-    return axes
+    return drawn
 
 
 def _draw_lines(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from importlib import import_module
 from time import monotonic
 from typing import Any
 
@@ -13,7 +15,13 @@ from torch import Tensor
 
 from botorch_xval.fitting.records import FitRecord
 from botorch_xval.fitting.retries import ModelResult
-from botorch_xval.reporting.plots.style import COLORS, axes_of, records_of, tidy
+from botorch_xval.reporting.plots.style import (
+    COLORS,
+    axes_of,
+    figure_of,
+    records_of,
+    tidy,
+)
 
 __all__ = ["LiveLosses", "plot_active_models", "plot_evaluations", "plot_losses"]
 
@@ -259,16 +267,13 @@ class LiveLosses:
         return ax
 
     def _show(self) -> None:
-        figure = self.ax.figure
-        try:
-            from IPython import get_ipython
-            from IPython.display import display
-        except ImportError:
-            get_ipython = None
-        if get_ipython is None or get_ipython() is None:
+        figure = figure_of(self.ax)
+        ipython: Any = sys.modules.get("IPython")  # imported wherever it runs
+        if ipython is None or ipython.get_ipython() is None:
             figure.canvas.draw_idle()
             figure.canvas.flush_events()
         elif self._display is None:
+            display = import_module("IPython.display").display
             self._display = display(figure, display_id=True)
         else:
             self._display.update(figure)

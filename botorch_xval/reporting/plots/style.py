@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from botorch_xval.fitting.records import FitRecord
@@ -17,6 +18,7 @@ __all__ = [
     "MARKERS",
     "axes_of",
     "check_type",
+    "figure_of",
     "name_points",
     "records_of",
     "tidy",
@@ -41,13 +43,20 @@ def axes_of(ax: Axes | None, **figure_kwargs: Any) -> Axes:
         ValueError: If `ax` is something else.
     """
     if ax is None:
-        return plt.subplots(layout="constrained", **figure_kwargs)[1]
+        new: Axes = plt.subplots(layout="constrained", **figure_kwargs)[1]
+        return new
     if not isinstance(ax, Axes):
         raise ValueError(
             f"ax: expected one Axes of matplotlib, got {type(ax).__name__}; pass one "
             "of `plt.subplots()`, or leave it out for new axes"
         )
     return ax
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The whole figure that axes are in, also if they are in a part of it."""
+    figure = ax.figure
+    return figure if isinstance(figure, Figure) else figure.figure
 
 
 def check_type(name: str, value: object, kind: type, advice: str) -> None:
