@@ -9,29 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from botorch.models import (
-    SingleTaskGP,
-)
-from botorch.models.transforms.input import (
-    InputTransform,
-)
-from botorch.models.transforms.outcome import (
-    OutcomeTransform,
-)
+from botorch.models import SingleTaskGP
+from botorch.models.transforms.input import InputTransform
+from botorch.models.transforms.outcome import OutcomeTransform
 from botorch.optim.core import OptimizationStatus
 from gpytorch.kernels import Kernel, RBFKernel
 from gpytorch.means import Mean
-from helpers import (
-    noisy_waves,
-)
+from helpers import noisy_waves
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from torch import Tensor
 
 from botorch_xval import FitRecord
-from botorch_xval.reporting.expressions.tree import (
-    Description,
-)
+from botorch_xval.reporting.expressions.tree import Description
 
 NAMES = ["a", "b", "c", "p=1", "p=2", "t"]  # three scalars, a one-hot choice, a task
 

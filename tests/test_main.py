@@ -79,6 +79,8 @@ def test_a_demo_writes_its_report(tmp_path, capsys):
     assert fits.folds.to_list() == [6] * 4 and fits.failed.to_list() == [0] * 4
     for name in ("scores.png", "losses.png"):
         assert min(width_and_height(folder / name)) > 500
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert "The 6 folds of &#x27;tight priors&#x27;, each with its own" in report
 
     output = capsys.readouterr().out
     assert "441 of 448 rows; 7 left out: no loss" in output

@@ -16,13 +16,7 @@ from botorch.optim.core import OptimizationResult, OptimizationStatus
 from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.kernels import RBFKernel
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from helpers import (
-    SAME,
-    assert_close,
-    fold_mlls,
-    noisy_waves,
-    normalized_gp,
-)
+from helpers import SAME, assert_close, fold_mlls, noisy_waves, normalized_gp
 from reporting_helpers import lines_of_color, record
 from torch import Tensor
 

@@ -90,7 +90,15 @@ def describe(
         return combine([describe(each, names, outcomes) for each in model])
     _check_names("names", names)
     _check_names("outcomes", outcomes)
-    members = members_of(model)
+    return _describe_members(members_of(model), names, outcomes)
+
+
+def _describe_members(
+    members: Sequence[ExactGP],
+    names: Sequence[str] | None,
+    outcomes: Sequence[str] | None,
+) -> Description:
+    """The members of a model list, one section for each outcome."""
     counts = [_num_outcomes(member) for member in members]
     if outcomes is not None and len(outcomes) != sum(counts):
         raise ValueError(

@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from botorch.models import (
-    MixedSingleTaskGP,
-    MultiTaskGP,
-)
+from botorch.models import MixedSingleTaskGP, MultiTaskGP
 from botorch.models.kernels import CategoricalKernel
 from botorch.models.map_saas import get_map_saas_model
 from gpytorch import kernels

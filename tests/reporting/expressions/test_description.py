@@ -7,12 +7,7 @@ from statistics import median
 
 import pytest
 import torch
-from botorch.models import (
-    KroneckerMultiTaskGP,
-    ModelListGP,
-    MultiTaskGP,
-    SingleTaskGP,
-)
+from botorch.models import KroneckerMultiTaskGP, ModelListGP, MultiTaskGP, SingleTaskGP
 from botorch.models.deterministic import GenericDeterministicModel
 from botorch.models.robust_relevance_pursuit_model import (
     RobustRelevancePursuitSingleTaskGP,

@@ -26,8 +26,6 @@ from botorch_xval.reporting.expressions.tree import (
     Value,
 )
 
-VOID = {"meta", "input", "br", "img"}
-
 
 def folds(seed: int, count: int = 3) -> Description:
     """Unfitted models with a few different values each."""

@@ -14,11 +14,7 @@ from botorch.models.transforms.input import (
     Round,
     Warp,
 )
-from botorch.models.transforms.outcome import (
-    Bilog,
-    ChainedOutcomeTransform,
-    Power,
-)
+from botorch.models.transforms.outcome import Bilog, ChainedOutcomeTransform, Power
 from helpers import IDENTITY, assert_close
 from reporting_helpers import model_with, numbers, unit_waves
 

@@ -7,15 +7,9 @@ from collections.abc import Iterator
 import matplotlib
 import matplotlib.pyplot as plt
 import pytest
-from helpers import (
-    noisy_waves,
-    normalized_gp,
-)
+from helpers import noisy_waves, normalized_gp
 
-from botorch_xval import (
-    CrossValidation,
-    cross_validate,
-)
+from botorch_xval import CrossValidation, cross_validate
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from helpers import (
-    assert_close,
-)
+from helpers import assert_close
 from reporting_helpers import dots
 from scipy import stats
 

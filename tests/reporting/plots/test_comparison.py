@@ -7,26 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import (
-    assert_close,
-    noisy_waves,
-    normalized_gp,
-    optimizer,
-)
+from helpers import assert_close, noisy_waves, normalized_gp, optimizer
 from matplotlib.axes import Axes
 from reporting_helpers import legend, lines_of_color
 
-from botorch_xval import (
-    Comparison,
-    ScalarChoiceGP,
-    compare,
-    k_fold,
-)
-from botorch_xval.reporting.plots import (
-    plot_comparison,
-    plot_differences,
-    plot_scores,
-)
+from botorch_xval import Comparison, ScalarChoiceGP, compare, k_fold
+from botorch_xval.reporting.plots import plot_comparison, plot_differences, plot_scores
 
 
 @pytest.fixture(scope="module")

@@ -7,21 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from botorch.optim.core import OptimizationStatus
-from helpers import (
-    assert_close,
-    fold_mlls,
-    noisy_waves,
-    normalized_gp,
-    optimizer,
-)
+from helpers import assert_close, fold_mlls, noisy_waves, normalized_gp, optimizer
 from matplotlib.colors import to_rgba
 from reporting_helpers import legend, lines_of_color, record
 
-from botorch_xval import (
-    FitRecord,
-    cross_validate,
-    fit_each,
-)
+from botorch_xval import FitRecord, cross_validate, fit_each
 from botorch_xval.reporting.plots import (
     LiveLosses,
     plot_active_models,

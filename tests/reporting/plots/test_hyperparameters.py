@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import (
-    assert_close,
-    tuning_trials,
-)
+from helpers import assert_close, tuning_trials
 from reporting_helpers import dots
 
-from botorch_xval import (
-    ScalarChoiceGP,
-    cross_validate,
-    hyperparameters,
-)
-from botorch_xval.reporting.plots import (
-    plot_hyperparameters,
-    plot_influence,
-)
+from botorch_xval import ScalarChoiceGP, cross_validate, hyperparameters
+from botorch_xval.reporting.plots import plot_hyperparameters, plot_influence
 
 
 def test_influences_are_those_of_the_fits(warm):

@@ -8,18 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from helpers import (
-    assert_close,
-    noisy_waves,
-    normalized_gp,
-)
+from helpers import assert_close, noisy_waves, normalized_gp
 from matplotlib.colors import to_rgba
 from reporting_helpers import dots, sorted_rows
 
-from botorch_xval import (
-    difference,
-    optimism,
-)
+from botorch_xval import difference, optimism
 from botorch_xval.reporting.plots import (
     plot_normal_quantiles,
     plot_pointwise,
