@@ -1,4 +1,4 @@
-"""Models to describe, and the meaning of the words of a formula."""
+"""Models to describe, the meaning of the words of a formula, and artists of plots."""
 
 from __future__ import annotations
 
