@@ -31,7 +31,7 @@ from botorch_xval.models.scalar_choice import (
 from botorch_xval.models.scalar_choice import PriorConfiguration as PriorConfiguration
 from botorch_xval.models.scalar_choice import ScalarChoiceGP as ScalarChoiceGP
 from botorch_xval.reporting.course import Course as Course
+from botorch_xval.reporting.diagnosis import summarize_fits as summarize_fits
 from botorch_xval.reporting.expressions.description import describe as describe
 from botorch_xval.reporting.expressions.page import write_page as write_page
 from botorch_xval.reporting.hyperparameters import hyperparameters as hyperparameters
-from botorch_xval.reporting.hyperparameters import summarize_fits as summarize_fits

@@ -1,38 +1,49 @@
-"""Command line: a table of trials in, "which kernel and priors predict best" out."""
+"""The command line: which kernel and priors predict a table of trials best?"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from botorch.exceptions.errors import ModelFittingError
-from botorch.models.model import Model
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from torch import Tensor
 
-from botorch_xval.comparison.compare import Comparison, compare
+from botorch_xval.comparison.compare import compare
+from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.cross_validate import FITS, cross_validate
-from botorch_xval.cross_validation.folds import leave_one_out
+from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.data.tables import EncodedTable, encode_table
 from botorch_xval.data.trials import encode_tuning_trials
-from botorch_xval.fitting.fit import fit_each, fit_gpytorch_mll
-from botorch_xval.fitting.summed import fit_summed
+from botorch_xval.fitting.fit import fit_gpytorch_mll
 from botorch_xval.models.configurations import configurations
-from botorch_xval.reporting.course import Course
-from botorch_xval.reporting.expressions.description import describe
-from botorch_xval.reporting.expressions.page import write_page
-from botorch_xval.reporting.expressions.tree import format_number
-from botorch_xval.reporting.hyperparameters import summarize_fits
+from botorch_xval.reporting import Course, describe, summarize_fits, write_page
+from botorch_xval.reporting.expressions import format_number
 
 __all__ = ["main"]
 
 DEFAULT_SIZES = (20, 40, 60)
+EPILOG = (
+    "Every column that is not the target, a choice or ignored is a scalar. Empty cells "
+    "are parameters that were inactive in that trial; rows without a target are left "
+    "out. Example: botorch-xval {} trials.csv --target loss --log-target --log-scalars "
+    "all --choices optimizer --ignore trial"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line.
+
+    Args:
+        arguments: What follows the name of the program; default: that of this process.
+
+    Returns:
+        The exit status: 0, or 2 after an error, which is printed to stderr.
+
+    Raises:
+        SystemExit: With status 0 after `--help`, with status 2 if arguments are wrong.
+    """
     args = _parser().parse_args(arguments)
     try:
         if args.command == "demo":
@@ -55,41 +66,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fit(table: EncodedTable, args: argparse.Namespace) -> None:
-    """The page of one model: all rows, and the folds of leave-one-out."""
+    """Fit one model to all rows and to the folds of leave-one-out, and write a page."""
     out = Path(args.out)
     if out.is_dir():  # before the work, not after it
-        raise ValueError(f"--out: expected a file such as model.html, got folder {out}")
+        raise ValueError(
+            f"--out: expected a file such as model.html, got folder {out}; name a "
+            "file in it"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     model = configurations(table.choice_dims)[args.model]
-    mll = _mll(model, table.X, table.Y)
+    built = model(table.X, table.Y)
+    mll = ExactMarginalLogLikelihood(built.likelihood, built)
     course = Course()
     print(f"Fitting {len(table.X)} rows with {args.model} ...", flush=True)
     fit_gpytorch_mll(mll, optimizer_kwargs={"callback": course})
-    print(summarize_fits(mll.fit_records, mll.model, table.feature_names), "\n")
-    described = describe(mll.model, table.feature_names)
+    names = table.feature_names
+    print(summarize_fits(mll.fit_records, built, names), "\n")
+    described = describe(built, names)
     print(described, "\n")
     print("Leaving out one row at a time ...", flush=True)
     result = cross_validate(
         model, table.X, table.Y, fit="warm", keep_models=True, progress=True
     )
-    print(summarize_fits(result.records, result.models, table.feature_names))
+    print(summarize_fits(result.records, result.models, names))
     scores = result.summary().iloc[0]
     print(
         f"Held-out log density {scores.elpd / len(table.X):.4f} nats per row, "
         f"RMSE {scores.rmse:.4g}, R2 {scores.r2:.3f}."
     )
-    described = {
-        "All rows": described,
-        "Without one row each": describe(result.models, table.feature_names),
-    }
-    courses = {"All rows": course.descriptions(mll.model, table.feature_names)}
-    title = f"{table.target_name} by {args.model}"
     write_page(
         out,
-        described,
-        title=title,
+        {
+            "All rows": described,
+            "Without one row each": describe(result.models, names),
+        },
+        title=f"{table.target_name} by {args.model}",
         held_out=_row_names(table),
-        courses=courses,
+        courses={"All rows": course.descriptions(built, names)},
     )
     print(f"\nWritten to {out}")
 
@@ -103,17 +116,11 @@ def _row_names(table: EncodedTable) -> list[str]:
 
 
 def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
-    # Here, so that `--help` and errors in the table do not wait for matplotlib.
-    from matplotlib import pyplot
-
-    from botorch_xval.reporting.plots import fits as plots
-    from botorch_xval.reporting.report import write_report
-
-    pyplot.switch_backend("agg")  # files only, no window
+    """Compare all configurations, print their scores and write the report."""
     folder = Path(args.out)
     n = len(table.X)
     sizes = args.sizes or [size for size in DEFAULT_SIZES if size <= n] or [n]
-    result = compare(
+    comparison = compare(
         configurations(table.choice_dims),
         table.X,
         table.Y,
@@ -123,31 +130,14 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
         race=args.race,
         fit=args.fit,
         folder=folder,
+        progress=True,
     )
-    _print(result, table.target_name)
-    plots.plot_comparison(result).savefig(folder / "scores.png", dpi=150)
+    _print(comparison, table.target_name)
     size = max(sizes)
-    rows = result.points[result.points["size"] == size].drop_duplicates("row").row
-    rows = rows.head(size).to_list()
-    X, Y = table.X[rows], table.Y[rows]
+    points = comparison.points[comparison.points["size"] == size]
+    rows = points.drop_duplicates("row").row.head(size).to_list()
     print(f"Charts: all configurations once more, {size} rows, warm starts ...")
-    shown, notes = {}, []
-    for name, model in configurations(table.choice_dims).items():
-        try:
-            shown[name] = cross_validate(model, X, Y, fit="warm", keep_models=True)
-        except ModelFittingError as error:
-            notes.append(f"No charts of {name}: {error}")
-    name, model = next(iter(configurations(table.choice_dims).items()))
-    print(f"Fitting the {size} folds with {name} once more, with the sum of losses ...")
-    summed, independent = (_leave_one_out_mlls(model, X, Y) for _ in range(2))
-    summed_records = fit_summed(summed)
-    # The same coordinates on both sides: what differs is who is fitted with whom.
-    fit_each(independent, {"coordinates": "raw"})
-    records = [record for mll in independent for record in mll.fit_records]
-    figure = plots.plot_summed_and_independent(summed_records, records)
-    figure.savefig(folder / "losses.png", dpi=150)
-    active = plots.plot_active_models(records, label="fold").figure
-    active.set_size_inches(7, 3.4)
+    results, notes = _results(table, rows)
     notes += [
         f"Scores are of leave-one-out cross-validation with fit={args.fit!r}, "
         f"{args.replicates} shuffle(s) of the rows with seed {args.seed}, at "
@@ -155,45 +145,80 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
         f"The charts of single configurations are of the first {size} rows, with folds "
         "that start from the fit to all rows and go to the same tolerance.",
     ]
-    write_report(
-        folder / "report.html",
-        result,
-        shown,
-        target=table.target_name,
-        data=table.summary(),
-        features=table.feature_names,
-        row_names=[_row_names(table)[i] for i in rows],
-        figures={
-            f"The {size} folds of {name!r}, fitted by one optimizer on the sum of "
-            "their losses, and by one each.": figure,
-            "The same, one each: a fold that is done costs nothing more.": active,
-        },
-        notes=notes,
-    )
-    pyplot.close("all")
+    _write_report(folder, table, comparison, results, rows, notes)
     print(
-        f"model evaluations: {sum(r.evaluations for r in summed_records):,} summed, "
-        f"{sum(r.evaluations for r in records):,} independent\n"
         f"\nWritten to {folder}: report.html with everything, scores.csv, points.csv, "
         "fits.csv, scores.png, losses.png, and cells/ to go on from after an "
         "interruption"
     )
 
 
-def _leave_one_out_mlls(
-    model: Callable[..., Model], X: Tensor, Y: Tensor
-) -> list[ExactMarginalLogLikelihood]:
-    mlls = []
-    for held_out in leave_one_out(len(X)).held_out:
-        mlls.append(_mll(model, X[~held_out], Y[~held_out]))
-    return mlls
+def _results(
+    table: EncodedTable, rows: list[int]
+) -> tuple[dict[str, CrossValidation], list[str]]:
+    """A cross-validation of every configuration, and notes on those that failed."""
+    results, notes = {}, []
+    for name, model in configurations(table.choice_dims).items():
+        try:
+            results[name] = cross_validate(
+                model,
+                table.X[rows],
+                table.Y[rows],
+                fit="warm",
+                keep_models=True,
+                progress=True,
+            )
+        except ModelFittingError as error:
+            notes.append(f"No charts of {name}: {error}")
+    return results, notes
 
 
-def _mll(
-    model: Callable[..., Model], X: Tensor, Y: Tensor
-) -> ExactMarginalLogLikelihood:
-    built = model(X, Y)
-    return ExactMarginalLogLikelihood(built.likelihood, built)
+def _write_report(
+    folder: Path,
+    table: EncodedTable,
+    comparison: Comparison,
+    results: dict[str, CrossValidation],
+    rows: list[int],
+    notes: list[str],
+) -> None:
+    """Write scores.png, losses.png and report.html."""
+    # Here, so that `--help` and errors in the table do not wait for matplotlib.
+    from matplotlib import pyplot as plt
+
+    from botorch_xval.reporting.plots import (
+        plot_active_models,
+        plot_comparison,
+        plot_losses,
+    )
+    from botorch_xval.reporting.plots.style import figure_of
+    from botorch_xval.reporting.report import write_report
+
+    plt.switch_backend("agg")  # files only, no window
+    top, _ = plot_comparison(comparison)
+    figure_of(top).savefig(folder / "scores.png", dpi=150)
+    figures = {}
+    for name, result in list(results.items())[:1]:
+        ax = plt.subplots(figsize=(7, 4.8), layout="constrained")[1]
+        plot_losses(result.records, ax, label="fold")
+        figure_of(ax).savefig(folder / "losses.png", dpi=150)
+        caption = f"The {len(rows)} folds of {name!r}, each with its own optimizer."
+        figures[caption] = figure_of(ax)
+        ax = plt.subplots(figsize=(7, 3.4), layout="constrained")[1]
+        plot_active_models(result.records, ax, label="fold")
+        figures["A fold that has converged costs nothing more."] = figure_of(ax)
+    names = _row_names(table)
+    write_report(
+        folder / "report.html",
+        comparison,
+        results,
+        target=table.target_name,
+        data=table.summary(),
+        features=table.feature_names,
+        row_names=[names[row] for row in rows],
+        figures=figures,
+        notes=notes,
+    )
+    plt.close("all")
 
 
 def _print(result: Comparison, target: str) -> None:
@@ -228,18 +253,12 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo", help="compare on the bundled table of 448 real tuning trials"
     )
-    epilog = (
-        "Every column that is not the target, a choice or ignored is a scalar. "
-        "Empty cells are parameters that were inactive in that trial; rows without a "
-        "target are left out. Example: botorch-xval %s trials.csv --target loss "
-        "--log-target --log-scalars all --choices optimizer --ignore trial"
-    )
     comparison = commands.add_parser(
         "compare",
         help="compare on your table of trials (CSV)",
         description="Which kernel and priors predict your target best? Writes "
         "report.html with scores, charts and the fitted models.",
-        epilog=epilog % "compare",
+        epilog=EPILOG.format("compare"),
     )
     fit = commands.add_parser(
         "fit",
@@ -247,7 +266,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Fit one model to all rows, and to all but one each. Prints it as "
         "an expression with its values, says what looks wrong, and writes a page with "
         "every fold's values and a slider through the iterations.",
-        epilog=epilog % "fit",
+        epilog=EPILOG.format("fit"),
     )
     for command in (comparison, fit):
         _add_table(command)
@@ -261,32 +280,36 @@ def _parser() -> argparse.ArgumentParser:
         "--out", default="model.html", metavar="FILE", help="(default: model.html)"
     )
     for command in (demo, comparison):
-        command.add_argument(
-            "--sizes",
-            type=_sizes,
-            metavar="N,N",
-            help="numbers of rows to compare at (default: those of 20,40,60 that fit)",
-        )
-        command.add_argument(
-            "--replicates", type=int, default=1, help="shuffles of the rows (1)"
-        )
-        command.add_argument("--seed", type=int, default=0, help="of the shuffles (0)")
-        command.add_argument(
-            "--fit",
-            default="refit",
-            choices=FITS,
-            help='how folds are fitted: "refit" from initial values, "warm" from the '
-            "fit to all rows (much faster), ... (refit)",
-        )
-        command.add_argument(
-            "--race",
-            action="store_true",
-            help="stop fitting configurations that are clearly behind",
-        )
-        command.add_argument(
-            "--out", default="report", metavar="FOLDER", help="(default: report)"
-        )
+        _add_comparison(command)
     return parser
+
+
+def _add_comparison(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--sizes",
+        type=_sizes,
+        metavar="N,N",
+        help="numbers of rows to compare at (default: those of 20,40,60 that fit)",
+    )
+    command.add_argument(
+        "--replicates", type=int, default=1, help="shuffles of the rows (1)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the shuffles (0)")
+    command.add_argument(
+        "--fit",
+        default="refit",
+        choices=FITS,
+        help='how folds are fitted: "refit" from initial values, "warm" from the '
+        "fit to all rows (much faster), ... (refit)",
+    )
+    command.add_argument(
+        "--race",
+        action="store_true",
+        help="stop fitting configurations that are clearly behind",
+    )
+    command.add_argument(
+        "--out", default="report", metavar="FOLDER", help="(default: report)"
+    )
 
 
 def _add_table(table: argparse.ArgumentParser) -> None:

@@ -19,8 +19,7 @@ from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
 from botorch_xval.fitting.fit import fit_gpytorch_mll
 from botorch_xval.models.configurations import configurations, default_model
 from botorch_xval.models.scalar_choice import PRIOR_CONFIGURATIONS, ScalarChoiceGP
-from botorch_xval.reporting.expressions.description import describe
-from botorch_xval.reporting.expressions.tree import format_number
+from botorch_xval.reporting.expressions import describe, format_number
 
 FILES = ["cells", "fits.csv", "losses.png", "points.csv", "report.html"]
 FILES += ["scores.csv", "scores.png"]
@@ -80,6 +79,8 @@ def test_a_demo_writes_its_report(tmp_path, capsys):
     assert fits.folds.to_list() == [6] * 4 and fits.failed.to_list() == [0] * 4
     for name in ("scores.png", "losses.png"):
         assert min(width_and_height(folder / name)) > 500
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert "The 6 folds of &#x27;tight priors&#x27;, each with its own" in report
 
     output = capsys.readouterr().out
     assert "441 of 448 rows; 7 left out: no loss" in output
@@ -97,13 +98,13 @@ def test_a_demo_writes_its_report(tmp_path, capsys):
 
 def test_a_demo_scores_as_the_python_interface_does(tmp_path, no_report):
     table = encode_tuning_trials()
-    main(["demo", "--sizes", "4,5", "--out", str(tmp_path)])
+    main(["demo", "--sizes", "4,5", "--fit", "fixed", "--out", str(tmp_path)])
     expected = compare(
         configurations(table.choice_dims),
         table.X,
         table.Y,
         sizes=[4, 5],
-        progress=False,
+        fit="fixed",
     )
     points = pd.read_csv(tmp_path / "points.csv")
     pd.testing.assert_frame_equal(points, expected.points, rtol=1e-10)
@@ -173,7 +174,6 @@ def test_a_users_table_is_scored_as_by_the_python_interface(
         sizes=[8],
         replicates=2,
         seed=4,
-        progress=False,
     )
     found, expected = scores(tmp_path), expected.table()
     del found["seconds"], expected["seconds"]
@@ -211,7 +211,7 @@ def test_folds_from_the_full_fit_on_the_command_line(trials, tmp_path, no_report
         (["--choices", "optimizer,nesterov"], "'nesterov'"),
         (["--ignore", "sed"], "did you mean 'seed'"),
         (["--log-scalars", "optimizer"], "'optimizer'"),
-        (["--sizes", "15"], "from 3 to 14 (the rows of X), got [15]"),
+        (["--sizes", "15"], "from 3 to 14 (the rows of train_X), got [15]"),
         (["--replicates", "0"], "replicates: expected at least 1, got 0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The values of every model at each iteration of a fit, for the slider of a page."""
+"""The parameters of every model at each iteration of a fit, for a page's slider."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Course:
         write_page("model.html", {"GP": describe(mll.model)}, title="...",
                    courses={"GP": course.descriptions(mll.model)})
 
-    With a callback one thread does all the work, so the fit takes longer.
+    A fit with a callback uses one thread, so it takes longer.
 
     Attributes:
         points: By number of a model, its parameters by name after each iteration.
@@ -35,7 +35,12 @@ class Course:
         self.points: dict[int, list[dict[str, Tensor]]] = {}
 
     def __call__(self, parameters: dict[str, Tensor], result: ModelResult) -> None:
-        """What the fit calls after every iteration of a model."""
+        """Keep the parameters after one iteration; the fit calls this.
+
+        Args:
+            parameters: By name the raw parameters of one model.
+            result: Whose `model` is the number of that model.
+        """
         kept = {name: value.detach().clone() for name, value in parameters.items()}
         self.points.setdefault(result.model, []).append(kept)
 
@@ -45,52 +50,60 @@ class Course:
         names: Sequence[str] | None = None,
         longest: int = 60,
     ) -> list[Description]:
-        """Descriptions of the models after one iteration and the next.
+        """Describe the models after each iteration.
 
-        A model that is done keeps its last values.
+        A model that has ended keeps its last values.
 
         Args:
             model: The model, or the models in the order of the fit, each unbatched and
                 with one output. They are not changed.
-            names: See :func:`~botorch_xval.reporting.describe`.
-            longest: How many descriptions at most; of longer courses some iterations
-                are left out, later ones more than earlier ones.
+            names: Names of the input columns; default: `x0`, `x1`, ...
+            longest: The largest number of descriptions. Of a longer course some
+                iterations are left out, more of the later ones.
+
+        Returns:
+            One description of all models for each iteration that is shown.
 
         Raises:
-            ValueError: If these are not as many models as were fitted, or one is
-                batched or has several outputs.
+            ValueError: If the fit had another number of models, or one is batched or
+                has several outputs.
         """
         models = list(model) if isinstance(model, Sequence) else [model]
-        if sorted(self.points) != list(range(len(models))):
+        if not models or sorted(self.points) != list(range(len(models))):
             raise ValueError(
                 f"model: expected the {len(self.points)} models of the fit, got "
-                f"{len(models)}"
+                f"{len(models)}; pass all of them in the order of the fit"
             )
         for i, each in enumerate(models):
             if each.num_outputs > 1 or len(each.batch_shape) > 0:
                 raise ValueError(
-                    f"model: expected unbatched models with one output, got a batch "
-                    f"shape of {tuple(each.batch_shape)} and {each.num_outputs} "
-                    f"outputs in model {i}"
+                    "model: expected unbatched models with one output, got batch shape "
+                    f"{tuple(each.batch_shape)} and {each.num_outputs} outputs in "
+                    f"model {i}; fit unbatched ones by `fit_each`"
                 )
         copies = [deepcopy(each) for each in models]
         mlls = [ExactMarginalLogLikelihood(each.likelihood, each) for each in copies]
+        described = copies if isinstance(model, Sequence) else copies[0]
         end = max(len(points) for points in self.points.values())
         found = []
         for step in _steps(end, longest):
             for i, mll in enumerate(mlls):
                 points = self.points[i]
-                own = dict(mll.named_parameters())
-                with torch.no_grad():
-                    for name, value in points[min(step, len(points) - 1)].items():
-                        own[name].copy_(value.reshape(own[name].shape))
-            several = isinstance(model, Sequence)
-            found.append(describe(copies if several else copies[0], names))
+                _write(mll, points[min(step, len(points) - 1)])
+            found.append(describe(described, names))
         return found
 
 
+def _write(mll: ExactMarginalLogLikelihood, values: dict[str, Tensor]) -> None:
+    """Copy raw values into a model's parameters."""
+    parameters = dict(mll.named_parameters())
+    with torch.no_grad():
+        for name, value in values.items():
+            parameters[name].copy_(value.reshape(parameters[name].shape))
+
+
 def _steps(end: int, longest: int) -> list[int]:
-    """Numbers from 0 to `end - 1`, denser at the beginning if there are too many."""
+    """Numbers from 0 to `end - 1`; if too many, some, denser at the beginning."""
     if end <= longest:
         return list(range(end))
     shares = torch.linspace(0, 1, longest, dtype=torch.float64) ** 2

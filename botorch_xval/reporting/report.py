@@ -1,6 +1,6 @@
 """A comparison as one self-contained HTML page: scores, charts, the fitted models.
 
-Nothing is computed here but what the charts show of the results.
+Importing this module imports matplotlib.
 """
 
 from __future__ import annotations
@@ -11,48 +11,38 @@ import platform
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 
 import matplotlib
-from matplotlib import pyplot as plt
+import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.figure import Figure
 
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.result import CrossValidation, difference
-from botorch_xval.reporting.expressions.description import describe
-from botorch_xval.reporting.expressions.page import document, model_panels
-from botorch_xval.reporting.hyperparameters import hyperparameters, summarize_fits
-from botorch_xval.reporting.plots import fits as plots
-from botorch_xval.reporting.plots import validation as validation_plots
+from botorch_xval.reporting import plots
+from botorch_xval.reporting.diagnosis import summarize_fits
+from botorch_xval.reporting.expressions import describe, document, model_panels
+from botorch_xval.reporting.hyperparameters import hyperparameters
+from botorch_xval.reporting.plots.style import figure_of
 
-__all__ = ["diagnostic_figure", "write_report"]
+__all__ = ["write_report"]
 
 PACKAGES = ("botorch_xval", "botorch", "gpytorch", "torch", "scipy", "numpy")
-
-STYLE = """
-.report { max-width: 62rem; }
-.report section { margin-top: 2.25rem; }
-.report p { max-width: 44rem; margin: .4rem 0; }
-.answer { font-size: 1.15rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .875rem; }
-th, td { padding: .2rem .7rem .2rem 0; text-align: right; white-space: nowrap; }
-th { font-weight: 400; color: var(--soft); border-bottom: 1px solid var(--line); }
-td { font-variant-numeric: tabular-nums; }
-th:nth-child(2), td:nth-child(2) { text-align: left; }
-tr.first td { border-top: 1px solid var(--guide); font-weight: 600; }
-td.caution {
-  color: var(--soft); text-align: left; white-space: normal; font-size: .8125rem;
+COLUMNS = {
+    "size": "rows",
+    "configuration": "configuration",
+    "mean_log_density": "log density",
+    "standard_error": "se",
+    "difference": "difference",
+    "difference_se": "se",
+    "probability_worse": "P(worse)",
+    "rmse": "RMSE",
+    "failed": "failed",
+    "evaluations": "evaluations",
+    "seconds": "seconds",
 }
-figure { margin: 1rem 0 0; }
-figure img {
-  display: block; max-width: 100%; height: auto; background: #fff; border-radius: 4px;
-}
-figcaption { color: var(--soft); font-size: .875rem; max-width: 44rem; }
-details { margin-top: .75rem; }
-summary { cursor: pointer; }
-pre { white-space: pre-wrap; font-size: .8125rem; margin: .5rem 0; }
-"""
 
 
 def write_report(
@@ -72,88 +62,54 @@ def write_report(
     Args:
         path: The file to write (UTF-8); an existing one is replaced.
         comparison: The scores.
-        results: By name of a configuration, a cross-validation of the rows that the
-            charts are to show, with `keep_models`; all of the same folds.
+        results: By name of a configuration, the cross-validation that its charts show.
+            All have the same folds; with `keep_models` the report also shows the fitted
+            models. A configuration without one has scores only.
         target: Name of the outcome.
-        data: What the data are and what was left out of them, in words.
-        features: Names of the input columns.
-        row_names: Names of the rows of the results.
-        figures: Further charts, by caption.
-        notes: How it was fitted, one sentence each.
+        data: One sentence on the data, such as how many rows were left out.
+        features: Names of the input columns; default: `x0`, `x1`, ...
+        row_names: Names of the rows of the results; default: their numbers.
+        figures: Further charts, by caption. They are closed.
+        notes: Sentences on how the models were fitted.
+
+    Raises:
+        ValueError: If the results have other folds than each other, or there are more
+            or fewer names than columns.
     """
     table = comparison.table()
-    order = [n for n in _by_rank(table) if n in results]
-    sections = [
-        _section(
-            "The answer", f'<p class="answer">{escape(_answer(table, target))}</p>'
-        ),
-        _section("Scores", _scores(table, comparison) + _score_chart(comparison)),
-    ]
-    if len(order) > 1:
-        sections.append(
-            _section("Which points decide?", _decisive(order, results, row_names))
-        )
-    sections.append(
-        _section(
-            "Each configuration", _diagnostics(order, results, features, row_names)
-        )
-    )
-    if figures:
-        charts = "".join(_figure(f, caption) for caption, f in figures.items())
-        sections.append(_section("How the folds are fitted", charts))
-    facts = "".join(f"<p>{escape(note)}</p>" for note in notes)
-    sections.append(
-        _section("Data and method", f"<p>{escape(data)}</p>{facts}{_versions()}")
-    )
-    body = f'<div class="report">{"".join(sections)}</div>\n'
-    described = {
-        name: describe(results[name].models, features)
-        for name in order
-        if results[name].models
+    order = [name for name in _by_rank(table) if name in results]
+    answer = f'<p class="answer">{escape(_answer(table, target))}</p>'
+    sections = {
+        "The answer": answer,
+        "Scores": _scores(table, comparison) + _score_chart(comparison),
     }
-    if described:
-        shown = next(results[name] for name in order if results[name].models)
-        body += (
-            '<div class="report"><section><h2>The fitted models</h2><p>Every value '
-            "stands where it acts: the median over the folds, with the smallest and "
-            "the largest. A dot is one fold; point at it, or choose a row, to follow "
-            "that fold through all models.</p></section></div>\n"
-        ) + model_panels(described, held_out=_fold_names(shown, row_names))
+    if len(order) > 1:
+        sections["Which points decide?"] = _decisive(order, results, row_names)
+    sections["Each configuration"] = _diagnostics(order, results, features, row_names)
+    if figures:
+        charts = [_figure(figure, caption) for caption, figure in figures.items()]
+        sections["How the folds are fitted"] = "".join(charts)
+    facts = "".join(f"<p>{escape(text)}</p>" for text in (data, *notes))
+    sections["Data and method"] = facts + _versions()
+    body = "".join(
+        f"<section><h2>{title}</h2>{content}</section>\n"
+        for title, content in sections.items()
+    )
+    body = f'<div class="report">{body}</div>\n'
+    body += _models(order, results, features, row_names)
     lead = f"<p>Which configuration predicts held-out {escape(target)} best?</p>"
-    page = document("Comparison by cross-validation", lead, body, STYLE)
+    style = "\n" + files(__package__).joinpath("report.css").read_text("utf-8")
+    page = document("Comparison by cross-validation", lead, body, style)
     Path(path).write_text(page, encoding="utf-8")
 
 
-def diagnostic_figure(
-    result: CrossValidation, output: int = 0, row_names: Sequence[str] | None = None
-) -> Figure:
-    """Six looks at one cross-validation: predictions, errors, calibration, influence.
-
-    Args:
-        result: The cross-validation.
-        output: Which output.
-        row_names: Names of the rows, for those that stand out.
-    """
-    figure, axes = plt.subplots(2, 3, figsize=(13, 7.4), layout="constrained")
-    validation_plots.plot_predictions(result, axes[0, 0], output)
-    validation_plots.plot_residuals(result, axes[0, 1], output, names=row_names)
-    validation_plots.plot_normal_quantiles(result, axes[0, 2], output)
-    validation_plots.plot_pit(result, axes[1, 0], output)
-    validation_plots.plot_calibration(result, axes[1, 1], output)
-    if result.fit_table().influence.notna().any():
-        folds = _fold_names(result, row_names)
-        validation_plots.plot_influence(result, axes[1, 2], names=folds)
-    else:
-        plots.plot_evaluations(result.records, axes[1, 2], "fold")
-    return figure
-
-
-def _by_rank(table) -> list[str]:
+def _by_rank(table: pd.DataFrame) -> list[str]:
+    """Names of the configurations, the best one at the largest size first."""
     last = table[table["size"] == table["size"].max()].sort_values("rank")
-    return last.configuration.tolist()
+    return list(last.configuration)
 
 
-def _answer(table, target: str) -> str:
+def _answer(table: pd.DataFrame, target: str) -> str:
     size = table["size"].max()
     last = table[table["size"] == size].sort_values("rank")
     best = last.iloc[0]
@@ -175,32 +131,19 @@ def _answer(table, target: str) -> str:
     return f"{text} ({second.caution})." if second.caution else f"{text}."
 
 
-def _scores(table, comparison: Comparison) -> str:
-    heads = {
-        "size": "rows",
-        "configuration": "configuration",
-        "mean_log_density": "log density",
-        "standard_error": "se",
-        "difference": "difference",
-        "difference_se": "se",
-        "probability_worse": "P(worse)",
-        "rmse": "RMSE",
-        "failed": "failed",
-        "evaluations": "evaluations",
-        "seconds": "seconds",
-    }
+def _scores(table: pd.DataFrame, comparison: Comparison) -> str:
     rows = []
     for _, block in table.groupby("size"):
         for i, row in enumerate(block.sort_values("rank").to_dict("records")):
-            cells = "".join(f"<td>{_cell(row[key])}</td>" for key in heads)
+            cells = "".join(f"<td>{_cell(row[key])}</td>" for key in COLUMNS)
             style = ' class="first"' * (i == 0)
             rows.append(f"<tr{style}>{cells}</tr>")
             if row["caution"]:
                 rows.append(
-                    f'<tr><td></td><td class="caution" colspan="{len(heads) - 1}">'
+                    f'<tr><td></td><td class="caution" colspan="{len(COLUMNS) - 1}">'
                     f"{escape(row['caution'])}</td></tr>"
                 )
-    head = "".join(f'<th scope="col">{word}</th>' for word in heads.values())
+    head = "".join(f'<th scope="col">{word}</th>' for word in COLUMNS.values())
     saved = comparison.race().attrs["saved"]
     race = f"<p>The race saved {saved:.0%} of the fits.</p>" if saved > 0 else ""
     return (
@@ -212,10 +155,10 @@ def _scores(table, comparison: Comparison) -> str:
     )
 
 
-def _cell(value) -> str:
+def _cell(value: str | float) -> str:
     if isinstance(value, str):
         return escape(value)
-    if value != value:
+    if value != value:  # NaN: not known
         return ""
     if isinstance(value, float):
         return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3f}"
@@ -226,7 +169,7 @@ def _score_chart(comparison: Comparison) -> str:
     if comparison.points["size"].nunique() < 2:
         return ""
     return _figure(
-        plots.plot_comparison(comparison),
+        figure_of(plots.plot_comparison(comparison)[0]),
         "Scores by dataset size, one standard error either way; below, the paired "
         "differences to the best configuration of each size.",
     )
@@ -238,11 +181,11 @@ def _decisive(
     row_names: Sequence[str] | None,
 ) -> str:
     best, second = order[:2]
-    figure, ax = plt.subplots(figsize=(9, 4), layout="constrained")
+    ax = plt.subplots(figsize=(9, 4), layout="constrained")[1]
     points = difference(results[best], results[second])
-    validation_plots.plot_pointwise(points, ax, (best, second), row_names)
+    plots.plot_pointwise(points, ax, labels=(best, second), names=row_names)
     return _figure(
-        figure,
+        figure_of(ax),
         "The difference of every held-out row. A difference that hangs on one or two "
         "rows says more about these rows than about the configurations.",
     )
@@ -257,8 +200,10 @@ def _diagnostics(
     text = ""
     for i, name in enumerate(order):
         result = results[name]
+        folds = _fold_names(result, row_names)
+        axes = plots.plot_diagnostics(result, names=row_names, folds=folds)
         charts = _figure(
-            diagnostic_figure(result, row_names=row_names),
+            figure_of(axes[0, 0]),
             "Predictions and their intervals; standardized errors; their whitened "
             "quantiles; PIT values; coverage of central intervals; and how far each "
             "fold moves the hyper-parameters. Gray bands hold 95 % of all curves of a "
@@ -266,14 +211,11 @@ def _diagnostics(
         )
         found = summarize_fits(result.records, result.models, features)
         if result.models:
-            folds = hyperparameters(result.models, features)
-            full = (
-                None
-                if result.full_model is None
-                else hyperparameters(result.full_model, features)
-            )
+            table = hyperparameters(result.models, features)
+            full = result.full_model
+            of_all = None if full is None else hyperparameters(full, features)
             charts += _figure(
-                validation_plots.plot_hyperparameters(folds, full).figure,
+                figure_of(plots.plot_hyperparameters(table, full=of_all)),
                 "Positive hyper-parameters over the folds, that of all rows, and the "
                 "prior.",
             )
@@ -284,7 +226,28 @@ def _diagnostics(
     return text
 
 
+def _models(
+    order: list[str],
+    results: Mapping[str, CrossValidation],
+    features: Sequence[str] | None,
+    row_names: Sequence[str] | None,
+) -> str:
+    """The fitted models side by side; nothing if none were kept."""
+    kept = {name: results[name] for name in order if results[name].models}
+    if not kept:
+        return ""
+    described = {n: describe(result.models, features) for n, result in kept.items()}
+    names = _fold_names(next(iter(kept.values())), row_names)
+    return (
+        '<div class="report"><section><h2>The fitted models</h2><p>Every value '
+        "stands where it acts: the median over the folds, with the smallest and "
+        "the largest. A dot is one fold; point at it, or choose a row, to follow "
+        "that fold through all models.</p></section></div>\n"
+    ) + model_panels(described, held_out=names)
+
+
 def _fold_names(result: CrossValidation, row_names: Sequence[str] | None) -> list[str]:
+    """What every fold holds out."""
     if row_names is None:
         return list(result.folds.names)
     return [
@@ -293,12 +256,8 @@ def _fold_names(result: CrossValidation, row_names: Sequence[str] | None) -> lis
     ]
 
 
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{title}</h2>{content}</section>\n"
-
-
 def _figure(figure: Figure, caption: str) -> str:
-    """A figure as an image within the page, as sharp as the reader wants it."""
+    """A figure as an SVG image within the page; closes the figure."""
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "botorch_xval"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -8,7 +8,7 @@ from botorch.optim.closures import get_loss_closure
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import fold_mlls, noisy_waves, normalized_gp
 
-from botorch_xval import Course, describe, fit_each, fit_gpytorch_mll
+from botorch_xval import Course, FitOptions, describe, fit_each, fit_gpytorch_mll
 
 
 def test_the_kept_parameters_have_the_losses_of_the_record():
@@ -35,7 +35,7 @@ def test_descriptions_end_with_that_of_the_fitted_models_which_stay_as_they_are(
     X, Y = noisy_waves(8)
     mlls = fold_mlls(normalized_gp, X, Y)
     course = Course()
-    fit_each(mlls, {"callback": course})
+    fit_each(mlls, FitOptions(callback=course))
     models = [mll.model for mll in mlls]
     before = [{n: p.clone() for n, p in m.state_dict().items()} for m in models]
     frames = course.descriptions(models, ["a", "b"])
@@ -75,7 +75,7 @@ def test_other_models_than_those_of_the_fit_are_refused():
     X, Y = noisy_waves(6)
     mlls = fold_mlls(normalized_gp, X, Y)
     course = Course()
-    fit_each(mlls, {"callback": course, "options": {"maxiter": 2}})
+    fit_each(mlls, FitOptions(callback=course, options={"maxiter": 2}))
     with pytest.raises(ValueError, match="expected the 6 models of the fit, got 2"):
         course.descriptions([mll.model for mll in mlls[:2]])
 

@@ -15,7 +15,7 @@ from helpers import noisy_waves, normalized_gp
 from pages import BROWSER, Page
 
 from botorch_xval import ScalarChoiceGP, compare, cross_validate
-from botorch_xval.reporting.plots.fits import plot_evaluations
+from botorch_xval.reporting.plots import plot_evaluations
 from botorch_xval.reporting.report import write_report
 
 

@@ -1,15 +1,15 @@
-"""Kernels as formulas, with the names of the features they look at.
+"""Kernels as formulas, with the names of their features.
 
-A class is known by its `forward`, so a subclass that only adds priors or a constructor
-(BoTorch's SAAS and index kernels, our own) has the formula of its parent, and one with
-another `forward` is shown by its name and its parameters.
+A kernel is recognized by its `forward`: a subclass that only adds priors or a
+constructor (such as BoTorch's SAAS and index kernels) has the formula of its parent,
+and a kernel with an unknown `forward` is shown by its name and its parameters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from botorch.models.kernels import CategoricalKernel
 from gpytorch import kernels
@@ -28,15 +28,15 @@ Names: TypeAlias = tuple[str, ...]
 
 @dataclass(frozen=True)
 class _Term:
-    """A kernel's formula, and what a comment can say about it."""
+    """The formula of a kernel, and what a comment may say about it."""
 
     node: Node
     features: tuple[str, ...]
     sorts: tuple[str, ...]
-    """What its parts look at: scalars, choices, tasks or a mixture; () if no parts."""
+    """What its parts compare: scalars, choices, tasks or a mixture."""
 
     role: str = ""
-    """`sum` or `product` of parts, or empty."""
+    """`sum` or `product` of several kernels; empty for a single one."""
 
 
 Formula: TypeAlias = Callable[[Kernel, Names, Reader], _Term]
@@ -51,7 +51,7 @@ def covariance_formula(kernel: Kernel, features: Sequence[str], reader: Reader) 
         reader: Reads its parameters.
 
     Returns:
-        The formula, with a comment for every group of features.
+        The formula, with a comment for every sum or product of kernels in it.
     """
     seen = columns_seen(kernel, features)
     return _term(kernel, replace(reader, seen=seen)).node
@@ -92,7 +92,7 @@ def _distance(
     word: str = "compare",
     sort: str = "scalars",
 ) -> Formula:
-    """Formulas of a distance; the lengthscales divide what they act upon."""
+    """How to write a kernel of a distance whose terms its lengthscales divide."""
 
     def formula(kernel: Kernel, features: Names, reader: Reader) -> _Term:
         lengthscales = kernel.lengthscale[..., 0, :]
@@ -258,7 +258,7 @@ def _together(role: str, before: str, terms: Sequence[_Term]) -> _Term:
 
 
 def _comment(term: _Term, features: tuple[str, ...]) -> tuple[str, ...]:
-    """What a part of several kernels is to the whole; nothing for a single kernel."""
+    """What a sum or product of kernels compares; nothing for a single kernel."""
     if not term.role:
         return ()
     text = "joint" if term.role == "product" else "sum"
@@ -271,7 +271,7 @@ def _comment(term: _Term, features: tuple[str, ...]) -> tuple[str, ...]:
     return (text,)
 
 
-FORMULAS: dict[Callable, Formula] = {
+FORMULAS: dict[Callable[..., Any], Formula] = {
     kernels.RBFKernel.forward: _distance("rbf(norm_l2(["),
     kernels.MaternKernel.forward: _matern,
     kernels.RQKernel.forward: _rational_quadratic,
@@ -290,7 +290,7 @@ FORMULAS: dict[Callable, Formula] = {
     ChoiceKernel.forward: _distance("exp(-norm_l1([", sort="choices"),
     WeightedMixtureKernel.forward: _mixture,
 }
-"""How a known `forward` is written; each divides or multiplies by what it fitted."""
+"""By `forward` of a kernel, the function that writes its formula."""
 
 SHOWN = {
     "raw_alpha",
@@ -306,4 +306,4 @@ SHOWN = {
     "raw_var",
     "raw_variance",
 }
-"""Parameters that the formulas have; others are named in a comment."""
+"""Parameters that the formulas show; others are named in a comment."""

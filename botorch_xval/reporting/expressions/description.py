@@ -58,41 +58,52 @@ def describe(
     `rational_quadratic(r, alpha)` is :math:`(1 + r^2 / 2 \alpha)^{-\alpha}`,
     `inverse_multiquadric(r, alpha, beta)` is :math:`((1 + \alpha) / (\alpha +
     r))^\beta`, and `lookup` reads a covariance from a table. Distances are those after
-    the input transform, and means, scales and noise (a variance) are those of outcomes
-    after the outcome transform.
+    the input transform; means, scales and noise (a variance) are in the unit of the
+    outcomes after the outcome transform.
 
-    The values of a batch of models, or of several models of one structure such as the
-    folds of a cross-validation, are shown as their median and range. The formula is the
-    prior of the function: what a model has learned besides its parameters, its
-    training data, is not shown, nor are the priors of the parameters.
+    For a batch of models, or several models of one structure such as the folds of a
+    cross-validation, every value is shown as median and range. The formula describes
+    the Gaussian process before it is conditioned on the training data. Priors of the
+    parameters are not shown.
 
     Args:
         model: An exact GP of BoTorch or GPyTorch with `mean_module`, `covar_module` and
             `likelihood`, a list of such models (`ModelListGP`) for several outcomes, or
             a sequence of models to describe together.
-        names: Names of the input columns, after the input transform if that changes
-            their number (its columns then); by default `x0`, `x1`, ...
-        outcomes: Names of the outcomes, those of a multi-task model in the order of
-            the tasks.
+        names: Names of the input columns after the input transform; default: `x0`,
+            `x1`, ...
+        outcomes: Names of the outcomes, or of the tasks of a multi-task model in their
+            order.
 
     Returns:
         The description; `print` it, or let a notebook show it.
 
     Raises:
-        ValueError: If a model is not as described or not fitted, if there are more or
-            fewer names than columns or outcomes, or if several models differ in
-            structure.
+        ValueError: If a model is something else, if there are more or fewer names than
+            columns or outcomes, or if several models differ in structure.
     """
     if isinstance(model, Sequence) and not isinstance(model, str):
+        if not model:
+            raise ValueError(
+                "model: expected at least one model to describe, got none; fit one"
+            )
         return combine([describe(each, names, outcomes) for each in model])
     _check_names("names", names)
     _check_names("outcomes", outcomes)
-    members = members_of(model)
+    return _describe_members(members_of(model), names, outcomes)
+
+
+def _describe_members(
+    members: Sequence[ExactGP],
+    names: Sequence[str] | None,
+    outcomes: Sequence[str] | None,
+) -> Description:
+    """The members of a model list, one section for each outcome."""
     counts = [_num_outcomes(member) for member in members]
     if outcomes is not None and len(outcomes) != sum(counts):
         raise ValueError(
-            f"Expected {sum(counts)} `outcomes`, one for each outcome or task of the "
-            f"model, got {len(outcomes)}: {list(outcomes)}."
+            f"outcomes: expected {sum(counts)} names, one for each outcome or task of "
+            f"the model, got {len(outcomes)}: {list(outcomes)}; pass one name each"
         )
     labels = outcomes
     if labels is None and len(members) > 1:
@@ -104,8 +115,8 @@ def describe(
     num_models = {description.num_models for description in descriptions}
     if len(num_models) > 1:
         raise ValueError(
-            "Expected members of a model list with batches of one size, got "
-            f"{sorted(num_models)} models; describe them one by one."
+            "model: expected members of a model list with batches of one size, got "
+            f"{sorted(num_models)} models in them; describe them one by one"
         )
     sections = [section for each in descriptions for section in each.sections]
     return Description(tuple(sections), num_models.pop())
@@ -179,16 +190,17 @@ def _noise(likelihood: Likelihood, reader: Reader) -> Statement:
             value = reader.value(noise_model.noise[..., 0], kind, kind)
             return Statement((NOISE + "noise ", value))
         names = [f"{kind} of task {reader.task(i)}" for i in range(num_tasks)]
-        pieces = [NOISE + "noise "]
+        pieces = []
         for i, value in enumerate(reader.values(noise_model.noise, names, kind)):
-            pieces += [value, f" (task {reader.task(i)}), "]
-        return Statement((*pieces[:-1], pieces[-1].removesuffix(", ")))
+            pieces += [", " if i else NOISE + "noise ", value]
+            pieces.append(f" (task {reader.task(i)})")
+        return Statement(tuple(pieces))
     formula: Node = parameters_formula(likelihood, (), reader)
     return Statement((NOISE + "noise by",), formula)
 
 
 def members_of(model: GP) -> list[ExactGP]:
-    """The models of a model list, or the model itself, once they are known to be GPs.
+    """The models of a model list, or the model itself, checked to be exact GPs.
 
     Raises:
         ValueError: If one has no mean, covariance, likelihood or training inputs.
@@ -196,25 +208,28 @@ def members_of(model: GP) -> list[ExactGP]:
     if isinstance(model, IndependentModelList):
         return [each for part in model.models for each in members_of(part)]
     expected = (
-        "Expected a fitted exact GP of BoTorch or GPyTorch with `mean_module`, "
+        "model: expected an exact GP of BoTorch or GPyTorch with `mean_module`, "
         "`covar_module` and `likelihood`, a ModelListGP, or a sequence of these, got "
     )
+    advice = "; pass `mll.model`, or `models` of a cross-validation that keeps them"
     if not isinstance(model, ExactGP):
-        raise ValueError(f"{expected}{type(model).__name__}.")
+        raise ValueError(f"{expected}{type(model).__name__}{advice}")
     for name in ("mean_module", "covar_module", "likelihood", "train_inputs"):
         if getattr(model, name, None) is None:
-            raise ValueError(f"{expected}a {type(model).__name__} without `{name}`.")
+            raise ValueError(
+                f"{expected}{type(model).__name__} without `{name}`{advice}"
+            )
     return [model]
 
 
 def _num_outcomes(model: ExactGP) -> int:
     if hasattr(model, "num_tasks"):
-        return model.num_tasks
+        return int(model.num_tasks)
     return model.num_outputs if isinstance(model, GPyTorchModel) else 1
 
 
 def batch_shape_of(model: ExactGP) -> torch.Size:
-    """The batch shape of the model's parameters; batched outputs come last."""
+    """The batch shape of the model's parameters; batched outputs are the last."""
     if not isinstance(model, GPyTorchModel):
         inputs = model.train_inputs[0].shape[:-2]
         return torch.broadcast_shapes(inputs, model.covar_module.batch_shape)
@@ -224,7 +239,7 @@ def batch_shape_of(model: ExactGP) -> torch.Size:
 
 
 def features_of(model: ExactGP, names: Sequence[str] | None) -> tuple[str, ...]:
-    """The names of the columns that mean and kernel see."""
+    """The names of the columns after the input transform."""
     inputs = model.train_inputs[0]
     transform = getattr(model, "input_transform", None)
     if transform is not None and model.training:  # else they are transformed already
@@ -235,8 +250,9 @@ def features_of(model: ExactGP, names: Sequence[str] | None) -> tuple[str, ...]:
         return tuple(f"x{i}" for i in range(d))
     if len(names) != d:
         raise ValueError(
-            f"Expected {d} `names`, one for each input column that the model's kernel "
-            f"sees, got {len(names)}: {list(names)}."
+            f"names: expected {d} names, one for each input column that the kernel "
+            f"sees, got {len(names)}: {list(names)}; name the columns after the input "
+            "transform"
         )
     return tuple(names)
 
@@ -245,6 +261,10 @@ def _check_names(argument: str, names: Sequence[str] | None) -> None:
     if names is None:
         return
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"Expected `{argument}` to be a list of names, got {names!r}.")
+        raise ValueError(
+            f"{argument}: expected a list of names, got {names!r}; pass a list of str"
+        )
     if len(set(names)) < len(names):
-        raise ValueError(f"Expected distinct `{argument}`, got {list(names)}.")
+        raise ValueError(
+            f"{argument}: expected distinct names, got {list(names)}; rename some"
+        )

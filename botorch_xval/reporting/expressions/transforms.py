@@ -32,13 +32,16 @@ __all__ = ["input_statements", "outcome_statements"]
 def input_statements(
     transform: InputTransform, features: tuple[str, ...], reader: Reader
 ) -> Iterator[Statement]:
-    """What an input transform does, one statement for each part of a chain.
+    """Say what an input transform does, one statement for each part of a chain.
 
     Args:
         transform: Any input transform; an unknown one is named.
         features: Names of the columns after the transform. The columns before it have
             the same names, or numbers if a part is not known to keep the columns.
-        reader: Reads fitted parameters.
+        reader: Reads the numbers of fitted parameters.
+
+    Yields:
+        The statements, in the order of the parts.
     """
     parts = list(_parts(transform))
     keeps = (AffineInputTransform, Log10, Round, Warp)
@@ -103,7 +106,15 @@ def _input_statements(
 def outcome_statements(
     transform: OutcomeTransform, reader: Reader
 ) -> Iterator[Statement]:
-    """What an outcome transform does, one statement for each part of a chain."""
+    """Say what an outcome transform does, one statement for each part of a chain.
+
+    Args:
+        transform: Any outcome transform; an unknown one is named.
+        reader: Reads the numbers of means and deviations.
+
+    Yields:
+        The statements, in the order of the parts.
+    """
     if isinstance(transform, ChainedOutcomeTransform):
         for part in transform.values():
             yield from outcome_statements(part, reader)

@@ -1,8 +1,8 @@
-"""The tree behind a described model, and its layout as text.
+"""The tree of a described model, and its layout as text.
 
-A `Node` is a part of a formula, for example `0.7 * sum([...])`; its pieces are text and
-`Value`s, and a value holds one number for every model described together. Nothing here
-knows Gaussian processes.
+A `Node` is a part of a formula, for example `0.7 * sum([...])`. Its pieces are text and
+`Value`s; a value holds one number for every model that is described. Nothing here knows
+Gaussian processes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ INDENT = 2
 
 @dataclass(frozen=True)
 class Value:
-    """A fitted value: one number for every model."""
+    """A fitted value, as one number for every model."""
 
     name: str
     """What it is, for example `lengthscale of 'epochs'`."""
@@ -45,7 +45,7 @@ class Value:
     """The constrained value in every model."""
 
     logarithmic: bool = True
-    """Whether it is positive by nature, so that ratios matter."""
+    """Whether it is always positive, so that it is shown on a logarithmic scale."""
 
     @property
     def middle(self) -> str:
@@ -54,7 +54,7 @@ class Value:
 
     @property
     def spread(self) -> str:
-        """The range of several models' numbers; empty if all are written alike."""
+        """The range of several models' numbers; empty if all look the same in text."""
         ends = [format_number(float(end(self.numbers))) for end in (np.min, np.max)]
         return "" if set(ends) == {self.middle} else f"[{', '.join(ends)}]"
 
@@ -67,13 +67,13 @@ Piece: TypeAlias = str | Value
 
 @dataclass(frozen=True)
 class Node:
-    """A part of a formula: `head`, its parts between commas, `end`."""
+    """A part of a formula: `head`, then its parts with commas between, then `end`."""
 
     head: tuple[Piece, ...]
     parts: tuple[Node, ...] = ()
     end: tuple[Piece, ...] = ()
     comment: tuple[Piece, ...] = ()
-    """What the reader should know about this part; on a line above it."""
+    """An explanation of this part, on a line above it."""
 
     def pieces(self) -> Iterator[Piece]:
         """All text and values in reading order, with commas, without comments."""
@@ -94,7 +94,7 @@ class Node:
 
     @property
     def has_comments(self) -> bool:
-        """Whether any part has a comment; this node's own one does not count."""
+        """Whether any part of this node, at any depth, has a comment."""
         return any(part.comment or part.has_comments for part in self.parts)
 
 
@@ -114,10 +114,10 @@ class Statement:
 
 @dataclass(frozen=True)
 class Section:
-    """What is said about the model of one outcome."""
+    """All statements about the model of one outcome."""
 
     outcome: str
-    """The outcome's name; empty for an only one without a name."""
+    """Name of the outcome; empty if there is only one, without a name."""
 
     statements: tuple[Statement, ...]
 
@@ -169,19 +169,21 @@ class Description:
 
 
 def combine(descriptions: Sequence[Description]) -> Description:
-    """Several descriptions of one structure as one, with all models' values.
+    """Combine descriptions of one structure into one, with the values of all models.
 
     Args:
         descriptions: One or more, in the order of the models.
 
     Returns:
-        The description whose values hold the numbers of all of them.
+        The description whose values hold the numbers of all models.
 
     Raises:
-        ValueError: If there is none, or if they differ in more than numbers.
+        ValueError: If there is none, or they differ in more than numbers.
     """
     if not descriptions:
-        raise ValueError("Expected one or more models to describe, got none.")
+        raise ValueError(
+            "descriptions: expected at least one, got none; describe a model first"
+        )
     return Description(
         sections=_combine([description.sections for description in descriptions]),
         num_models=sum(description.num_models for description in descriptions),
@@ -210,8 +212,8 @@ def _combine(items: Sequence[Any]) -> Any:
 
 def _differ(first: Any, other: Any) -> ValueError:
     return ValueError(
-        "Expected models of one structure, which differ in numbers only, got "
-        f"{_short(first)} and {_short(other)}; describe them one by one."
+        "model: expected models of one structure, which differ in numbers only, got "
+        f"{_short(first)} and {_short(other)}; describe them one by one"
     )
 
 
@@ -226,7 +228,14 @@ def _short(item: Any) -> str:
 
 
 def format_number(number: float) -> str:
-    """Three significant digits, with an exponent only where it is needed."""
+    """Write a number with three significant digits.
+
+    Args:
+        number: Any number.
+
+    Returns:
+        Such as "0.431", "123000" or "1e-5": an exponent below 1e-4 and from 1e6 on.
+    """
     if not math.isfinite(number):
         return str(number)
     rounded = float(f"{number:.2e}")
@@ -237,7 +246,15 @@ def format_number(number: float) -> str:
 
 
 def names_text(names: Sequence[str], most: int = 4) -> str:
-    """Some names as text: all, or the first ones and how many more there are."""
+    """Write a list of names.
+
+    Args:
+        names: The names.
+        most: How many to write if there are too many.
+
+    Returns:
+        All names, or the first ones and how many more there are.
+    """
     shown = names if len(names) <= most + 1 else names[:most]
     text = ", ".join(map(repr, shown))
     rest = len(names) - len(shown)
@@ -259,7 +276,7 @@ def _length(pieces: Sequence[Piece]) -> int:
 def _layout(
     node: Node, indent: int, trailing: tuple[Piece, ...]
 ) -> Iterator[list[Piece]]:
-    """Lines of a node: one if it fits, else head, parts further in, and end."""
+    """Lines of a node: one if it fits, else head, indented parts and end."""
     if node.comment:
         words = _words(("# ", *node.comment))
         yield from _fill(words, " ", indent, (), hang=indent, again="# ")
@@ -286,7 +303,7 @@ def _fill(
     hang: int,
     again: str = "",
 ) -> Iterator[list[Piece]]:
-    """Items side by side as far as they fit; further lines are indented by `hang`."""
+    """Items side by side; lines that do not fit go on indented by `hang`."""
     line: list[Piece] = [" " * indent]
     is_empty = True
     for i, item in enumerate(items):
@@ -301,7 +318,7 @@ def _fill(
 
 
 def _words(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """Pieces between blanks; a value is never broken."""
+    """Pieces split at blanks; a value stays whole."""
     words: list[list[Piece]] = [[]]
     for piece in pieces:
         if isinstance(piece, Value):

@@ -1,4 +1,4 @@
-"""Numbers of all models out of batched parameters, and formulas of mean functions."""
+"""Reading the numbers of all models in a batch, and formulas of mean functions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["Reader", "mean_formula", "parameters_formula"]
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads the numbers of all models out of batched tensors."""
+    """Reads the numbers of all models from batched tensors."""
 
     batch_shape: torch.Size
-    """Leading shape of all parameters; outputs that are batched come last."""
+    """Leading shape of all parameters; if outputs are batched, they are the last."""
 
     output: int | None = None
     """Which of the batched outputs to read; None if outputs are not batched."""
@@ -34,7 +34,18 @@ class Reader:
     """By kernel, names of the columns that its `forward` gets."""
 
     def numbers(self, tensor: Tensor, event_ndim: int) -> Tensor:
-        """The tensor as `num_models x event_shape`, float64 on the CPU."""
+        """The numbers of all models.
+
+        Args:
+            tensor: `batch_shape x event_shape`, or of a shape that expands to it.
+            event_ndim: Number of dimensions of one model's numbers.
+
+        Returns:
+            `num_models x event_shape`, float64 on the CPU.
+
+        Raises:
+            ValueError: If the tensor has another batch shape.
+        """
         tensor = tensor.detach().double().cpu()
         num_batch_dims = tensor.ndim - event_ndim
         event_shape = tensor.shape[num_batch_dims:]
@@ -44,8 +55,10 @@ class Reader:
             tensor = tensor.expand(self.batch_shape + event_shape)
         except RuntimeError as error:
             raise ValueError(
-                f"Expected parameters of batch shape {tuple(self.batch_shape)}, that "
-                f"of the model, got one of {tuple(tensor.shape[:num_batch_dims])}."
+                "model: expected parameters of its own batch shape "
+                f"{tuple(self.batch_shape)}, got one of "
+                f"{tuple(tensor.shape[:num_batch_dims])}; make kernel, mean and "
+                "likelihood with the batch shape of the model"
             ) from error
         if self.output is not None:
             tensor = tensor.select(len(self.batch_shape) - 1, self.output)
@@ -74,11 +87,11 @@ class Reader:
     def parameters(
         self, module: Module, features: Sequence[str] = ()
     ) -> list[tuple[str, Value]]:
-        """All constrained parameters of a module and its parts, number by number.
+        """List all constrained parameters of a module and its parts, number by number.
 
         Args:
             module: Any GPyTorch module.
-            features: Names for the numbers of a parameter that has one for each.
+            features: Names of the columns, for parameters with one number for each.
 
         Returns:
             Labels such as `base_kernel.lengthscale['a']`, and the values.
@@ -97,7 +110,7 @@ class Reader:
 
 
 def parameters_formula(module: Module, features: Sequence[str], reader: Reader) -> Node:
-    """An unknown module: its name, its features and its parameters by name."""
+    """The formula of an unknown module: its class, its features, its parameters."""
     parts = [
         Node((f"{label}=", value))
         for label, value in reader.parameters(module, features)
@@ -107,7 +120,7 @@ def parameters_formula(module: Module, features: Sequence[str], reader: Reader) 
 
 
 def mean_formula(mean: Mean, features: Sequence[str], reader: Reader) -> Node:
-    """The formula of a mean function, which sees all columns."""
+    """The formula of a mean function of all columns."""
     forward = type(mean).forward
     if forward is ZeroMean.forward:
         return Node(("zero",))

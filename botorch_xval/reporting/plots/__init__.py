@@ -1,1 +1,59 @@
-"""."""
+"""Plots of fits, comparisons and cross-validations.
+
+A plot takes a result and draws on `ax=` (one axes) or `axes=` (several), new ones by
+default. It returns the axes that it drew on; `ax.figure.savefig(...)` saves the figure.
+No plot changes a setting of matplotlib.
+
+* Of fits: `plot_losses`, `plot_active_models`, `plot_evaluations`, `LiveLosses`.
+* Of a comparison: `plot_scores`, `plot_differences`, `plot_comparison`.
+* Of a cross-validation: `plot_predictions`, `plot_residuals`, `plot_normal_quantiles`,
+  `plot_pit`, `plot_calibration`, `plot_influence`, and the most telling six of these in
+  one figure, `plot_diagnostics`; `plot_pointwise` of a difference between two;
+  `plot_hyperparameters` of the table of its models.
+"""
+
+from botorch_xval.reporting.plots.calibration import (
+    plot_calibration,
+    plot_normal_quantiles,
+    plot_pit,
+)
+from botorch_xval.reporting.plots.comparison import (
+    plot_comparison,
+    plot_differences,
+    plot_scores,
+)
+from botorch_xval.reporting.plots.diagnostics import plot_diagnostics
+from botorch_xval.reporting.plots.fits import (
+    LiveLosses,
+    plot_active_models,
+    plot_evaluations,
+    plot_losses,
+)
+from botorch_xval.reporting.plots.hyperparameters import (
+    plot_hyperparameters,
+    plot_influence,
+)
+from botorch_xval.reporting.plots.validation import (
+    plot_pointwise,
+    plot_predictions,
+    plot_residuals,
+)
+
+__all__ = [
+    "LiveLosses",
+    "plot_active_models",
+    "plot_calibration",
+    "plot_comparison",
+    "plot_diagnostics",
+    "plot_differences",
+    "plot_evaluations",
+    "plot_hyperparameters",
+    "plot_influence",
+    "plot_losses",
+    "plot_normal_quantiles",
+    "plot_pit",
+    "plot_pointwise",
+    "plot_predictions",
+    "plot_residuals",
+    "plot_scores",
+]

@@ -15,7 +15,7 @@ import torch
 from helpers import assert_close, noisy_waves
 from pages import BROWSER, Page
 
-from botorch_xval.models.scalar_choice import ScalarChoiceGP
+from botorch_xval import ScalarChoiceGP
 from botorch_xval.reporting.expressions.description import describe
 from botorch_xval.reporting.expressions.page import write_page
 from botorch_xval.reporting.expressions.tree import (
@@ -25,8 +25,6 @@ from botorch_xval.reporting.expressions.tree import (
     Statement,
     Value,
 )
-
-VOID = {"meta", "input", "br", "img"}
 
 
 def folds(seed: int, count: int = 3) -> Description:
@@ -186,13 +184,18 @@ def test_wrong_input(tmp_path: Path, both: dict[str, Description]) -> None:
         with pytest.raises(ValueError, match=match):
             write_page(tmp_path / "none.html", *args, title="", **kwargs)
 
-    refused("one or more descriptions, got none", {})
-    refused("3 names in `held_out`, .* got 2", both, held_out=["a", "b"])
-    refused("as many models", {**both, "few": folds(0, count=2)})
-    refused("courses of .*, got one of 'none'", both, courses={"none": [folds(0)]})
+    refused("descriptions: expected at least one, got none", {})
+    refused("held_out: expected 3 names, .* got 2", both, held_out=["a", "b"])
+    refused(
+        "descriptions: expected one number of models",
+        {**both, "few": folds(0, count=2)},
+    )
+    refused(
+        "courses: expected names of .*, got 'none'", both, courses={"none": [folds(0)]}
+    )
     other = replace(both["tight"], sections=both["tight"].sections * 2)
-    for course in ([], [other]):
-        refused("course of 'tight' to be", both, courses={"tight": course})
+    refused("one description of 'tight', got none", both, courses={"tight": []})
+    refused("courses: .* numbers only", both, courses={"tight": [other]})
     assert not list(tmp_path.iterdir())
 
 

@@ -1,0 +1,211 @@
+"""Plots of hyper-parameters over the folds of a cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.reporting.plots.style import (
+    COLORS,
+    axes_of,
+    check_type,
+    name_points,
+    tidy,
+)
+
+__all__ = ["plot_hyperparameters", "plot_influence"]
+
+COLUMNS = {"output", "part", "parameter", "value", "positive", "prior_low"}
+
+
+def plot_influence(
+    result: CrossValidation,
+    ax: Axes | None = None,
+    *,
+    threshold: float | None = None,
+    names: Sequence[str] | None = None,
+    named: int = 5,
+) -> Axes:
+    """Draw how far leaving out each fold moves the hyper-parameters.
+
+    Args:
+        result: A cross-validation by `fit="warm"`, "predicted" or "adaptive".
+        ax: Where to draw; default: new axes.
+        threshold: The `threshold` of `fit="adaptive"`, drawn as a line.
+        names: Names of all folds; default: those of the result.
+        named: How many of the largest influences to name.
+
+    Returns:
+        The axes: folds against their influence, in posterior standard deviations of the
+        fit to all rows.
+
+    Raises:
+        ValueError: If the result has no influences, or `ax` is no axes.
+    """
+    check_type("result", result, CrossValidation, "pass one of `cross_validate`")
+    table = result.fit_table().dropna(subset="influence")
+    if table.empty:
+        raise ValueError(
+            "result: expected a cross-validation with influences, got one that has no "
+            'influences; cross-validate with fit="warm", "predicted" or "adaptive"'
+        )
+    ax = axes_of(ax)
+    influence = table.groupby("fold", sort=False).influence.max()
+    how = table.groupby("fold", sort=False).how.first()
+    place, value = np.arange(len(influence)), influence.to_numpy()
+    for i, kind in enumerate(dict.fromkeys(how)):
+        chosen = (how == kind).to_numpy()
+        x, y, color = place[chosen], value[chosen], COLORS[i % len(COLORS)]
+        ax.vlines(x, 0, y, color=color, linewidth=1)
+        ax.plot(x, y, "o", markersize=3, color=color, label=kind)
+    largest = np.argsort(-value, kind="stable")[:named]
+    numbers = {name: i for i, name in enumerate(result.folds.names)}
+    texts = [
+        str(name if names is None else names[numbers[name]])
+        for name in influence.index[largest]
+    ]
+    name_points(ax, place[largest], value[largest], texts)
+    if threshold is not None:
+        ax.axhline(threshold, color="black", linewidth=1, linestyle="--")
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("fold")
+    ax.set_ylabel("influence (posterior\nstandard deviations)")
+    tidy(ax)
+    if how.nunique() > 1:
+        ax.legend(frameon=False, title="fitted", loc="best")
+    return ax
+
+
+def plot_hyperparameters(
+    table: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    full: pd.DataFrame | None = None,
+    output: int = 0,
+) -> Axes:
+    """Draw every positive hyper-parameter over the folds, on a logarithmic axis.
+
+    Args:
+        table: A table of :func:`~botorch_xval.reporting.hyperparameters`, of the models
+            of the folds.
+        ax: Where to draw; default: new axes, with room for all hyper-parameters.
+        full: The same of the model of all rows.
+        output: Number of the output.
+
+    Returns:
+        The axes. A dot is a fold, the diamond the fit to all rows, the gray bar the
+        central 95 % of the prior with its median.
+
+    Raises:
+        ValueError: If a table is something else, or has no positive hyper-parameter.
+    """
+    _check_table("table", table)
+    if full is not None:
+        _check_table("full", full)
+        full = full[full.output == output]
+    shown = table[(table.output == output) & table.positive & (table.value > 0)]
+    if shown.empty:
+        raise ValueError(
+            "table: expected at least one positive hyper-parameter of output "
+            f"{output}, got none; pass an output that the table has"
+        )
+    groups = list(shown.groupby(["part", "parameter"], sort=False))
+    if ax is None:
+        ax = axes_of(None, figsize=(7, 1.2 + 0.19 * len(groups)), dpi=120)
+    ax = axes_of(ax)
+    rng = np.random.default_rng(0)
+    first: dict[Hashable, int] = {}
+    for i, ((part, parameter), rows) in enumerate(groups):
+        first.setdefault(part, -i)
+        same = None
+        if full is not None:
+            same = full[(full.part == part) & (full.parameter == parameter)]
+        _draw_hyperparameter(ax, -i, rows, same, rng)
+    _name_parts(ax, first)
+    ax.set_xscale("log")
+    labels = [parameter for (_, parameter), _ in groups]
+    ax.set_yticks(-np.arange(len(groups)), labels, fontsize=8)
+    ax.set_ylim(-len(groups) + 0.4, 0.6)
+    ax.set_xlabel("value")
+    tidy(ax)
+    ax.grid(axis="y", visible=False)
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    return ax
+
+
+def _check_table(name: str, table: pd.DataFrame) -> None:
+    advice = "pass a table, `hyperparameters(result.models)`"
+    check_type(name, table, pd.DataFrame, advice)
+    if missing := COLUMNS - set(table.columns):
+        raise ValueError(
+            f"{name}: expected a table of hyper-parameters, got one without the "
+            f"columns {sorted(missing)}; {advice}"
+        )
+
+
+def _draw_hyperparameter(
+    ax: Axes,
+    y: int,
+    rows: pd.DataFrame,
+    full: pd.DataFrame | None,
+    rng: np.random.Generator,
+) -> None:
+    """Prior, folds and the fit to all rows on one line; the first line has labels."""
+    is_first = y == 0
+    low, middle, high = rows[["prior_low", "prior_median", "prior_high"]].iloc[0]
+    if low == low:  # else there is no prior with known quantiles
+        ax.plot(
+            (low, high),
+            (y, y),
+            color="0.88",
+            linewidth=6,
+            zorder=0,
+            solid_capstyle="butt",
+            label="prior, 95 %" if is_first else None,
+        )
+        ax.plot((middle, middle), (y - 0.3, y + 0.3), color="0.6", linewidth=1)
+    ax.plot(
+        rows.value,
+        y + rng.uniform(-0.22, 0.22, len(rows)),
+        linestyle="none",
+        marker="o",
+        markersize=2.2,
+        color=COLORS[0],
+        alpha=0.5,
+        rasterized=True,  # may be thousands
+        label="folds" if is_first else None,
+    )
+    if full is not None:
+        ax.plot(
+            full.value,
+            [y] * len(full),
+            linestyle="none",
+            marker="D",
+            markersize=4,
+            markerfacecolor="white",
+            markeredgecolor=COLORS[1],
+            label="all rows" if is_first else None,
+        )
+
+
+def _name_parts(ax: Axes, first: Mapping[Hashable, int]) -> None:
+    """The name of every part of the model, right of its first hyper-parameter."""
+    for part, y in first.items():
+        ax.axhline(y + 0.5, color="0.8", linewidth=0.8)
+        words = str(part).replace("covar_module", "covariance")
+        words = words.replace("base_kernel", "").replace(".", " ")
+        ax.annotate(
+            " ".join(words.split()),
+            (1, y),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            xytext=(4, 0),
+            ha="left",
+            va="center",
+            fontsize=7,
+            color="0.45",
+        )

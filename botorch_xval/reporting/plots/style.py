@@ -1,0 +1,133 @@
+"""The look that all plots share: colors, axes, names beside points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from botorch_xval.fitting.records import FitRecord
+
+__all__ = [
+    "COLORS",
+    "MARKERS",
+    "axes_of",
+    "check_type",
+    "figure_of",
+    "name_points",
+    "records_of",
+    "tidy",
+]
+
+# Okabe & Ito (2008): can be told apart with any kind of color vision.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+
+
+def axes_of(ax: Axes | None, **figure_kwargs: Any) -> Axes:
+    """The axes to draw on.
+
+    Args:
+        ax: The caller's axes, or None for new ones.
+        **figure_kwargs: How to make new ones, see `matplotlib.pyplot.subplots`.
+
+    Returns:
+        The caller's axes as they are, or new ones in a figure of their own.
+
+    Raises:
+        ValueError: If `ax` is something else.
+    """
+    if ax is None:
+        new: Axes = plt.subplots(layout="constrained", **figure_kwargs)[1]
+        return new
+    if not isinstance(ax, Axes):
+        raise ValueError(
+            f"ax: expected one Axes of matplotlib, got {type(ax).__name__}; pass one "
+            "of `plt.subplots()`, or leave it out for new axes"
+        )
+    return ax
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The whole figure that axes are in, also if they are in a part of it."""
+    figure = ax.figure
+    return figure if isinstance(figure, Figure) else figure.figure
+
+
+def check_type(name: str, value: object, kind: type, advice: str) -> None:
+    """Raise a ValueError unless an argument has the expected type.
+
+    Args:
+        name: Name of the argument.
+        value: What was passed.
+        kind: The expected class.
+        advice: What to do instead.
+    """
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"{name}: expected a {kind.__name__}, got {type(value).__name__}; {advice}"
+        )
+
+
+def records_of(records: Sequence[FitRecord]) -> list[FitRecord]:
+    """The records as a list.
+
+    Raises:
+        ValueError: If there are none, or if these are no records.
+    """
+    advice = "pass `mll.fit_records`, or `records` of a cross-validation"
+    if not isinstance(records, Sequence):
+        raise ValueError(
+            f"records: expected a sequence of FitRecord, got {type(records).__name__}; "
+            f"{advice}"
+        )
+    for record in records:
+        check_type("records", record, FitRecord, advice)
+    if not records:
+        raise ValueError(f"records: expected at least one fit, got none; {advice}")
+    return list(records)
+
+
+def name_points(
+    ax: Axes, x: NDArray[Any], y: NDArray[Any], texts: Sequence[str]
+) -> None:
+    """Write names beside points, on the side of the middle of the axes.
+
+    Names that would overlap are moved down; a line joins each with its point.
+
+    Args:
+        ax: Where to write.
+        x: Of `k` points.
+        y: Of `k` points.
+        texts: The `k` names.
+    """
+    middle = np.mean(ax.get_xlim())
+    gap = 0.06 * np.ptp(ax.get_ylim())
+    for is_right in (False, True):
+        side = [i for i in np.argsort(-y) if (x[i] > middle) == is_right]
+        last = np.inf
+        for i in side:
+            last = min(y[i], last - gap)
+            shift = (-0.02 if is_right else 0.02) * np.ptp(ax.get_xlim())
+            ax.annotate(
+                texts[i],
+                (x[i], y[i]),
+                xytext=(x[i] + shift, last),
+                ha="right" if is_right else "left",
+                va="center",
+                fontsize=8,
+                color="0.25",
+                arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5},
+            )
+
+
+def tidy(ax: Axes) -> None:
+    """No frame at the top and on the right, faint horizontal lines."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", color="0.92", linewidth=0.8)
+    ax.set_axisbelow(True)

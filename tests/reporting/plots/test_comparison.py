@@ -1,0 +1,107 @@
+"""Plots of a comparison by what their artists hold."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import assert_close, noisy_waves, normalized_gp, optimizer
+from matplotlib.axes import Axes
+from reporting_helpers import legend, lines_of_color
+
+from botorch_xval import Comparison, ScalarChoiceGP, compare, k_fold
+from botorch_xval.reporting.plots import plot_comparison, plot_differences, plot_scores
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    return compare(
+        {"ours": ScalarChoiceGP, "default": normalized_gp},
+        *noisy_waves(10),
+        sizes=[10, 6],
+        folds=k_fold(4),
+        fit_options=optimizer(maxiter=4),
+    )
+
+
+def bars(ax: Axes) -> dict[str, SimpleNamespace]:
+    """By configuration its points and the lower and upper ends of its bars."""
+    found = {}
+    for container in ax.containers:
+        line, _, (segments,) = container.lines
+        ends = np.array(segments.get_segments())  # sizes x 2 ends x (x, y)
+        found[container.get_label()] = SimpleNamespace(
+            x=line.get_xdata(), y=line.get_ydata(), ends=ends[..., 1]
+        )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("plot", "value", "error"),
+    [
+        (plot_scores, "mean_log_density", "standard_error"),
+        (plot_differences, "difference", "difference_se"),
+    ],
+)
+def test_points_and_bars_are_those_of_the_table(comparison, plot, value, error):
+    found = bars(plot(comparison))
+    assert list(found) == ["ours", "default"]
+    table = comparison.table()
+    for name, drawn in found.items():
+        part = table[table.configuration == name].sort_values("size")
+        assert np.abs(drawn.x - [6, 10]).max() < 0.5  # beside each other
+        assert_close(drawn.y, part[value].to_numpy())
+        below_and_above = [part[value] - part[error], part[value] + part[error]]
+        assert_close(drawn.ends, np.column_stack(below_and_above))
+
+
+def test_points_of_one_size_do_not_hide_each_other(comparison):
+    found = bars(plot_scores(comparison))
+    assert (found["ours"].x != found["default"].x).all()
+
+
+def test_axes_say_what_they_show(comparison):
+    ax = plot_scores(comparison)
+    assert ax.get_xlabel() == "dataset size (rows)"
+    assert "log predictive density" in ax.get_ylabel() and "nats" in ax.get_ylabel()
+    assert ax.get_xticks().tolist() == [6, 10]
+    assert legend(ax) == ["ours", "default"]
+    ax = plot_differences(comparison)
+    assert "difference" in ax.get_ylabel() and "nats" in ax.get_ylabel()
+    (zero,) = lines_of_color(ax, "0.7")
+    assert zero[:, 1].tolist() == [0, 0]
+
+
+def test_one_size_and_one_configuration_are_enough():
+    result = compare(
+        {"default": normalized_gp},
+        *noisy_waves(6),
+        sizes=[6],
+        fit_options=optimizer(maxiter=2),
+    )
+    (drawn,) = bars(plot_scores(result)).values()
+    assert drawn.x.tolist() == [6]
+    assert_close(drawn.y, [result.points.log_density.mean()])
+
+
+def test_a_comparison_has_scores_above_differences(comparison):
+    top, bottom = plot_comparison(comparison)
+    for ax, plot in ((top, plot_scores), (bottom, plot_differences)):
+        alone = bars(plot(comparison))
+        for name, drawn in bars(ax).items():
+            assert_close(drawn.y, alone[name].y)
+    assert top.get_xlabel() == "" and bottom.get_xlabel() == "dataset size (rows)"
+    assert top.get_xlim() == bottom.get_xlim()
+
+
+def test_more_configurations_than_colors(comparison):
+    names = [f"model {i}" for i in range(9)]
+    many = Comparison(
+        *(
+            pd.concat([frame[:10].assign(configuration=name) for name in names])
+            for frame in (comparison.points, comparison.fits)
+        )
+    )
+    assert list(bars(plot_scores(many))) == names
