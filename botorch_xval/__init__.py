@@ -1,5 +1,7 @@
 """Fast, independent fits and honest cross-validation of GPs for BoTorch."""
 
+__version__ = "0.2.0.dev0"
+
 from botorch_xval.comparison.compare import Comparison as Comparison
 from botorch_xval.comparison.compare import compare as compare
 from botorch_xval.cross_validation import CrossValidation as CrossValidation

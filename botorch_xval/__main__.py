@@ -17,7 +17,7 @@ from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.data.tables import EncodedTable, encode_table
 from botorch_xval.data.trials import encode_tuning_trials
 from botorch_xval.fitting.fit import fit_gpytorch_mll
-from botorch_xval.models.configurations import configurations
+from botorch_xval.models.configurations import default_configurations
 from botorch_xval.reporting import Course, describe, summarize_fits, write_page
 from botorch_xval.reporting.expressions import format_number
 
@@ -74,7 +74,7 @@ def _fit(table: EncodedTable, args: argparse.Namespace) -> None:
             "file in it"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    model = configurations(table.choice_dims)[args.model]
+    model = default_configurations(table.choice_dims)[args.model]
     built = model(table.X, table.Y)
     mll = ExactMarginalLogLikelihood(built.likelihood, built)
     course = Course()
@@ -121,7 +121,7 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
     n = len(table.X)
     sizes = args.sizes or [size for size in DEFAULT_SIZES if size <= n] or [n]
     comparison = compare(
-        configurations(table.choice_dims),
+        default_configurations(table.choice_dims),
         table.X,
         table.Y,
         sizes=sizes,
@@ -158,7 +158,7 @@ def _results(
 ) -> tuple[dict[str, CrossValidation], list[str]]:
     """A cross-validation of every configuration, and notes on those that failed."""
     results, notes = {}, []
-    for name, model in configurations(table.choice_dims).items():
+    for name, model in default_configurations(table.choice_dims).items():
         try:
             results[name] = cross_validate(
                 model,
@@ -273,7 +273,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--model",
         default="tight priors",
-        choices=list(configurations(())),
+        choices=list(default_configurations(())),
         help="(default: tight priors)",
     )
     fit.add_argument(

@@ -17,7 +17,7 @@ from botorch_xval.comparison.compare import compare
 from botorch_xval.data.tables import encode_table
 from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
 from botorch_xval.fitting.fit import fit_gpytorch_mll
-from botorch_xval.models.configurations import configurations, default_model
+from botorch_xval.models.configurations import default_configurations, default_model
 from botorch_xval.models.scalar_choice import PRIOR_CONFIGURATIONS, ScalarChoiceGP
 from botorch_xval.reporting.expressions import describe, format_number
 
@@ -100,7 +100,7 @@ def test_a_demo_scores_as_the_python_interface_does(tmp_path, no_report):
     table = encode_tuning_trials()
     main(["demo", "--sizes", "4,5", "--fit", "fixed", "--out", str(tmp_path)])
     expected = compare(
-        configurations(table.choice_dims),
+        default_configurations(table.choice_dims),
         table.X,
         table.Y,
         sizes=[4, 5],
@@ -168,7 +168,7 @@ def test_a_users_table_is_scored_as_by_the_python_interface(
         log_target=True,
     )
     expected = compare(
-        configurations(table.choice_dims),
+        default_configurations(table.choice_dims),
         table.X,
         table.Y,
         sizes=[8],
@@ -268,7 +268,7 @@ def test_wrong_arguments_are_explained(arguments, message, capsys):
 
 
 def test_configurations_are_the_named_priors_and_botorchs_default():
-    found = configurations([1])
+    found = default_configurations([1])
     assert list(found) == NAMES
     x, y = noisy_waves(6)
     x[:, 1] = torch.arange(6) % 2

@@ -22,16 +22,14 @@ except ImportError as error:
         'pip install "botorch-xval[ax]"'
     ) from error
 
-from botorch_xval.ax.cross_validation import (
-    BatchedRefitGenerator as BatchedRefitGenerator,
-)
-from botorch_xval.ax.cross_validation import RefitGenerators as RefitGenerators
 from botorch_xval.ax.cross_validation import cross_validate as cross_validate
 from botorch_xval.ax.experiment import ExperimentTable as ExperimentTable
 from botorch_xval.ax.experiment import best_model_config as best_model_config
 from botorch_xval.ax.experiment import compare_models as compare_models
 from botorch_xval.ax.experiment import encode_experiment as encode_experiment
 from botorch_xval.ax.experiment import model_configs as model_configs
+from botorch_xval.ax.generator import BatchedRefitGenerator as BatchedRefitGenerator
+from botorch_xval.ax.generator import RefitGenerators as RefitGenerators
 from botorch_xval.ax.models import (
     IndependentMixedSingleTaskGP as IndependentMixedSingleTaskGP,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from warnings import warn
@@ -23,7 +23,7 @@ from botorch_xval.comparison.compare import Comparison, compare
 from botorch_xval.data.tables import EncodedTable, encode_table
 from botorch_xval.models.configurations import (
     BOTORCH_DEFAULT,
-    configurations,
+    default_configurations,
     name_of_priors,
 )
 from botorch_xval.models.scalar_choice import PRIOR_CONFIGURATIONS
@@ -86,7 +86,7 @@ def encode_experiment(
     known = sorted(set(data["metric_name"])) if len(data) else []
     if metric is None and len(known) == 1:
         (metric,) = known
-    if metric not in known:
+    if metric is None or metric not in known:
         raise ValueError(f"metric: expected one that has data, {known}, got {metric!r}")
     data = data[data["metric_name"] == metric]
     used = [
@@ -149,7 +149,10 @@ def encode_experiment(
 def compare_models(
     experiment: Experiment | Client,
     metric: str | None = None,
-    models: Mapping[str, Callable[..., Model]] | None = None,
+    configurations: Mapping[str, Callable[..., Model]] | None = None,
+    *,
+    sizes: Sequence[int] | None = None,
+    groups: Sequence[Hashable] | None = None,
     **compare_kwargs: Any,
 ) -> Comparison:
     """Which model predicts a metric of this experiment best?
@@ -159,11 +162,13 @@ def compare_models(
     Args:
         experiment: An experiment with data, or a client that has one.
         metric: Name of the metric; may be None if there is only one.
-        models: By name a class or function that builds a model; default: those of
-            :func:`model_configs`.
-        **compare_kwargs: Arguments of :func:`~botorch_xval.comparison.compare`; default
-            of `sizes`: those of 20, 40 and 60 rows that there are, or all rows, and of
-            `fit`: "warm".
+        configurations: By name a class or function that builds a model; default: those
+            of :func:`model_configs`.
+        sizes: Numbers of rows; default: those of 20, 40 and 60 that there are, or all.
+        groups: Labels of rows that are held out together; default: the arms, if an arm
+            has several rows.
+        **compare_kwargs: Further arguments of :func:`~botorch_xval.compare`, such as
+            `fit="warm"`.
 
     Returns:
         The comparison.
@@ -173,18 +178,20 @@ def compare_models(
     """
     data = encode_experiment(experiment, metric)
     n = len(data.arms)
-    repeated = len(set(data.arms)) < n
-    defaults = {
-        "sizes": [size for size in SIZES if size <= n] or [n],
-        "fit": "warm",
-        "groups": data.arms if repeated else None,
-    }
+    if sizes is None:
+        sizes = [size for size in SIZES if size <= n] or [n]
+    if groups is None and len(set(data.arms)) < n:
+        groups = data.arms
+    if configurations is None:
+        configurations = default_configurations(data.table.choice_dims)
     return compare(
-        configurations(data.table.choice_dims) if models is None else models,
+        configurations,
         data.table.X,
         data.table.Y,
         data.Yvar,
-        **{**defaults, **compare_kwargs},
+        sizes=sizes,
+        groups=groups,
+        **compare_kwargs,
     )
 
 

@@ -20,7 +20,8 @@ from gpytorch.kernels import Kernel
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from gpytorch.priors import Prior
 
-from botorch_xval.fitting.fit import fit_alike, fit_or_raise
+from botorch_xval.fitting.fit import fit_or_raise
+from botorch_xval.fitting.options import FitOptions
 from botorch_xval.models import scalar_choice as models
 from botorch_xval.models.kernels import (
     ChoiceKernel,
@@ -42,7 +43,7 @@ __all__ = [
 
 ONE_HOT = "_OH_PARAM_"  # between a choice's name and the number of its value
 
-# Fits that wait to be done together, while there is somebody who will do them.
+# Within `fitted_together` the mlls whose fits are put off until its end; else None.
 _WAITING: ContextVar[list[MarginalLogLikelihood] | None] = ContextVar(
     "waiting", default=None
 )
@@ -50,7 +51,7 @@ _WAITING: ContextVar[list[MarginalLogLikelihood] | None] = ContextVar(
 
 @contextmanager
 def fitted_together() -> Iterator[None]:
-    """Models of this module wait with their fits, which are done together at the end.
+    """Put off all fits of this module's models, and do them together at the end.
 
     Raises:
         ModelFittingError: If one cannot be fitted; the others are fitted.
@@ -62,7 +63,7 @@ def fitted_together() -> Iterator[None]:
     finally:
         _WAITING.reset(token)
     if waiting:
-        fit_alike(waiting)
+        fit_or_raise(waiting)
 
 
 def are_ours(model: Model) -> bool:
@@ -108,7 +109,8 @@ class _IndependentFit:
             if (waiting := _WAITING.get()) is not None:
                 waiting.append(mll)
                 return mll.eval()
-            return fit_or_raise(mll, optimizer_kwargs, **kwargs)
+            fit_or_raise([mll], FitOptions.of_botorch(optimizer_kwargs, **kwargs))
+            return mll
         raise UnsupportedError(
             f"{type(self).__name__} fits exact marginal log likelihoods by its own "
             "optimizers; for closures, other optimizers or other marginal log "

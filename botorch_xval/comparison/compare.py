@@ -270,7 +270,7 @@ def _datasets(
     groups: Sequence[Hashable] | None,
 ) -> dict[tuple[int, int], tuple[NDArray[np.int64], Folds]]:
     """By size and replicate the rows of the table, and the folds of these."""
-    labels = groups.tolist() if hasattr(groups, "tolist") else groups
+    labels: Any = groups.tolist() if hasattr(groups, "tolist") else groups
     if not callable(folds):  # of all rows
         folds = make_folds(folds, n, groups)
     datasets = {}

@@ -108,8 +108,8 @@ def submit_cells(
         for cell in cells:
             try:
                 futures[executor.submit(score_cell, *arguments(cell))] = cell
-            except BrokenExecutor as error:
-                reason = error
+            except BrokenExecutor as broken:
+                reason = broken
                 break
         for future in as_completed(futures):
             error = CancelledError() if future.cancelled() else future.exception()

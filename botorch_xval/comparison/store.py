@@ -21,8 +21,10 @@ from botorch.exceptions.warnings import BotorchWarning
 
 __all__ = ["Cell", "CellFolder", "write_in_full"]
 
-PACKAGES = ("botorch-xval", "botorch", "gpytorch", "linear_operator", "numpy", "scipy")
-PACKAGES += ("torch",)
+PACKAGES = (
+    *("botorch-xval", "botorch", "gpytorch", "linear_operator"),
+    *("numpy", "scipy", "torch"),
+)
 
 
 @dataclass(frozen=True)

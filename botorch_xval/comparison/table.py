@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -15,10 +16,9 @@ __all__ = ["Comparison", "tabulate"]
 
 DECISIVE = 2.0  # standard errors of the paired difference
 FEW_ROWS = 20  # fewer, and the estimate of a standard error is itself too noisy
-POINTS = ("configuration", "size", "replicate", "round", "row", "log_density")
-POINTS += ("squared_error",)
-FITS = ("configuration", "size", "replicate", "round", "folds", "failed")
-FITS += ("evaluations", "seconds")
+CELL = ("configuration", "size", "replicate", "round")
+POINTS = (*CELL, "row", "log_density", "squared_error")
+FITS = (*CELL, "folds", "failed", "evaluations", "seconds")
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Comparison:
 
     def save(self, path: str | Path) -> None:
         """Write everything to one file (NumPy's `.npz`; numbers and text only)."""
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for name, frame in (("points", self.points), ("fits", self.fits)):
             for column in frame:
                 values = frame[column]
@@ -216,7 +216,7 @@ def _paired(points: pd.DataFrame, best: str | None = None) -> pd.DataFrame:
     )
 
 
-def _caution(entry: tuple) -> str:
+def _caution(entry: Any) -> str:
     words = []
     if np.isnan(entry.mean_log_density):
         words.append("no row has a score")

@@ -302,7 +302,8 @@ class _FoldWork:
         **arguments: Any,
     ) -> dict[tuple[int, int], Search]:
         """Searches from the starts, `f x m x p`, of chosen models; by default in the
-        coordinates of a cold fit."""
+        coordinates of a cold fit.
+        """
         if not chosen:
             return {}
         cold = self.full.coordinates if self.options.has_logarithms else None

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from botorch_xval.models.scalar_choice import PRIOR_CONFIGURATIONS, ScalarChoiceGP
 
-__all__ = ["BOTORCH_DEFAULT", "configurations", "default_model", "name_of_priors"]
+__all__ = [
+    "BOTORCH_DEFAULT",
+    "default_configurations",
+    "default_model",
+    "name_of_priors",
+]
 
 BOTORCH_DEFAULT = "BoTorch default"
 
@@ -38,7 +43,9 @@ def default_model(
     )
 
 
-def configurations(choice_dims: Sequence[int]) -> dict[str, Callable[..., Model]]:
+def default_configurations(
+    choice_dims: Sequence[int],
+) -> dict[str, Callable[..., Model]]:
     """A `ScalarChoiceGP` for each named prior configuration, and BoTorch's default.
 
     Args:

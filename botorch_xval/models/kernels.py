@@ -296,7 +296,8 @@ class WeightedMixtureKernel(_BatchOfKernels):
 
     def num_outputs_per_input(self, x1: Tensor, x2: Tensor) -> int:
         """Rows of the covariance per row of the inputs."""
-        return self.kernels[0].num_outputs_per_input(x1, x2)
+        part: Any = self.kernels[0]
+        return part.num_outputs_per_input(x1, x2)
 
 
 class FactorizedScalarChoiceKernel(_BatchOfKernels, ScaleKernel):
@@ -393,7 +394,8 @@ class FactorizedScalarChoiceKernel(_BatchOfKernels, ScaleKernel):
     @property
     def choice_kernels(self) -> tuple[ChoiceKernel, ChoiceKernel]:
         """`C(c; l2)` of the factorized and `C(c; l4)` of the joint part."""
-        return self.factorized.kernels[1], self.joint.kernels[1]
+        kernels: Any = self.factorized.kernels[1], self.joint.kernels[1]
+        return kernels
 
     @property
     def factorized_weight(self) -> Tensor:

@@ -109,7 +109,19 @@ class ScalarChoiceGP(SingleTaskGP):
 
     @classmethod
     def builds_independent_batches(cls, **kwargs: object) -> bool:
-        """TEMP."""
+        """Whether a batch learns for each member what an ordinary model would.
+
+        A class that defines this itself (it is not inherited) may have the models of
+        all folds of a cross-validation built as one batched model. Then all that its
+        instances learn from data, such as input ranges and standardization, must be
+        learned for each member of the batch from its own rows.
+
+        Args:
+            **kwargs: What the class is given besides the data.
+
+        Returns:
+            Whether that is so with these arguments.
+        """
         return kwargs.keys() <= {"choice_dims", "priors"}
 
     def __init__(
@@ -151,7 +163,8 @@ class ScalarChoiceGP(SingleTaskGP):
                 lengthscale_prior=gamma(priors.lengthscale),
                 outputscale_prior=gamma(priors.outputscale),
                 weights_prior=BetaPrior(
-                    *(train_X.new_tensor(value) for value in priors.weight)
+                    train_X.new_tensor(priors.weight[0]),
+                    train_X.new_tensor(priors.weight[1]),
                 ),
             )
         else:

@@ -69,7 +69,7 @@ from botorch_xval.ax import (  # noqa: E402
     with_independent_fit,
 )
 from botorch_xval.ax import models as ax_models  # noqa: E402
-from botorch_xval.fitting.fit import fit_alike  # noqa: E402
+from botorch_xval.fitting.fit import fit_or_raise  # noqa: E402
 
 PARAMETERS = [
     RangeParameterConfig(
@@ -296,11 +296,12 @@ def asked(monkeypatch):
     """How many models each call fits together."""
     found = []
 
-    def spy(mlls):
-        found.append(len(mlls))
-        fit_alike(mlls)
+    def spy(mlls, *options):
+        if not options:  # else a model is fitted as soon as it is built
+            found.append(len(mlls))
+        fit_or_raise(mlls, *options)
 
-    monkeypatch.setattr(ax_models, "fit_alike", spy)
+    monkeypatch.setattr(ax_models, "fit_or_raise", spy)
     return found
 
 
@@ -624,10 +625,9 @@ def test_which_model_should_this_experiment_have(tmp_path: Path):
     assert type(model) is best.botorch_model_class
     chosen = compare_models(
         client,
-        models={"mine": SingleTaskGP},
+        configurations={"mine": SingleTaskGP},
         sizes=[10],
         fit="refit",
-        progress=False,
     )
     with pytest.raises(ValueError, match="'mine', of which no ModelConfig is known"):
         best_model_config(chosen)

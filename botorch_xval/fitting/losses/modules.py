@@ -252,18 +252,16 @@ class Separate(Objective):
         self._objectives = list(objectives)
         each = objectives[0].num_models // len(members[0])
         # By number of a model, its objective and the number that it has there.
-        self._owners = np.empty((sum(map(len, members)), each), dtype=int)
-        self._numbers = np.empty_like(self._owners)
+        places = np.empty((sum(map(len, members)), each, 2), dtype=int)
         for owner, mlls in enumerate(members):
-            self._owners[list(mlls)] = owner
             numbers = np.arange(len(mlls) * each).reshape(-1, each)
-            self._numbers[list(mlls)] = numbers
-        self._owners, self._numbers = self._owners.ravel(), self._numbers.ravel()
+            places[list(mlls)] = np.stack([np.full_like(numbers, owner), numbers], -1)
+        self._owners, self._numbers = places.reshape(-1, 2).T
         self.num_models = len(self._owners)
         self.device, self.num_points = objectives[0].device, objectives[0].num_points
-        places = list(zip(self._owners, self._numbers, strict=True))
-        self.start = np.stack([objectives[o].start[i] for o, i in places])
-        self.bounds = [objectives[o].bounds[i] for o, i in places]
+        own = [(objectives[o], i) for o, i in places.reshape(-1, 2)]
+        self.start = np.stack([objective.start[i] for objective, i in own])
+        self.bounds = [objective.bounds[i] for objective, i in own]
         # Logarithms only where every model takes them.
         self.softplus = np.all([each.softplus for each in objectives], axis=0)
         self.untransformed = np.all([each.untransformed for each in objectives], axis=0)

@@ -109,9 +109,11 @@ class Leaf(Node):
         self.owner = owner  # lengthscale of each feature, if several share one
 
     def data(self) -> list[Tensor]:
+        """See :class:`Node`."""
         return [self.features]
 
     def select(self, index: Tensor) -> None:
+        """See :class:`Node`."""
         self.chosen = self.features.index_select(0, index)
         a, n, d = self.chosen.shape
         # |z_i - z_j|^2 = [-2 z_i, s_i, 1] [z_j, 1, s_j]': one product, no extra pass
@@ -126,6 +128,7 @@ class Leaf(Node):
         self.spare = torch.empty_like(self.chosen)
 
     def forward(self, values: Tensor) -> tuple[Tensor, None]:
+        """See :class:`Node`."""
         d = self.chosen.shape[-1]
         lengthscales = values[:, self.columns]
         if self.owner is not None:
@@ -170,6 +173,7 @@ class Leaf(Node):
         gradients: Tensor,
         want_total: bool = False,
     ) -> Tensor | None:
+        """See :class:`Node`."""
         d = self.chosen.shape[-1]
         weighted = torch.mul(outer, self.slope, out=self._shared())
         products = torch.bmm(weighted, self.z, out=self.products)
@@ -218,12 +222,15 @@ class Scale(Node):
         self.keeps_result = child.keeps_result
 
     def data(self) -> list[Tensor]:
+        """See :class:`Node`."""
         return self.child.data()
 
     def select(self, index: Tensor) -> None:
+        """See :class:`Node`."""
         self.child.select(index)
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Node`."""
         result, scale = self.child.forward(values)
         self.own = values[:, self.columns.start]
         return result, self.own if scale is None else scale * self.own
@@ -236,6 +243,7 @@ class Scale(Node):
         gradients: Tensor,
         want_total: bool = False,
     ) -> Tensor | None:
+        """See :class:`Node`."""
         inner = self.own if scale is None else scale * self.own
         total: Any = self.child.backward(outer, inner, values, gradients, True)
         # The child's total is of the child's result times all scales on the way.
@@ -258,13 +266,16 @@ class Mixture(Node):
         self.children, self.workspace, self.columns = children, workspace, columns
 
     def data(self) -> list[Tensor]:
+        """See :class:`Node`."""
         return [tensor for child in self.children for tensor in child.data()]
 
     def select(self, index: Tensor) -> None:
+        """See :class:`Node`."""
         for child in self.children:
             child.select(index)
 
     def forward(self, values: Tensor) -> tuple[Tensor, None]:
+        """See :class:`Node`."""
         weights = self.weights = self._weights(values)
         mixture: Any = None
         for i, child in enumerate(self.children):
@@ -290,6 +301,7 @@ class Mixture(Node):
         gradients: Tensor,
         want_total: bool = False,
     ) -> Tensor | None:
+        """See :class:`Node`."""
         weights = self.weights
         totals: list[Any] = []
         for i, child in enumerate(self.children):
@@ -331,13 +343,16 @@ class Product(Node):
         self.children, self.workspace = children, workspace
 
     def data(self) -> list[Tensor]:
+        """See :class:`Node`."""
         return [tensor for child in self.children for tensor in child.data()]
 
     def select(self, index: Tensor) -> None:
+        """See :class:`Node`."""
         for child in self.children:
             child.select(index)
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See :class:`Node`."""
         pairs = [child.forward(values) for child in self.children]
         self.results = [result for result, _ in pairs]
         self.scales = [scale for _, scale in pairs]
@@ -355,6 +370,7 @@ class Product(Node):
         gradients: Tensor,
         want_total: bool = False,
     ) -> Tensor | None:
+        """See :class:`Node`."""
         total: Any = None
         for i, child in enumerate(self.children):
             others = [r for j, r in enumerate(self.results) if j != i]

@@ -96,7 +96,7 @@ class Reader:
         Returns:
             Labels such as `base_kernel.lengthscale['a']`, and the values.
         """
-        found = []
+        found: list[tuple[str, Value]] = []
         for each in parameters_of(module, self.batch_shape):
             logarithmic = each.constraint is not None and each.limits[0] >= 0
             kind = each.name.replace("_", " ")
