@@ -1,39 +1,93 @@
-"""Fast, independent fits and honest cross-validation of GPs for BoTorch."""
+"""Fast, independent fits and honest cross-validation of GPs for BoTorch.
+
+The rooms of the package, from left to right: `data`, `models`, `fitting`,
+`cross_validation`, `comparison`, `reporting` and, with the extra `ax`, `ax`. Here are
+their main names.
+"""
+
+from botorch_xval.comparison import Comparison, compare
+from botorch_xval.cross_validation import (
+    CrossValidation,
+    FoldFit,
+    Folds,
+    cross_validate,
+    difference,
+    k_fold,
+    leave_one_out,
+    optimism,
+)
+from botorch_xval.data import EncodedTable, encode_table, load_tuning_trials
+from botorch_xval.fitting import (
+    FitOptions,
+    FitRecord,
+    IndependentResult,
+    ModelResult,
+    Objective,
+    Search,
+    fit_each,
+    fit_gpytorch_mll,
+    fit_independently,
+    make_objective,
+    minimize_each,
+)
+from botorch_xval.models import (
+    PRIOR_CONFIGURATIONS,
+    BetaPrior,
+    ChoiceKernel,
+    DirichletPrior,
+    FactorizedScalarChoiceKernel,
+    PriorConfiguration,
+    ScalarChoiceGP,
+    WeightedMixtureKernel,
+)
+from botorch_xval.reporting import (
+    Course,
+    Description,
+    describe,
+    hyperparameters,
+    summarize_fits,
+    write_page,
+)
 
 __version__ = "0.2.0.dev0"
 
-from botorch_xval.comparison.compare import Comparison as Comparison
-from botorch_xval.comparison.compare import compare as compare
-from botorch_xval.cross_validation import CrossValidation as CrossValidation
-from botorch_xval.cross_validation import Folds as Folds
-from botorch_xval.cross_validation import cross_validate as cross_validate
-from botorch_xval.cross_validation import difference as difference
-from botorch_xval.cross_validation import k_fold as k_fold
-from botorch_xval.cross_validation import leave_one_out as leave_one_out
-from botorch_xval.cross_validation import optimism as optimism
-from botorch_xval.data.tables import encode_table as encode_table
-from botorch_xval.data.trials import load_tuning_trials as load_tuning_trials
-from botorch_xval.fitting import FitOptions as FitOptions
-from botorch_xval.fitting import FitRecord as FitRecord
-from botorch_xval.fitting import fit_each as fit_each
-from botorch_xval.fitting import fit_gpytorch_mll as fit_gpytorch_mll
-from botorch_xval.fitting import fit_independently as fit_independently
-from botorch_xval.fitting import make_objective as make_objective
-from botorch_xval.fitting import minimize_each as minimize_each
-from botorch_xval.models.kernels import ChoiceKernel as ChoiceKernel
-from botorch_xval.models.kernels import (
-    FactorizedScalarChoiceKernel as FactorizedScalarChoiceKernel,
-)
-from botorch_xval.models.kernels import WeightedMixtureKernel as WeightedMixtureKernel
-from botorch_xval.models.priors import BetaPrior as BetaPrior
-from botorch_xval.models.priors import DirichletPrior as DirichletPrior
-from botorch_xval.models.scalar_choice import (
-    PRIOR_CONFIGURATIONS as PRIOR_CONFIGURATIONS,
-)
-from botorch_xval.models.scalar_choice import PriorConfiguration as PriorConfiguration
-from botorch_xval.models.scalar_choice import ScalarChoiceGP as ScalarChoiceGP
-from botorch_xval.reporting.course import Course as Course
-from botorch_xval.reporting.diagnosis import summarize_fits as summarize_fits
-from botorch_xval.reporting.expressions.description import describe as describe
-from botorch_xval.reporting.expressions.page import write_page as write_page
-from botorch_xval.reporting.hyperparameters import hyperparameters as hyperparameters
+__all__ = [
+    "PRIOR_CONFIGURATIONS",
+    "BetaPrior",
+    "ChoiceKernel",
+    "Comparison",
+    "Course",
+    "CrossValidation",
+    "Description",
+    "DirichletPrior",
+    "EncodedTable",
+    "FactorizedScalarChoiceKernel",
+    "FitOptions",
+    "FitRecord",
+    "FoldFit",
+    "Folds",
+    "IndependentResult",
+    "ModelResult",
+    "Objective",
+    "PriorConfiguration",
+    "ScalarChoiceGP",
+    "Search",
+    "WeightedMixtureKernel",
+    "compare",
+    "cross_validate",
+    "describe",
+    "difference",
+    "encode_table",
+    "fit_each",
+    "fit_gpytorch_mll",
+    "fit_independently",
+    "hyperparameters",
+    "k_fold",
+    "leave_one_out",
+    "load_tuning_trials",
+    "make_objective",
+    "minimize_each",
+    "optimism",
+    "summarize_fits",
+    "write_page",
+]

@@ -1,1 +1,7 @@
-"""."""
+"""Which configuration predicts best: comparisons over dataset sizes."""
+
+from botorch_xval.comparison.compare import compare
+from botorch_xval.comparison.race import leaving, rounds
+from botorch_xval.comparison.table import Comparison
+
+__all__ = ["Comparison", "compare", "leaving", "rounds"]

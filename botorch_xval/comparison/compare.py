@@ -270,7 +270,8 @@ def _datasets(
     groups: Sequence[Hashable] | None,
 ) -> dict[tuple[int, int], tuple[NDArray[np.int64], Folds]]:
     """By size and replicate the rows of the table, and the folds of these."""
-    labels: Any = groups.tolist() if hasattr(groups, "tolist") else groups
+    given: Any = groups
+    labels = given.tolist() if hasattr(given, "tolist") else given
     if not callable(folds):  # of all rows
         folds = make_folds(folds, n, groups)
     datasets = {}

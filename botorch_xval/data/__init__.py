@@ -1,1 +1,19 @@
-"""The bundled table of tuning trials; see `benchmarks/sweep.py`."""
+"""Tables of trials as tensors, and the bundled table."""
+
+from botorch_xval.data.tables import EncodedTable, encode_table, read_table
+from botorch_xval.data.trials import (
+    TUNING_CHOICES,
+    TUNING_SCALARS,
+    encode_tuning_trials,
+    load_tuning_trials,
+)
+
+__all__ = [
+    "TUNING_CHOICES",
+    "TUNING_SCALARS",
+    "EncodedTable",
+    "encode_table",
+    "encode_tuning_trials",
+    "load_tuning_trials",
+    "read_table",
+]

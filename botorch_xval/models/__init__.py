@@ -1,1 +1,34 @@
-"""."""
+"""Kernels and priors over scalars and choices, and a ready-made model of them."""
+
+from botorch_xval.models.configurations import (
+    BOTORCH_DEFAULT,
+    default_configurations,
+    default_model,
+    name_of_priors,
+)
+from botorch_xval.models.kernels import (
+    ChoiceKernel,
+    FactorizedScalarChoiceKernel,
+    WeightedMixtureKernel,
+)
+from botorch_xval.models.priors import BetaPrior, DirichletPrior
+from botorch_xval.models.scalar_choice import (
+    PRIOR_CONFIGURATIONS,
+    PriorConfiguration,
+    ScalarChoiceGP,
+)
+
+__all__ = [
+    "BOTORCH_DEFAULT",
+    "PRIOR_CONFIGURATIONS",
+    "BetaPrior",
+    "ChoiceKernel",
+    "DirichletPrior",
+    "FactorizedScalarChoiceKernel",
+    "PriorConfiguration",
+    "ScalarChoiceGP",
+    "WeightedMixtureKernel",
+    "default_configurations",
+    "default_model",
+    "name_of_priors",
+]

@@ -181,7 +181,7 @@ def test_choices_are_found_by_name_and_every_model_has_its_own_fit(priors):
         input_transform=None,
     )
     mll = ExactMarginalLogLikelihood(fresh.likelihood, fresh)
-    ax_models.fit_or_raise(mll)
+    ax_models.fit_or_raise([mll])
     for name, value in fresh.named_parameters():
         assert_close(model.get_parameter(name), value, rtol=1e-5, atol=1e-6)
 
