@@ -6,6 +6,7 @@ has one thread, since its threads would only wait for each other.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -33,6 +34,7 @@ __all__ = [
     "threads_for",
 ]
 
+logger = logging.getLogger(__name__)
 # For BoTorch, too, these mean that a loss is not a number.
 UNDEFINED = (NanError, LinAlgError)
 # Points from which on a single model has all of torch's threads. Two of them evaluate a
@@ -121,7 +123,8 @@ def evaluate_each(
 ) -> tuple[Array, Array]:
     """Losses, `a`, and gradients, `a x p`, of any number of points, in groups.
 
-    A point without a value, as its covariance is not positive definite, has NaN.
+    A point without a value has NaN: its covariance is not positive definite, or the
+    evaluation of its model raises. A fit of that model says why.
     """
     losses, gradients = np.full(len(theta), np.nan), np.full(theta.shape, np.nan)
 
@@ -129,7 +132,8 @@ def evaluate_each(
         try:
             found = worker(theta[part], [models[i] for i in part])
             losses[part], gradients[part] = found
-        except (NotPSDError, *UNDEFINED):
+        except Exception as error:  # as in a search, it is that model's only
+            logger.debug("models %s have no loss: %s", [models[i] for i in part], error)
             if len(part) > 1:
                 for i in part:
                     evaluate(worker, [i])
