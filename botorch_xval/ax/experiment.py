@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from warnings import warn
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from botorch_xval.ax.models import IndependentSingleTaskGP, ScalarChoiceGP
 from botorch_xval.comparison.compare import Comparison, compare
+from botorch_xval.cross_validation.folds import Groups
 from botorch_xval.data.tables import EncodedTable, encode_table
 from botorch_xval.models.configurations import (
     BOTORCH_DEFAULT,
@@ -152,7 +153,7 @@ def compare_models(
     configurations: Mapping[str, Callable[..., Model]] | None = None,
     *,
     sizes: Sequence[int] | None = None,
-    groups: Sequence[Hashable] | None = None,
+    groups: Groups | None = None,
     **compare_kwargs: Any,
 ) -> Comparison:
     """Which model predicts a metric of this experiment best?

@@ -1,8 +1,7 @@
 """Computing the cells of a comparison: here, or by any `concurrent.futures.Executor`.
 
-A cell depends on nothing but its arguments, so that it does not matter where, when and
-in which order cells are computed, and a cell that a worker took with it is computed
-once more.
+A cell depends on nothing but its arguments. So it does not matter where, when and in
+which order cells are computed, and a cell that is lost with a worker is computed again.
 """
 
 from __future__ import annotations
@@ -41,28 +40,29 @@ def score_cell(
     train_Yvar: Tensor | None,
     folds: Folds,
     seed: int,
-    ways: dict[str, Any],
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     """Cross-validate one configuration on one dataset, maybe in another process.
 
     Args:
-        model: See :func:`compare`, also for the other arguments.
+        model: A configuration, see :func:`~botorch_xval.comparison.compare`.
         train_X: Inputs of the dataset, `size x d`.
         train_Y: Outcomes of the dataset, `size x m`.
         train_Yvar: Known variances of the observation noise, `size x m`.
         folds: The folds to fit.
         seed: Of the values that a failed fit starts from again.
-        ways: How to fit, further arguments of `cross_validate`.
+        options: The arguments `fit`, `fit_options`, `threshold` and `mll` of
+            :func:`~botorch_xval.cross_validation.cross_validate`.
 
     Returns:
-        Of every point the number of its row in the dataset (`rows`), `log_density` and
-        `squared_error`; of the cell `folds`, `failed`, `evaluations` and `seconds`.
-        Numbers and lists, which come back from JSON as they were.
+        For every held-out point the number of its row in the dataset (`rows`),
+        `log_density` and `squared_error`; for the cell `folds`, `failed`, `evaluations`
+        and `seconds`. Numbers and lists, which come back from JSON as they were.
     """
     start = monotonic()
     with manual_seed(seed % 2**63):
         result = cross_validate(
-            model, train_X, train_Y, train_Yvar, folds=folds, **ways
+            model, train_X, train_Y, train_Yvar, folds=folds, **options
         )
     error = squared_error(result.mean, result.observed)
     return {
@@ -84,13 +84,13 @@ def submit_cells(
 ) -> list[Cell]:
     """Compute cells by an executor.
 
-    If a cell raises an error, or the user interrupts, those that wait are cancelled and
-    those that are finished are kept.
+    If a cell raises an error, or the user interrupts, cells that wait are cancelled and
+    finished ones are kept.
 
     Args:
-        cells: What to compute.
-        arguments: From a cell to the arguments of :func:`score_cell`.
-        executor: Computes it.
+        cells: The cells to compute.
+        arguments: A function from a cell to the arguments of :func:`score_cell`.
+        executor: The executor.
         keep: Called with every finished cell and its outcome.
 
     Returns:
@@ -139,11 +139,11 @@ def submit_cells(
 
 
 def check_picklable(values: Mapping[str, Any], executor: Executor | None) -> None:
-    """Refuse early what a process pool could not be given.
+    """Check before any work that a process pool can be sent all arguments.
 
     Args:
         values: What is to be sent, by name.
-        executor: Checked for is only Python's own process pool.
+        executor: Only for Python's `ProcessPoolExecutor` there is a check.
 
     Raises:
         ValueError: If something cannot be pickled.
@@ -155,15 +155,15 @@ def check_picklable(values: Mapping[str, Any], executor: Executor | None) -> Non
             pickle.dumps(value)
         except Exception as error:  # of any kind
             raise ValueError(
-                f"executor: {name} cannot be sent to another process ({error}); use "
-                "functions and classes that a module defines, or functools.partial of "
-                "them"
+                f"executor: expected arguments that can be pickled, got {name} "
+                f"({error}); use functions and classes that a module defines, or "
+                "functools.partial of them"
             ) from error
 
 
 def _is_loss(error: BaseException) -> bool:
     """Whether a worker died, as opposed to an error of the cell."""
-    # Distributed's is known by its name, so that it need not be installed.
+    # Dask's error is known by its name, so that Dask need not be installed.
     names = [kind.__name__ for kind in type(error).__mro__]
     killed = "KilledWorker" in names
     return killed or isinstance(error, (BrokenExecutor, CancelledError))

@@ -1,12 +1,14 @@
-"""The finished cells of a comparison on disk, so that no finished fit is lost.
+"""The finished cells of a comparison, in memory and on disk, and the tables of them.
 
-Every cell is a file of its own, written in full before it gets its name. A manifest
-records what the cells were computed from, and refuses other configurations or data.
+No finished fit is lost: every cell is a file, which is written in full before it gets
+its name. A manifest records what the cells were computed from. A folder with cells of
+other configurations or data is refused.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
@@ -14,13 +16,21 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
+from time import monotonic
 from typing import Any
 from warnings import warn
 
+import numpy as np
+import pandas as pd
 from botorch.exceptions.warnings import BotorchWarning
+from numpy.typing import NDArray
+from tqdm import tqdm
 
-__all__ = ["Cell", "CellFolder", "write_in_full"]
+from botorch_xval.comparison.table import mean_by_row, tabulate
 
+__all__ = ["Cell", "CellFolder", "Outcomes", "write_in_full"]
+
+FORMAT = 2  # goes up when fingerprints or cells get another meaning (1: by bytecode)
 PACKAGES = (
     *("botorch-xval", "botorch", "gpytorch", "linear_operator"),
     *("numpy", "scipy", "torch"),
@@ -45,42 +55,42 @@ class CellFolder:
         """Open or begin the folder.
 
         Args:
-            folder: Of the comparison.
-            fingerprints: Of everything that the cells depend on, by a name for error
-                messages. Those that the folder does not know yet are added.
+            folder: The folder of the comparison.
+            fingerprints: What the cells depend on, by a name for error messages. Those
+                that the folder does not know yet are added.
 
         Raises:
-            ValueError: If the folder was begun with another fingerprint of that name.
+            ValueError: If the folder has cells of another fingerprint of that name, or
+                cells in another format.
         """
         self.folder = folder / "cells"
         path = self.folder / "manifest.json"
-        versions = _versions()
-        manifest: dict[str, Any] = {"versions": versions, "fingerprints": {}}
-        if path.exists():
+        versions, known = _versions(), dict[str, str]()
+        if any(other != path for other in self.folder.glob("*.json")):
             manifest = _read(path, self.folder)
+            self._check(manifest, fingerprints)
+            _warn_of_versions(folder, manifest["versions"], versions)
+            versions, known = manifest["versions"], manifest["fingerprints"]
+        manifest = {"format": FORMAT, "versions": versions}
+        manifest["fingerprints"] = {**known, **fingerprints}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_in_full(path, json.dumps(manifest, indent=1))
+
+    def _check(self, manifest: dict[str, Any], fingerprints: Mapping[str, str]) -> None:
+        """Raise an error if the cells were computed from something else."""
+        remedy = f"use another folder, or delete {self.folder} to begin anew"
+        if (found := manifest.get("format", 1)) != FORMAT:
+            raise ValueError(
+                f"folder: expected cells in format {FORMAT} in {self.folder.parent}, "
+                f"got format {found} of another version of botorch_xval; {remedy}"
+            )
         known = manifest["fingerprints"]
         changed = [n for n, f in fingerprints.items() if known.get(n, f) != f]
         if changed:
             raise ValueError(
-                f"folder: {folder} holds a comparison with other values of "
-                f"{', '.join(changed)}; use another folder, or delete {self.folder} to "
-                "begin anew"
+                f"folder: expected cells of the same comparison in {self.folder.parent}"
+                f", got cells of other values of {', '.join(changed)}; {remedy}"
             )
-        if manifest["versions"] != versions:
-            pairs = [
-                f"{name} {manifest['versions'].get(name)} (now {versions.get(name)})"
-                for name in sorted({*versions, *manifest["versions"]})
-                if manifest["versions"].get(name) != versions.get(name)
-            ]
-            warn(
-                f"{folder} was begun with {', '.join(pairs)}; scores of old and new "
-                "cells may differ for that reason",
-                BotorchWarning,
-                stacklevel=3,
-            )
-        manifest["fingerprints"] = {**known, **fingerprints}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_in_full(path, json.dumps(manifest, indent=1))
 
     def load(self, cell: Cell) -> dict[str, Any] | None:
         """What :meth:`keep` was given for a cell; None if it is not finished."""
@@ -97,11 +107,111 @@ class CellFolder:
         return self.folder / f"{digest[:32]}.json"
 
 
+class Outcomes:
+    """The outcomes of all cells so far, in the order in which cells were planned."""
+
+    def __init__(
+        self,
+        rows: Mapping[tuple[int, int], NDArray[np.int64]],
+        bar: tqdm,
+        folder: Path | None = None,
+        cells: CellFolder | None = None,
+    ) -> None:
+        """
+        Args:
+            rows: By size and replicate the rows of the table.
+            bar: Shows how many cells are finished.
+            folder: Where to write tables.
+            cells: Where to keep cells.
+        """
+        self._rows, self._bar, self._folder, self._cells = rows, bar, folder, cells
+        self._rounds: dict[Cell, int] = {}
+        self._outcomes: dict[Cell, dict[str, Any]] = {}
+        # When tables were last written and how long that took, in seconds: many small
+        # cells must not wait for them.
+        self._written, self._cost = -math.inf, 0.0
+
+    def plan(self, cells: list[Cell], number: int) -> list[Cell]:
+        """Add the cells of a round; returns those that are not on disk."""
+        self._rounds |= dict.fromkeys(cells, number)
+        self._bar.total = len(self._rounds)
+        if self._cells is not None:
+            for cell in cells:
+                if (outcome := self._cells.load(cell)) is not None:
+                    self._outcomes[cell] = outcome
+                    self._bar.update()
+        return [cell for cell in cells if cell not in self._outcomes]
+
+    def keep(self, cell: Cell, outcome: dict[str, Any]) -> None:
+        """Take over the outcome of a cell, see :func:`score_cell`."""
+        self._outcomes[cell] = outcome
+        if self._cells is not None:
+            self._cells.keep(cell, outcome)
+        if monotonic() - self._written > 10 * self._cost:
+            self.write()
+        self._bar.update()
+
+    def scores(self, size: int, names: list[str]) -> pd.DataFrame:
+        """Log densities by row and configuration, averaged over replicates."""
+        points, _ = self.frames()
+        points = points[(points["size"] == size) & points.configuration.isin(names)]
+        return mean_by_row(points)["log_density"][names]
+
+    def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Points and fits of the finished cells, see :class:`Comparison`."""
+        points, fits = [], []
+        for cell, number in self._rounds.items():
+            if (outcome := self._outcomes.get(cell)) is None:
+                continue
+            rows = self._rows[cell.size, cell.replicate]
+            labels = {
+                "configuration": cell.configuration,
+                "size": cell.size,
+                "replicate": cell.replicate,
+                "round": number,
+            }
+            scores = {name: outcome[name] for name in ("log_density", "squared_error")}
+            points.append(
+                pd.DataFrame({**labels, "row": rows[outcome["rows"]], **scores})
+            )
+            counts = ("folds", "failed", "evaluations", "seconds")
+            fits.append({**labels, **{name: outcome[name] for name in counts}})
+        return pd.concat(points, ignore_index=True), pd.DataFrame(fits)
+
+    def write(self) -> None:
+        """Write the tables of what is finished."""
+        if self._folder is None or not self._outcomes:
+            return
+        start = monotonic()
+        points, fits = self.frames()
+        waiting = {
+            (cell.size, cell.replicate, number)
+            for cell, number in self._rounds.items()
+            if cell not in self._outcomes
+        }
+        # Scores are of datasets that all configurations were scored on; of a size that
+        # has none yet, of the first one that some were.
+        chosen: list[tuple[int, int, int]] = []
+        datasets = points[["size", "replicate", "round"]].drop_duplicates()
+        for _, of_size in datasets.groupby("size"):
+            begun = list(of_size.itertuples(index=False, name=None))
+            chosen += [key for key in begun if key not in waiting] or begun[:1]
+        finished = [
+            frame[pd.MultiIndex.from_frame(frame[list(datasets)]).isin(chosen)]
+            for frame in (points, fits)
+        ]
+        tables = {"points": points, "fits": fits, "scores": tabulate(*finished)}
+        for name, table in tables.items():
+            write_in_full(self._folder / f"{name}.csv", table.to_csv(index=False))
+        self._written = monotonic()
+        self._cost = self._written - start
+
+
 def write_in_full(path: Path, text: str) -> None:
     """Write a file that, whenever the process is killed, is there in full or as before.
 
     Args:
-        path: Of the file.
+        path: The file.
         text: Its content.
     """
     draft = path.with_name(f".{path.name}.new")
@@ -115,10 +225,10 @@ def write_in_full(path: Path, text: str) -> None:
 def _read(path: Path, remedy: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(
-            f"folder: {path} is damaged ({error}); delete {remedy}, and it will be "
-            "computed again"
+            f"folder: expected a complete file {path}, got a damaged one ({error}); "
+            f"delete {remedy}, and it will be computed again"
         ) from None
 
 
@@ -130,3 +240,20 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:  # used from its source
             continue
     return found
+
+
+def _warn_of_versions(
+    folder: Path, before: Mapping[str, str], now: Mapping[str, str]
+) -> None:
+    changed = [
+        f"{name} {before.get(name)} (now {now.get(name)})"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+    if changed:
+        warn(
+            f"{folder} was begun with {', '.join(changed)}; scores of old and new "
+            "cells may differ for that reason",
+            BotorchWarning,
+            stacklevel=5,
+        )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
-__all__ = ["Comparison", "tabulate"]
+__all__ = ["Comparison", "mean_by_row", "tabulate"]
 
 DECISIVE = 2.0  # standard errors of the paired difference
 FEW_ROWS = 20  # fewer, and the estimate of a standard error is itself too noisy
@@ -161,6 +161,20 @@ def tabulate(points: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
     return table[first + others]
 
 
+def mean_by_row(points: pd.DataFrame) -> pd.DataFrame:
+    """Scores averaged over replicates.
+
+    Args:
+        points: See :class:`Comparison`.
+
+    Returns:
+        One row per row of the data; columns are pairs of a score (`log_density`,
+        `squared_error`) and a configuration.
+    """
+    columns = ["row", "configuration", "log_density", "squared_error"]
+    return points[columns].groupby(["row", "configuration"]).mean().unstack()
+
+
 def _block(points: pd.DataFrame) -> pd.DataFrame:
     """The table of one size."""
     last = points.groupby("configuration")["round"].max()
@@ -187,8 +201,7 @@ def _block(points: pd.DataFrame) -> pd.DataFrame:
 
 def _paired(points: pd.DataFrame, best: str | None = None) -> pd.DataFrame:
     """Scores over the common rows, and differences to the best configuration."""
-    columns = ["row", "configuration", "log_density", "squared_error"]
-    scored = points[columns].groupby(["row", "configuration"]).mean().unstack()
+    scored = mean_by_row(points)
     # A configuration that fails on hard rows must not win by their absence.
     common = scored.dropna(axis=1, how="all").dropna()
     scored = scored.loc[common.index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -23,6 +23,7 @@ from torch.linalg import LinAlgError
 from botorch_xval.cross_validation.fold_models import FoldData, FoldModels
 from botorch_xval.cross_validation.folds import (
     FoldsLike,
+    Groups,
     by_size,
     leave_one_out,
     make_folds,
@@ -56,7 +57,7 @@ def cross_validate(
     train_Yvar: Tensor | None = None,
     *,
     folds: FoldsLike = leave_one_out,
-    groups: Sequence[Hashable] | None = None,
+    groups: Groups | None = None,
     fit: str = "refit",
     fit_options: FitOptions | None = None,
     threshold: float = 0.5,

@@ -1,18 +1,24 @@
-"""Which rows each fold of a cross-validation holds out."""
+"""Which rows each fold of a cross-validation holds out.
+
+:func:`make_folds` turns everything that a `folds=` argument takes into :class:`Folds`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = [
     "Folds",
     "FoldsLike",
+    "Groups",
     "by_size",
     "k_fold",
     "leave_one_out",
@@ -23,7 +29,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Folds:
-    """Rows held out by each fold; the other rows train it."""
+    """Rows held out by each fold; the other rows train its model.
+
+    Raises:
+        ValueError: If there is no fold, if the mask or the names have another shape, or
+            if a fold holds out no row or all rows.
+    """
 
     held_out: Tensor  # `folds x n`, bool
     names: list[str]  # one per fold, for tables, plots and messages
@@ -35,18 +46,30 @@ class Folds:
                 "folds: expected a bool tensor `folds x n`, got "
                 f"{held_out.dtype} of shape {tuple(held_out.shape)}"
             )
+        if len(held_out) == 0:
+            raise ValueError("folds: expected at least one fold, got none")
         if len(self.names) != len(held_out):
             raise ValueError(
                 f"folds: expected one name per fold, got {len(self.names)} names for "
                 f"{len(held_out)} folds"
             )
         for what, missing in (
-            ("holds out no row", ~held_out.any(dim=1)),
-            ("has no training row", held_out.all(dim=1)),
+            ("held-out row", ~held_out.any(dim=1)),
+            ("training row", held_out.all(dim=1)),
         ):
             if missing.any():
                 first = self.names[int(missing.nonzero()[0])]
-                raise ValueError(f"folds: fold {first!r} {what}")
+                raise ValueError(
+                    f"folds: expected a {what} in every fold, got none in {first!r}"
+                )
+
+
+Splits = Iterable[tuple[Sequence[int] | NDArray[np.integer] | Tensor, ...]]
+FoldsLike = Callable[[int], Any] | Folds | Tensor | NDArray[np.bool_] | Splits
+"""What :func:`make_folds` takes as `folds`."""
+
+Groups: TypeAlias = "Sequence[Hashable] | Tensor | NDArray[Any] | pd.Series"
+"""What :func:`make_folds` takes as `groups`."""
 
 
 def leave_one_out(n: int) -> Folds:
@@ -71,14 +94,16 @@ def k_fold(k: int, seed: int = 0, repeats: int = 1) -> Callable[[int], Folds]:
             fewer rows than `k`.
     """
     if k < 2:
-        raise ValueError(f"k_fold: expected at least 2 folds, got k={k}")
+        raise ValueError(f"k: expected at least 2 folds, got {k}")
     if repeats < 1:
-        raise ValueError(f"k_fold: expected at least 1 repeat, got {repeats}")
+        raise ValueError(f"repeats: expected at least 1, got {repeats}")
 
     def folds(n: int) -> Folds:
         _check_rows(n)
         if k > n:
-            raise ValueError(f"k_fold: expected k <= n, got k={k} folds of n={n} rows")
+            raise ValueError(
+                f"k: expected at most {n} folds for {n} rows or labels, got {k}"
+            )
         generator = torch.Generator().manual_seed(seed)
         held_out = torch.zeros(repeats, k, n, dtype=torch.bool)
         for one in held_out:
@@ -93,148 +118,112 @@ def k_fold(k: int, seed: int = 0, repeats: int = 1) -> Callable[[int], Folds]:
     return folds
 
 
-FoldsLike = (
-    Callable[[int], Folds]
-    | Folds
-    | Tensor
-    | Iterable[tuple[Sequence[int], Sequence[int]]]
-)
-"""What every function takes as `folds`, see :func:`make_folds`."""
-
-
-def make_folds(
-    folds: FoldsLike, n: int, groups: Sequence[Hashable] | None = None
-) -> Folds:
+def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
     """The folds of `n` rows.
 
     Args:
-        folds: A function of the number of rows such as :func:`leave_one_out`, finished
-            folds, a boolean mask `folds x n` of the held-out rows, or an iterable of
-            `(train, test)` row numbers, as scikit-learn's splitters make them; each row
-            has to be in one of the two.
+        folds: One of
+
+            * a function of the number of rows, such as :func:`leave_one_out` and what
+              :func:`k_fold` returns; it may return any of the following,
+            * :class:`Folds`,
+            * a boolean mask `folds x n` of the held-out rows,
+            * an iterable of `(train, test)` pairs of row numbers, such as
+              scikit-learn's `KFold(5).split(X)`. Every row must be in one of the two,
+              since a fold trains on all rows that it does not hold out.
         n: Number of rows.
-        groups: A label for each row; rows of one label are held out together. A
-            function is called with the number of labels, and its folds are those of
-            labels in the order of their first rows; :func:`leave_one_out` makes a fold
-            for each label, with its name.
+        groups: `n` labels. Rows with the same label belong together (repetitions of a
+            configuration, the trials of a study): a fold holds out all of them or none.
+            A function is then called with the number of distinct labels, and its folds
+            of labels, in the order of their first rows, become folds of rows. With
+            :func:`leave_one_out` this is one fold per label, with the label as name.
 
     Returns:
         The folds.
 
     Raises:
-        ValueError: If they are not folds of `n` rows, if there are not as many labels
-            as rows or fewer than two distinct ones, or if finished folds have rows of
-            one label on both sides.
+        ValueError: If they are not folds of `n` rows, if there are fewer than two
+            distinct labels, or if finished folds separate rows with the same label.
     """
-    labels = None if groups is None else _labels(groups, n)
+    labels = None if groups is None else list_labels(groups, n)
+    if labels is None:
+        return _finished(folds(n) if callable(folds) else folds, n)
+    distinct = list(dict.fromkeys(labels))
+    if len(distinct) < 2:
+        raise ValueError(
+            f"groups: expected at least 2 distinct labels, got only {distinct[0]!r}"
+        )
+    number = {label: i for i, label in enumerate(distinct)}
+    label_of_row = torch.tensor([number[label] for label in labels])
     if callable(folds):
-        if labels is not None:
-            return _of_labels(folds, labels)
-        folds = folds(n)
-    if isinstance(folds, Tensor):
-        made = Folds(folds, [f"fold {i}" for i in range(len(folds))])
-    elif isinstance(folds, Folds):
-        made = folds
-    elif isinstance(folds, Iterable) and not isinstance(folds, str):
-        made = _of_splits(folds, n)
-    else:
-        raise ValueError(
-            "folds: expected a function of the number of rows, Folds, a bool mask or "
-            f"(train, test) splits, got {type(folds).__name__}"
+        of_labels = _finished(folds(len(distinct)), len(distinct))
+        names = of_labels.names
+        if folds is leave_one_out:
+            names = [str(label) for label in distinct]
+        columns = label_of_row.to(of_labels.held_out.device)
+        return Folds(of_labels.held_out[:, columns], names)
+    finished = _finished(folds, n)
+    for name, held_out in zip(finished.names, finished.held_out.cpu(), strict=True):
+        both = set(label_of_row[held_out].tolist()) & set(
+            label_of_row[~held_out].tolist()
         )
-    if made.held_out.shape[1] != n:
-        raise ValueError(
-            f"folds: expected folds of {n} rows, got {made.held_out.shape[1]}"
-        )
-    if labels is not None:
-        _check_together(made, labels)
-    return made
+        if both:
+            raise ValueError(
+                "folds: expected all rows of a label on the same side, got rows with "
+                f"{distinct[min(both)]!r} on both sides of {name!r}; hold out whole "
+                "groups, or give a function such as `k_fold(5)`"
+            )
+    return finished
 
 
-def restrict(folds: Folds, rows: Sequence[int]) -> Folds:
-    """The folds of some of the rows, in this order.
-
-    Folds that hold out none of the rows, or leave none to train on, are left out.
+def restrict(folds: Folds, rows: Sequence[int] | NDArray[np.integer]) -> Folds:
+    """The folds of some of the rows.
 
     Args:
-        folds: Of all rows.
-        rows: Numbers of the rows to keep.
+        folds: Folds of all rows.
+        rows: Numbers of the rows to keep, in the order that the result has them.
+
+    Returns:
+        The folds of these rows, with the same names. A fold that holds out none of
+        them, or leaves none to train on, is dropped.
 
     Raises:
         ValueError: If fewer than two folds are left.
     """
-    held_out = folds.held_out[:, torch.as_tensor(rows)]
-    kept = (held_out.any(dim=1) & ~held_out.all(dim=1)).nonzero()[:, 0].tolist()
-    if len(kept) < 2:
+    columns = torch.as_tensor(rows, device=folds.held_out.device)
+    held_out = folds.held_out[:, columns]
+    kept = held_out.any(dim=1) & ~held_out.all(dim=1)
+    if (count := int(kept.sum())) < 2:
         raise ValueError(
-            f"folds: expected at least 2 folds that hold out some of {len(rows)} rows "
-            f"and train on others, got {len(kept)}; use more rows, or other folds"
+            "folds: expected at least 2 folds that hold out some of the rows and leave "
+            f"others, got {count}; use more rows"
         )
-    return Folds(held_out[kept], [folds.names[i] for i in kept])
+    numbers = kept.nonzero()[:, 0].tolist()
+    return Folds(held_out[kept], [folds.names[i] for i in numbers])
 
 
-def _labels(groups: Sequence[Hashable], n: int) -> list[Hashable]:
-    """Labels as a list, of a tensor, an array or a column by position."""
-    labels = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+def list_labels(groups: Groups, n: int) -> list[Hashable]:
+    """The labels of `n` rows as Python values.
+
+    Raises:
+        ValueError: If there are not `n` labels, or if one is missing.
+    """
+    if len(shape := getattr(groups, "shape", (n,))) != 1:
+        raise ValueError(
+            f"groups: expected one label per row, got the shape {tuple(shape)}; pass a "
+            "single column"
+        )
+    given: Any = groups
+    labels = given.tolist() if hasattr(given, "tolist") else list(given)
     if len(labels) != n:
-        raise ValueError(
-            f"groups: expected one label for each of {n} rows, got {len(labels)}"
-        )
-    if len(set(labels)) < 2:
-        raise ValueError(
-            f"groups: expected at least 2 distinct labels among {n} rows, got "
-            f"{len(set(labels))}; use more rows"
-        )
+        raise ValueError(f"groups: expected {n} labels, one per row, got {len(labels)}")
+    for i, label in enumerate(labels):
+        if pd.api.types.is_scalar(label) and pd.isna(label):
+            raise ValueError(
+                f"groups: expected a label for every row, got {label} for row {i}; "
+                "give rows that stand alone a label of their own"
+            )
     return labels
-
-
-def _of_labels(folds: Callable[[int], Folds], labels: list[Hashable]) -> Folds:
-    """Folds of labels, as folds of the rows that have them."""
-    distinct = list(dict.fromkeys(labels))
-    made = make_folds(folds, len(distinct))
-    numbers = torch.tensor([distinct.index(label) for label in labels])
-    names = list(made.names)
-    for i, held_out in enumerate(made.held_out):
-        if folds is leave_one_out:
-            names[i] = str(distinct[int(held_out.nonzero()[0])])
-    return Folds(made.held_out[:, numbers], names)
-
-
-def _of_splits(splits: Iterable[Any], n: int) -> Folds:
-    masks = []
-    for i, split in enumerate(splits):
-        try:
-            train, test = (
-                torch.as_tensor(np.asarray(part), dtype=torch.long) for part in split
-            )
-            rows = torch.cat([train, test])
-            is_whole = torch.equal(rows.sort().values, torch.arange(n))
-        except (TypeError, ValueError, RuntimeError):
-            is_whole = False
-        if not is_whole:
-            raise ValueError(
-                f"folds: expected split {i} to be (train, test) with each of the {n} "
-                "row numbers in one of the two; leave no row out of both"
-            )
-        mask = torch.zeros(n, dtype=torch.bool)
-        mask[test] = True
-        masks.append(mask)
-    if not masks:
-        raise ValueError("folds: expected at least one (train, test) split, got none")
-    return Folds(torch.stack(masks), [f"fold {i}" for i in range(len(masks))])
-
-
-def _check_together(folds: Folds, labels: list[Hashable]) -> None:
-    for label in dict.fromkeys(labels):
-        rows = torch.tensor([each == label for each in labels])
-        held_out = folds.held_out[:, rows]
-        split = held_out.any(dim=1) & ~held_out.all(dim=1)
-        if split.any():
-            name = folds.names[int(split.nonzero()[0])]
-            raise ValueError(
-                f"folds: expected rows of one label on one side of each fold, but fold "
-                f"{name!r} holds out only some of the rows of {label!r}"
-            )
 
 
 def by_size(folds: Folds) -> list[list[int]]:
@@ -243,6 +232,63 @@ def by_size(folds: Folds) -> list[list[int]]:
     for i, size in enumerate((~folds.held_out).sum(dim=1).tolist()):
         groups.setdefault(size, []).append(i)
     return list(groups.values())
+
+
+def _finished(folds: Any, n: int) -> Folds:
+    """Folds of `n` rows from anything but a function."""
+    if isinstance(folds, np.ndarray) and folds.dtype == bool:
+        folds = torch.from_numpy(folds)
+    if not isinstance(folds, Folds):
+        if not isinstance(folds, Tensor):
+            folds = _mask_of_splits(folds, n)
+        count = len(folds) if folds.ndim else 0
+        folds = Folds(folds, [f"fold {i}" for i in range(count)])
+    if folds.held_out.shape[1] != n:
+        raise ValueError(
+            f"folds: expected folds of {n} rows, got folds of "
+            f"{folds.held_out.shape[1]} rows"
+        )
+    return folds
+
+
+def _mask_of_splits(splits: Any, n: int) -> Tensor:
+    """`folds x n` for pairs of training and held-out row numbers."""
+    if not isinstance(splits, Iterable) or isinstance(splits, (str, bytes)):
+        raise ValueError(
+            "folds: expected a function, Folds, a bool mask or (train, test) splits, "
+            f"got {type(splits).__name__}; for a splitter of scikit-learn pass "
+            "`splitter.split(X)`"
+        )
+    masks = []
+    for i, split in enumerate(splits):
+        try:
+            train, test = (_mask_of_rows(numbers, n) for numbers in split)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "folds: expected pairs (train, test) of row numbers from 0 to "
+                f"{n - 1}, got something else in fold {i} ({error})"
+            ) from error
+        both, neither = train & test, ~(train | test)
+        for where, wrong in (("both", both), ("neither", neither)):
+            if wrong.any():
+                raise ValueError(
+                    f"folds: expected every row in train or in test, got row "
+                    f"{int(wrong.nonzero()[0])} in {where} of fold {i}; a fold trains "
+                    "on all rows that it does not hold out"
+                )
+        masks.append(test)
+    return torch.stack(masks) if masks else torch.zeros(0, n, dtype=torch.bool)
+
+
+def _mask_of_rows(numbers: Any, n: int) -> Tensor:
+    index = torch.as_tensor(numbers).cpu()
+    if index.numel() == 0:
+        return torch.zeros(n, dtype=torch.bool)
+    if index.ndim != 1 or index.dtype == torch.bool or index.is_floating_point():
+        raise ValueError(f"{index.dtype} of shape {tuple(index.shape)}")
+    if not 0 <= int(index.min()) <= int(index.max()) < n:
+        raise ValueError(f"numbers from {int(index.min())} to {int(index.max())}")
+    return torch.zeros(n, dtype=torch.bool).index_fill(0, index.long(), True)
 
 
 def _check_rows(n: int) -> None:

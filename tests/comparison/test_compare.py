@@ -21,9 +21,10 @@ from helpers import (
 )
 from torch import Tensor
 
-from botorch_xval.comparison.compare import Comparison, compare
+from botorch_xval.comparison.compare import compare
+from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.cross_validate import cross_validate
-from botorch_xval.cross_validation.folds import k_fold
+from botorch_xval.cross_validation.folds import Folds, k_fold, leave_one_out, make_folds
 from botorch_xval.models.scalar_choice import ScalarChoiceGP
 
 CELL = ["configuration", "size", "replicate"]
@@ -108,8 +109,8 @@ def test_groups_are_held_out_together(data):
         normalized_gp,
         x[rows],
         y[rows],
-        groups=[labels[row] for row in rows],
-        **QUICK,
+        folds=make_folds(leave_one_out, 9, [labels[row] for row in rows]),
+        fit_options=QUICK["fit_options"],
     )
     assert_close(part.log_density.to_numpy(), expected.log_density[:, 0])
     fit = result.fits.set_index(CELL).loc[("default", 9, 1)]
@@ -118,6 +119,46 @@ def test_groups_are_held_out_together(data):
     again = compare(CONFIGURATIONS, x, y, sizes=[7], groups=other, **QUICK)
     first = result.points.query("size == 7 and replicate == 0")
     assert again.points.log_density.to_list() == first.log_density.to_list()
+
+
+@pytest.mark.parametrize("kind", ["function", "Folds", "mask", "splits"])
+def test_folds_of_labels_whatever_they_are_given_as(data, kind):
+    """Three folds of five labels; all but a function are of the whole table."""
+    labels = [f"study {i % 5}" for i in range(14)]
+    whole = make_folds(k_fold(3), 14, labels)
+    splits = [((~m).nonzero()[:, 0], m.nonzero()[:, 0]) for m in whole.held_out]
+    folds = {
+        "function": k_fold(3),
+        "Folds": whole,
+        "mask": whole.held_out,
+        "splits": iter(splits),
+    }[kind]
+    result = compare(
+        {"default": normalized_gp},
+        *data,
+        sizes=[8, 14],
+        folds=folds,
+        groups=labels,
+        **QUICK,
+    )
+    for size in (8, 14):
+        rows = result.points.row[result.points["size"] == size].to_list()
+        if kind == "function":
+            expected = make_folds(k_fold(3), size, [labels[row] for row in rows])
+        else:
+            held_out = whole.held_out[:, rows]
+            held_out = held_out[held_out.any(dim=1)]  # one has none of the eight rows
+            assert len(held_out) == (2 if size == 8 else 3)
+            expected = Folds(held_out, whole.names[: len(held_out)])
+        scored = cross_validate(
+            normalized_gp,
+            data[0][rows],
+            data[1][rows],
+            folds=expected,
+            fit_options=QUICK["fit_options"],
+        )
+        found = result.points.log_density[result.points["size"] == size]
+        assert sorted(found) == sorted(scored.log_density[:, 0].tolist())
 
 
 def test_a_cell_is_a_cross_validation_of_its_rows(data, comparison):
@@ -174,6 +215,17 @@ def test_scores_are_summed_over_outputs():
     expected = cross_validate(normalized_gp, x[rows], y[rows], **kwargs)
     found = result.points.log_density.to_numpy()
     assert_close(found, expected.log_density[:, 0] + expected.log_density[:, 1])
+
+
+def test_how_folds_are_fitted_is_passed_on(data):
+    x, y = data
+    how = {"fit": "adaptive", "threshold": 0.2}
+    result = compare({"default": normalized_gp}, x, y, sizes=[9], **how, **QUICK)
+    rows = result.points.row.to_list()
+    expected = cross_validate(
+        normalized_gp, x[rows], y[rows], fit_options=QUICK["fit_options"], **how
+    )
+    assert_close(result.points.log_density.to_numpy(), expected.log_density[:, 0])
 
 
 def test_real_trials_with_one_hot_choices():
@@ -377,16 +429,18 @@ def test_defect_refuses_sizes_that_are_no_whole_numbers(data):
 
 def test_defect_refuses_outcomes_of_another_length(data):
     x, y = data
-    with pytest.raises(ValueError, match="Y: expected"):
+    with pytest.raises(ValueError, match="train_Y: expected 14 rows"):
         compare(CONFIGURATIONS, x, y[:5], sizes=[6])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"groups": [1, 2]}, "groups: expected 14 rows as in train_X, got 2"),
-        ({"groups": [1] * 14}, "at least 2 distinct labels among 6 rows, got 1"),
-        ({"folds": [([0], [1])]}, "split 0 to be .train, test. with each of the 14"),
+        ({"groups": [1, 2]}, "groups: expected 14 labels, one per row, got 2"),
+        ({"groups": [1] * 14}, "only 1 .in the dataset of 6 rows, replicate 0"),
+        ({"folds": k_fold(7)}, r"at most 6 folds .* \(in the dataset of 6 rows"),
+        ({"folds": leave_one_out(9)}, "expected folds of 14 rows, got folds of 9"),
+        ({"folds": [(range(7), range(7, 14))]}, "at least 2 folds that .*, got 1"),
         ({"configurations": {1: normalized_gp}}, "expected names as text, got 1"),
     ],
 )

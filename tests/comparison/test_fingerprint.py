@@ -4,108 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
-import numpy as np
 import pytest
-import torch
-from botorch.models import SingleTaskGP
-from gpytorch.kernels import MaternKernel, RBFKernel
+import values
+from values import MAKERS
 
 from botorch_xval.comparison.fingerprint import fingerprint
-from botorch_xval.cross_validation.folds import Folds, k_fold, leave_one_out
-from botorch_xval.models.scalar_choice import PRIOR_CONFIGURATIONS, ScalarChoiceGP
-
-WIDTH = 2.0
-
-
-def with_global() -> float:
-    return WIDTH
-
-
-def factory(width: float) -> Callable[..., Any]:
-    def model(x: Any, y: Any, scale: float = 1.0) -> Any:
-        return inner(x) * width * scale
-
-    def inner(x: Any) -> Any:
-        return x if x in {"red", "green", "blue"} else model(x, x)  # refers back
-
-    return model
-
-
-def local_class(number: int) -> type:
-    class Local(RBFKernel):
-        limit = number
-
-        def forward(self, x1: Any, x2: Any, **params: Any) -> Any:
-            return super().forward(x1, x2, **params) * self.limit
-
-    return Local
-
-
-class Factory:
-    def __init__(self, width: float) -> None:
-        self.width, self.me = width, self
-
-    def __call__(self, x: Any, y: Any) -> Any:
-        return x * self.width
-
-
-def kernel(value: float) -> RBFKernel:
-    made = RBFKernel()
-    made.lengthscale = value
-    return made
-
-
-# Pairs that are made anew for each fingerprint: equal within, different across.
-MAKERS: dict[str, list[Callable[[], Any]]] = {
-    "numbers": [lambda: 1, lambda: 1.0, lambda: True, lambda: None, lambda: "1"],
-    "tensors": [
-        lambda: torch.arange(3.0),
-        lambda: torch.arange(3.0).double(),
-        lambda: torch.arange(3.0).reshape(3, 1),
-        lambda: torch.arange(3.0) + 1e-7,
-        lambda: np.arange(3.0),
-    ],
-    "containers": [
-        lambda: {"a": 1, "b": [2, (3,)]},
-        lambda: {"a": 1, "b": [2, [3]]},
-        lambda: {"a": 1, "b": [2, (3,)], "c": None},
-        lambda: {"red", "green", "blue"},
-        lambda: {"red", "green"},
-    ],
-    "partial": [
-        lambda: partial(ScalarChoiceGP, choice_dims=[1], priors="tight"),
-        lambda: partial(ScalarChoiceGP, choice_dims=[1], priors="loose"),
-        lambda: partial(ScalarChoiceGP, choice_dims=[1, 2], priors="tight"),
-        lambda: partial(SingleTaskGP),
-        lambda: ScalarChoiceGP,
-    ],
-    "closures": [lambda: factory(1.0), lambda: factory(2.0), lambda: k_fold(3)],
-    "lambdas": [
-        lambda: lambda x: x + 1,
-        lambda: lambda x: x + 2,
-        lambda: lambda x: x - 1,
-        lambda: lambda x, y=1: x + 1,
-        lambda: lambda x: x.mean,
-        lambda: lambda x: x.sum,
-    ],
-    "classes": [lambda: local_class(1), lambda: local_class(2), lambda: MaternKernel],
-    "modules": [lambda: kernel(0.3), lambda: kernel(0.4), lambda: MaternKernel()],
-    "dataclasses": [
-        lambda: leave_one_out(4),
-        lambda: leave_one_out(5),
-        lambda: Folds(torch.eye(4, dtype=torch.bool), list("abcd")),
-        lambda: PRIOR_CONFIGURATIONS["tight"],
-        lambda: PRIOR_CONFIGURATIONS["loose"],
-    ],
-    "methods": [lambda: kernel(0.3).forward, lambda: kernel(0.4).forward],
-    "factories": [lambda: Factory(1.0), lambda: Factory(2.0), lambda: Factory],
-    "objects": [lambda: object(), lambda: torch.float64, lambda: torch.device("cpu")],
-}
 
 
 @pytest.mark.parametrize("makers", MAKERS.values(), ids=MAKERS)
@@ -121,19 +27,93 @@ def test_shared_and_equal_parts_are_the_same():
 
 
 def test_a_changed_global_number_is_seen(monkeypatch):
-    before = fingerprint(with_global)
-    monkeypatch.setitem(globals(), "WIDTH", 3.0)
-    assert fingerprint(with_global) != before
+    before = fingerprint(values.with_global)
+    monkeypatch.setattr(values, "WIDTH", 3.0)
+    assert fingerprint(values.with_global) != before
+
+
+def module(folder: Path, text: str) -> ModuleType:
+    """A module named `script` whose file has this text."""
+    folder.mkdir()
+    path = folder / "script.py"
+    path.write_text(text)
+    made = ModuleType("script")
+    exec(compile(text, str(path), "exec"), vars(made))
+    return made
+
+
+SCRIPT = """
+WIDTH = 2.0
+
+class Model:
+    def __init__(self, x):
+        self.x = x
+
+    def value(self, y):
+        return helper(self.x) * WIDTH * y
+
+def helper(x):
+    return [i for i in x]
+
+model = lambda x: Model(x)
+"""
+
+
+def of_script(folder: Path, before: str = "", after: str = "") -> list[str]:
+    assert before in SCRIPT
+    made = module(folder, SCRIPT.replace(before, after))
+    return [fingerprint(value) for value in (made.Model, made.helper, made.model)]
+
+
+def test_comments_blank_lines_and_places_do_not_count(tmp_path):
+    expected = of_script(tmp_path / "first")
+    for i, (before, after) in enumerate(
+        {
+            "WIDTH = 2.0": "# Now wider.\n\nWIDTH = 2.0  # mm",
+            "    def value": "    # See helper.\n\n\n    def value",
+            "(self.x) *": "(self.x) *",
+            "        return helper": "\n# why\n        return helper",
+            "for i in x]": "for i in x]  # a list",
+            "Model(x)": "Model(x)  # built",
+        }.items()
+    ):
+        assert of_script(tmp_path / str(i), before, after) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        ("* y", "+ y", [True, False, True]),
+        ("for i in x", "for i in x if i", [True, True, True]),
+        ("WIDTH = 2.0", "WIDTH = 2.5", [True, False, True]),
+        ("lambda x: Model(x)", "lambda x: Model(-x)", [False, False, True]),
+        ("self.x = x", "self.x = 2 * x", [True, False, True]),
+    ],
+)
+def test_what_is_computed_counts_wherever_it_stands(tmp_path, before, after, changed):
+    found = of_script(tmp_path / "changed", before, after)
+    expected = of_script(tmp_path / "script")
+    assert [a != b for a, b in zip(found, expected, strict=True)] == changed
+
+
+def test_without_source_the_bytecode_counts():
+    def made(text: str) -> str:
+        names: dict = {"__name__": "made"}
+        exec(text, names)
+        return fingerprint(names["f"])
+
+    assert made("def f(x): return x + 1") == made("def f(x):  # why\n    return x + 1")
+    assert made("def f(x): return x + 1") != made("def f(x): return x + 2")
+    assert made("def f(x): return x + 1") != made("def f(x): return x - 1")
 
 
 def test_equal_in_another_process():
     script = (
-        "import test_fingerprint as t; from botorch_xval.comparison.fingerprint import "
-        "fingerprint as f; print(*[f(m()) for ms in t.MAKERS.values() for m in ms])"
+        "import values; from botorch_xval.comparison.fingerprint import fingerprint as "
+        "f; print(*[f(m()) for ms in values.MAKERS.values() for m in ms])"
     )
     found = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=Path(__file__).parent,
         env={"PYTHONHASHSEED": "5", "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,

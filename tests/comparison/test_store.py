@@ -15,12 +15,14 @@ import pytest
 import torch
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.models import SingleTaskGP
+from gpytorch.mlls import LeaveOneOutPseudoLikelihood
 from helpers import noisy_waves, normalized_gp, optimizer, short_sighted
 from torch import Tensor
 
 import botorch_xval.comparison.store
-from botorch_xval.comparison.compare import Comparison, compare
+from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.store import Cell, CellFolder, write_in_full
+from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.folds import k_fold
 
 QUICK = {"fit_options": optimizer(maxiter=4)}
@@ -142,17 +144,16 @@ def test_sizes_replicates_and_configurations_can_be_added(tmp_path, expected, sm
 
 X, Y = noisy_waves(14)
 CHANGES = {
-    "X": ({"data": (X + 1e-12, Y)}, "train_X"),
-    "Y": ({"data": (X, Y.roll(1, 0))}, "train_Y"),
-    "Yvar": ({"data": (X, Y, torch.ones_like(Y))}, "train_Yvar"),
+    "train_X": ({"data": (X + 1e-12, Y)}, "train_X"),
+    "train_Y": ({"data": (X, Y.roll(1, 0))}, "train_Y"),
+    "train_Yvar": ({"data": (X, Y, torch.ones_like(Y))}, "train_Yvar"),
     "seed": ({"seed": 1}, "seed"),
     "folds": ({"folds": k_fold(4)}, "folds of 8 rows, replicate 0"),
     "groups": ({"groups": list("ab") * 7}, "folds of 8 rows, replicate 0"),
     "fit": ({"fit": "warm"}, "fit"),
-    "fit_options": (
-        {"fit_options": optimizer(maxiter=5)},
-        "fit_options",
-    ),
+    "fit_options": ({"fit_options": optimizer(maxiter=5)}, "fit_options"),
+    "threshold": ({"threshold": 0.3}, "threshold"),
+    "mll": ({"mll": LeaveOneOutPseudoLikelihood}, "mll"),
     "configuration": (
         {"configurations": {"default": short_sighted}},
         "configuration 'default'",
@@ -177,8 +178,8 @@ def test_a_change_is_named_and_refused(begun, change, name):
     with pytest.raises(ValueError) as caught:
         run(begun, **{"sizes": [8], "replicates": 1, **change})
     message = str(caught.value)
-    assert f"other values of {name}" in message
-    assert f"use another folder, or delete {begun / 'cells'}" in message
+    assert f"got cells of other values of {name}; use" in message
+    assert f"; use another folder, or delete {begun / 'cells'}" in message
     after = {path: path.read_bytes() for path in begun.rglob("*.*") if path.is_file()}
     assert after == before
 
@@ -198,11 +199,35 @@ def test_a_damaged_file_is_named(tmp_path):
     assert store.load(Cell("a", 5, 0, (1,))) is None
     (name,) = cells(tmp_path)
     (tmp_path / "cells" / name).write_text("{")
-    with pytest.raises(ValueError, match=f"{name} is damaged .*; delete .*{name}"):
+    with pytest.raises(
+        ValueError, match=f"{name}, got a damaged one .*; delete .*{name}"
+    ):
         store.load(cell)
     (tmp_path / "cells" / "manifest.json").write_text("")
-    with pytest.raises(ValueError, match="manifest.json is damaged .*; delete .*cells"):
+    with pytest.raises(
+        ValueError, match="manifest.json, got a damaged one .*; delete .*cells"
+    ):
         CellFolder(tmp_path, {"X": "1"})
+
+
+def test_a_folder_of_another_format_is_refused(tmp_path):
+    store = CellFolder(tmp_path, {"X": "1"})
+    store.keep(Cell("a", 5, 0, (1, 2)), {"log_density": [0.1]})
+    path = tmp_path / "cells" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest.pop("format") == 2
+    path.write_text(json.dumps(manifest))  # as it was when bytecode counted
+    with pytest.raises(
+        ValueError, match="format 2 in .*, got format 1 .*; use another"
+    ):
+        CellFolder(tmp_path, {"X": "1"})
+
+
+def test_a_mistake_before_the_first_cell_does_not_spoil_the_folder(tmp_path, expected):
+    with pytest.raises(ValueError, match="fit: expected"):
+        run(tmp_path, fit="worm")
+    assert cells(tmp_path) == {}
+    assert_same(run(tmp_path), expected)
 
 
 def test_the_manifest_is_readable(begun):

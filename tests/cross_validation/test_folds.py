@@ -76,11 +76,11 @@ def test_rows_with_a_label_stay_together():
     halves = make_folds(k_fold(2, seed=1), 5, labels)
     expected = k_fold(2, seed=1)(3).held_out[:, [0, 1, 0, 2, 1]]
     assert torch.equal(halves.held_out, expected)
-    with pytest.raises(ValueError, match="one label for each of 4 rows, got 5"):
+    with pytest.raises(ValueError, match="expected 4 labels, one per row, got 5"):
         make_folds(leave_one_out, 4, labels)
-    with pytest.raises(ValueError, match="at least 2 distinct labels .*, got 1"):
+    with pytest.raises(ValueError, match="at least 2 distinct labels, got only 'a'"):
         make_folds(leave_one_out, 2, ["a", "a"])
-    with pytest.raises(ValueError, match="fold 'fold 1' holds out only some .* of 'a'"):
+    with pytest.raises(ValueError, match="rows with 'b' on both sides of 'fold 0'|rows with 'a' on both sides"):
         make_folds(mask("101000", "010000")[:, :5], 5, labels)
 
 
@@ -89,7 +89,7 @@ def test_folds_are_made_of_splits_as_scikit_learn_has_them():
     folds = make_folds(iter(splits), 3)
     assert torch.equal(folds.held_out, mask("001", "110"))
     for wrong in ([([0], [2])], [([0, 1], [1, 2])], [3], [([0.5], "a")], []):
-        with pytest.raises(ValueError, match="folds: expected .*split"):
+        with pytest.raises(ValueError, match="folds: expected"):
             make_folds(wrong, 3)
 
 
@@ -98,7 +98,7 @@ def test_folds_of_some_rows():
     some = restrict(folds, [4, 0, 2])
     assert some.names == ["fold 0", "fold 1"]
     assert torch.equal(some.held_out, mask("011", "100"))
-    with pytest.raises(ValueError, match="at least 2 folds .* of 2 rows .*, got 0"):
+    with pytest.raises(ValueError, match="at least 2 folds that hold out some .*, got 0"):
         restrict(folds, [0, 2])
 
 
@@ -131,8 +131,8 @@ def test_folds_are_grouped_by_their_number_of_training_rows():
         (torch.eye(3), ["a"] * 3, "bool tensor `folds x n`, got torch.float32"),
         (mask("10")[0], ["a"], r"bool tensor `folds x n`, .* of shape \(2,\)"),
         (mask("10", "01"), ["a"], "one name per fold, got 1 names for 2 folds"),
-        (mask("100", "000"), ["a", "b"], "fold 'b' holds out no row"),
-        (mask("111", "100"), ["a", "b"], "fold 'a' has no training row"),
+        (mask("100", "000"), ["a", "b"], "a held-out row in every fold, got none in 'b'"),
+        (mask("111", "100"), ["a", "b"], "a training row in every fold, got none in 'a'"),
     ],
 )
 def test_refuses_what_are_no_folds(held_out, names, message):
@@ -141,11 +141,11 @@ def test_refuses_what_are_no_folds(held_out, names, message):
 
 
 def test_refuses_wrong_numbers_of_folds_and_rows():
-    with pytest.raises(ValueError, match="at least 2 folds, got k=1"):
+    with pytest.raises(ValueError, match="k: expected at least 2 folds, got 1"):
         k_fold(1)
-    with pytest.raises(ValueError, match="at least 1 repeat, got 0"):
+    with pytest.raises(ValueError, match="repeats: expected at least 1, got 0"):
         k_fold(3, repeats=0)
-    with pytest.raises(ValueError, match="k <= n, got k=5 folds of n=4 rows"):
+    with pytest.raises(ValueError, match="k: expected at most 4 folds for 4 rows or labels, got 5"):
         k_fold(5)(4)
     for folds in (leave_one_out, k_fold(2)):
         with pytest.raises(ValueError, match="at least 2 rows, got 1"):
@@ -153,9 +153,9 @@ def test_refuses_wrong_numbers_of_folds_and_rows():
 
 
 def test_refuses_folds_of_other_data():
-    with pytest.raises(ValueError, match="folds of 4 rows, got 3"):
+    with pytest.raises(ValueError, match="folds of 4 rows, got folds of 3 rows"):
         make_folds(mask("100", "011"), 4)
     with pytest.raises(
-        ValueError, match="split 0 to be .train, test. with each of the 2"
+        ValueError, match="expected pairs .train, test. of row numbers from 0 to 1"
     ):
         make_folds([[True, False]], 2)
