@@ -74,7 +74,7 @@ def _places(code: CodeType) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]
 
 
 def _without_comments(text: str) -> str:
-    lines = textwrap.dedent(text).splitlines()
+    lines = text.split("\n")
     kept: set[int] = set()
     layout = (tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
     for token in tokenize.generate_tokens(StringIO("\n".join(lines) + "\n").readline):
@@ -83,4 +83,5 @@ def _without_comments(text: str) -> str:
             lines[first] = lines[first][: token.start[1]].rstrip()
         elif token.type not in layout and token.string:
             kept.update(range(first, last + 1))
-    return "\n".join(line for i, line in enumerate(lines) if i in kept)
+    # Last, since a comment may stand further to the left.
+    return textwrap.dedent("\n".join(lines[i] for i in sorted(kept)))

@@ -245,8 +245,7 @@ def _finished(folds: Any, n: int) -> Folds:
         folds = Folds(folds, [f"fold {i}" for i in range(count)])
     if folds.held_out.shape[1] != n:
         raise ValueError(
-            f"folds: expected folds of {n} rows, got folds of "
-            f"{folds.held_out.shape[1]} rows"
+            f"folds: expected folds of {n} rows, got {folds.held_out.shape[1]}"
         )
     return folds
 

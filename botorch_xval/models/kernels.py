@@ -1,8 +1,8 @@
 r"""Kernels over scalar and one-hot choice parameters, and their weighted mixtures.
 
-`ChoiceKernel` and `WeightedMixtureKernel` are small parts. The ready-made
-`FactorizedScalarChoiceKernel` is built from them and so are richer structures, such as
-two groups of parameters, each factorized and joint::
+`FactorizedScalarChoiceKernel` is ready-made. It is built from `ChoiceKernel` and
+`WeightedMixtureKernel`, and so are richer structures, such as two groups of parameters,
+each factorized and joint::
 
     def group(scalar_dims, choice_dims):
         def parts():
@@ -47,11 +47,11 @@ __all__ = ["ChoiceKernel", "FactorizedScalarChoiceKernel", "WeightedMixtureKerne
 
 
 class _BatchOfKernels(Kernel):
-    """Indexing and expanding of a kernel's batch, also with parts and `active_dims`.
+    """Indexing and expanding the batch of a kernel with nested kernels.
 
-    GPyTorch indexes `active_dims` as if they were parameters and hangs copies of nested
-    kernels into their grandparents, so its own methods serve flat kernels only. Here
-    all parameters must lead with the batch shape of the whole kernel.
+    GPyTorch's methods are right for flat kernels only: they index `active_dims` as if
+    they were parameters, and attach copies of nested kernels to the wrong parent. Here
+    the shape of every parameter must begin with the batch shape of the whole kernel.
     """
 
     def __getitem__(self, index: Any) -> Kernel:
@@ -61,7 +61,7 @@ class _BatchOfKernels(Kernel):
         return self._select_members(self._members()[index])
 
     def expand_batch(self, *sizes: Any) -> Kernel:
-        """The kernel with its batch expanded to a shape (an iterable or some ints)."""
+        """The kernel expanded to a batch shape, given as an iterable or as ints."""
         new_shape = torch.Size(sizes if isinstance(sizes[0], int) else sizes[0])
         if new_shape == self.batch_shape:
             return self
@@ -91,16 +91,16 @@ class ChoiceKernel(_BatchOfKernels):
         k(c, c') = \exp\Bigl(-\sum_k |c_k - c'_k| / \ell_k\Bigr)
 
     Two different choices `i` and `j` of one parameter have
-    :math:`k = \exp(-1 / \ell_i - 1 / \ell_j)`; an inactive parameter is coded by zeros
-    and is at :math:`\exp(-1 / \ell_i)` from choice `i`. The formula holds for any real
-    inputs, of shape `batch_shape x n x c`, and is positive definite for all of them.
+    :math:`k = \exp(-1 / \ell_i - 1 / \ell_j)`. An inactive parameter is all zeros;
+    between it and choice `i` is :math:`k = \exp(-1 / \ell_i)`. The formula is defined
+    and positive definite for any real inputs, of shape `batch_shape x n x c`.
 
     `torch.cdist` avoids an `n x n x c` tensor and was the fastest of three ways (with
     its backward pass 0.5 ms for 16 x 60 x 4 inputs; broadcasting 1.0 ms, a loop over
     the columns 0.7 ms), but it has no second derivative.
 
     Args (those of `gpytorch.kernels.Kernel`):
-        ard_num_dims: `c`, for one lengthscale per column; one for all if None.
+        ard_num_dims: `c`, for one lengthscale per column; None for one in common.
         batch_shape: Leading shape of the lengthscales, `batch_shape x 1 x c`.
         active_dims: The columns to look at, all if None.
         lengthscale_prior: Prior of the lengthscales, none if None.
@@ -126,7 +126,7 @@ class ChoiceKernel(_BatchOfKernels):
             NotImplementedError: If `last_dim_is_batch` (deprecated in GPyTorch).
         """
         if last_dim_is_batch:
-            raise NotImplementedError("ChoiceKernel has no `last_dim_is_batch`.")
+            raise NotImplementedError("last_dim_is_batch: expected False, got True")
         lengthscale = self.lengthscale
         x1 = x1 / lengthscale
         x2 = x2 / lengthscale
@@ -141,23 +141,24 @@ class WeightedMixtureKernel(_BatchOfKernels):
     .. math::
         k(x, x') = \sum_{i=1}^K w_i k_i(x, x'), \quad w_i > 0, \quad \sum_i w_i = 1
 
-    The parameters are `K - 1` stick-breaking fractions in (0, 1): the first weight is
+    The parameters are `K - 1` stick-breaking fractions in (0, 1). The first weight is
     the first fraction, each further weight a fraction of what is left,
-    :math:`w_i = f_i \prod_{j < i} (1 - f_j)`, the last one the rest. All weights start
-    at `1 / K`. Prior densities are densities of weights, as GPyTorch has them.
+    :math:`w_i = f_i \prod_{j < i} (1 - f_j)`, and the last weight is the rest. All
+    weights start at `1 / K`. A prior density is that of the weights, not of the
+    fractions, as in GPyTorch.
 
     Args:
-        kernels: The parts, each of `batch_shape` itself.
+        kernels: The kernels, all of the batch shape `batch_shape`.
         batch_shape: Leading shape of the weights.
-        weights_prior: With two parts the prior of the first weight (a `BetaPrior`),
+        weights_prior: With two kernels the prior of the first weight (a `BetaPrior`),
             with more the prior of all weights (a `DirichletPrior`); none if None.
-        active_dims: The columns to hand on to the parts, whose own `active_dims` count
-            from there. All if None.
+        active_dims: The columns that the kernels see; their `active_dims` count from
+            there. All if None.
 
     Raises:
         ValueError: If there are fewer than two kernels, if one has another batch
-            shape, or if the prior is not one of the first weight (two parts) or of
-            `K` weights (more parts).
+            shape, or if the prior is not one of the first weight (two kernels) or of
+            `K` weights (more kernels).
         TypeError: If `weights_prior` is not a GPyTorch prior.
     """
 
@@ -175,13 +176,13 @@ class WeightedMixtureKernel(_BatchOfKernels):
         )
         kernels = list(kernels)
         if len(kernels) < 2:
-            raise ValueError(f"Expected two or more kernels, got {len(kernels)}.")
+            raise ValueError(f"kernels: expected at least 2, got {len(kernels)}")
         for kernel in kernels:
             if kernel.batch_shape != batch_shape:
                 raise ValueError(
-                    f"Expected kernels of batch shape {tuple(batch_shape)}, got a "
-                    f"{type(kernel).__name__} of {tuple(kernel.batch_shape)}; give "
-                    "all parts the same `batch_shape`."
+                    f"kernels: expected batch shape {tuple(batch_shape)}, got a "
+                    f"{type(kernel).__name__} of {tuple(kernel.batch_shape)}; give all "
+                    "kernels the same `batch_shape`"
                 )
         self.kernels = ModuleList(kernels)
         self.register_parameter(
@@ -224,13 +225,13 @@ class WeightedMixtureKernel(_BatchOfKernels):
         num_kernels = len(self.kernels)
         if value.ndim == 0 or value.shape[-1] != num_kernels:
             raise ValueError(
-                f"Expected weights of shape `batch_shape x {num_kernels}`, got shape "
-                f"{tuple(value.shape)}."
+                f"weights: expected shape `batch_shape x {num_kernels}`, got "
+                f"{tuple(value.shape)}"
             )
         total = value.sum(dim=-1, keepdim=True)
         tolerance = torch.finfo(value.dtype).eps ** 0.5
         if not bool((value > 0).all() and ((total - 1).abs() < tolerance).all()):
-            raise ValueError(f"Expected positive weights with sum one, got {value}.")
+            raise ValueError(f"weights: expected positive ones of sum 1, got {value}")
         value = value.to(self.raw_fractions)
         left = value.flip(-1).cumsum(dim=-1).flip(-1)  # w_i + w_{i+1} + ... + w_K
         eps = torch.finfo(value.dtype).eps
@@ -250,7 +251,7 @@ class WeightedMixtureKernel(_BatchOfKernels):
 
     @property
     def is_stationary(self) -> bool:
-        """Whether all parts are stationary."""
+        """Whether all kernels are stationary."""
         return all(kernel.is_stationary for kernel in self.kernels)
 
     def forward(
@@ -263,7 +264,7 @@ class WeightedMixtureKernel(_BatchOfKernels):
     ) -> Tensor:
         """Covariance of `batch_shape x n x d` and `batch_shape x m x d` inputs.
 
-        Shapes come from the tensors, so parameters may be swapped for others of
+        Shapes are those of the tensors, so parameters may be replaced by others of
         another batch shape (`torch.func.functional_call`).
 
         Returns:
@@ -273,9 +274,7 @@ class WeightedMixtureKernel(_BatchOfKernels):
             NotImplementedError: If `last_dim_is_batch` (deprecated in GPyTorch).
         """
         if last_dim_is_batch:
-            raise NotImplementedError(
-                "WeightedMixtureKernel has no `last_dim_is_batch`."
-            )
+            raise NotImplementedError("last_dim_is_batch: expected False, got True")
         weights = self.weights
         if diag:
             # `Kernel.__call__` takes an `n x n` result of `n x d` inputs, which may be
@@ -283,15 +282,17 @@ class WeightedMixtureKernel(_BatchOfKernels):
             batch_shape = torch.broadcast_shapes(weights.shape[:-1], x1.shape[:-2])
             x1 = x1.expand(*batch_shape, *x1.shape[-2:])
             x2 = x2.expand(*batch_shape, *x2.shape[-2:])
-        # A lazy part would compare its shape with a stale `batch_shape`.
+        # A lazily evaluated kernel would compare its shape with a stale `batch_shape`.
         with settings.lazily_evaluate_kernels(False):
-            parts = [
+            covariances = [
                 to_dense(kernel(x1, x2, diag=diag, **params)) for kernel in self.kernels
             ]
         shape = (*weights.shape[:-1], 1) if diag else (*weights.shape[:-1], 1, 1)
         return sum(
-            weight.view(shape) * part
-            for weight, part in zip(weights.unbind(dim=-1), parts, strict=True)
+            weight.view(shape) * covariance
+            for weight, covariance in zip(
+                weights.unbind(dim=-1), covariances, strict=True
+            )
         )
 
     def num_outputs_per_input(self, x1: Tensor, x2: Tensor) -> int:
@@ -314,13 +315,13 @@ class FactorizedScalarChoiceKernel(_BatchOfKernels, ScaleKernel):
         scalar_dims: Columns of the scalars.
         choice_dims: Columns of the one-hot choices.
         batch_shape: Leading shape of all parameters.
-        lengthscale_prior: Prior of all lengthscales; each part has its own copy.
+        lengthscale_prior: Prior of all lengthscales, copied for each kernel.
         outputscale_prior: Prior of `w`.
-        weights_prior: Prior of `u` and of `v`, a `BetaPrior`; each has its own copy.
+        weights_prior: Prior of `u` and of `v`, a `BetaPrior`, copied for each.
 
     Raises:
         ValueError: If there are no scalars or no choices, or if columns are negative,
-            twice in a list, or in both lists.
+            repeated, or in both lists.
     """
 
     def __init__(
@@ -336,15 +337,19 @@ class FactorizedScalarChoiceKernel(_BatchOfKernels, ScaleKernel):
         for name, dims in (("scalar_dims", scalar_dims), ("choice_dims", choice_dims)):
             if not dims:
                 raise ValueError(
-                    f"`{name}` is empty; use a ScaleKernel over a MaternKernel (only "
-                    "scalars) or over a ChoiceKernel (only choices) instead."
+                    f"{name}: expected at least one column, got none; use a "
+                    "ScaleKernel over a MaternKernel (only scalars) or over a "
+                    "ChoiceKernel (only choices) instead"
                 )
             if min(dims) < 0:
-                raise ValueError(f"Expected `{name}` of 0 or more, got {dims}.")
+                raise ValueError(f"{name}: expected columns from 0 on, got {dims}")
             if len(set(dims)) < len(dims):
-                raise ValueError(f"Expected `{name}` without duplicates, got {dims}.")
+                raise ValueError(f"{name}: expected different columns, got {dims}")
         if both := sorted(set(scalar_dims) & set(choice_dims)):
-            raise ValueError(f"Columns {both} are in `scalar_dims` and `choice_dims`.")
+            raise ValueError(
+                "choice_dims: expected no column that is in scalar_dims, got "
+                f"{both} in both"
+            )
 
         def parts() -> tuple[Kernel, Kernel]:
             shared = {"batch_shape": torch.Size(batch_shape)}
@@ -388,33 +393,35 @@ class FactorizedScalarChoiceKernel(_BatchOfKernels, ScaleKernel):
 
     @property
     def scalar_kernels(self) -> tuple[MaternKernel, MaternKernel]:
-        """`M(s; l1)` of the factorized and `M(s; l3)` of the joint part."""
+        """`M(s; l1)` of the factorized and `M(s; l3)` of the joint kernel."""
         return self.factorized.kernels[0], self.joint.kernels[0]
 
     @property
     def choice_kernels(self) -> tuple[ChoiceKernel, ChoiceKernel]:
-        """`C(c; l2)` of the factorized and `C(c; l4)` of the joint part."""
+        """`C(c; l2)` of the factorized and `C(c; l4)` of the joint kernel."""
         kernels: Any = self.factorized.kernels[1], self.joint.kernels[1]
         return kernels
 
     @property
     def factorized_weight(self) -> Tensor:
-        """`v`, the share of the factorized part, `batch_shape`."""
+        """`v`, the weight of the factorized kernel, `batch_shape`."""
         return self.base_kernel.weights[..., 0]
 
     @property
     def scalar_weight(self) -> Tensor:
-        """`u`, the share of the scalars in the factorized part, `batch_shape`."""
+        """`u`, the weight of the scalars in the factorized kernel, `batch_shape`."""
         return self.factorized.weights[..., 0]
 
 
 def _check_weights_prior(prior: Prior, num_kernels: int) -> None:
     if not isinstance(prior, Prior):
-        raise TypeError(f"Expected a GPyTorch prior, got {type(prior).__name__}.")
+        raise TypeError(
+            f"weights_prior: expected a GPyTorch prior, got {type(prior).__name__}"
+        )
     expected = torch.Size() if num_kernels == 2 else torch.Size([num_kernels])
     if prior.event_shape != expected:
         raise ValueError(
-            f"Expected a `weights_prior` of event shape {tuple(expected)} for "
-            f"{num_kernels} kernels (a Beta prior for two, a Dirichlet prior of K "
-            f"weights for more), got {tuple(prior.event_shape)}."
+            f"weights_prior: expected event shape {tuple(expected)} for {num_kernels} "
+            f"kernels, got {tuple(prior.event_shape)}; use a BetaPrior for two "
+            "kernels, a DirichletPrior for more"
         )

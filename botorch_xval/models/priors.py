@@ -1,8 +1,8 @@
 """Beta and Dirichlet priors for mixing weights, which GPyTorch does not have.
 
-The concentrations are buffers and the only state: the distribution of
-`torch.distributions` that does the work is built when it is asked for. So nothing
-goes stale when a prior is moved, copied, pickled or loaded from a state dict.
+The concentrations are buffers and the only state. The distribution of
+`torch.distributions` is built whenever it is needed, so that a prior can be moved,
+copied, pickled and loaded from a state dict.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["BetaPrior", "DirichletPrior"]
 
 
 class _WeightPrior(Prior):
-    """What both priors share: all but the log density defers to `distribution`."""
+    """A prior whose moments and density are those of `distribution`."""
 
     has_rsample = True
 
@@ -28,7 +28,7 @@ class _WeightPrior(Prior):
         shape = next(iter(concentrations.values())).shape
         num_batch_dims = len(shape) - event_dims
         torch.nn.Module.__init__(self)
-        # Ends in `Module.__init__`, which would drop buffers registered before.
+        # This calls `Module.__init__` again, which drops buffers registered before.
         Distribution.__init__(
             self, shape[:num_batch_dims], shape[num_batch_dims:], validate_args=False
         )
@@ -36,7 +36,7 @@ class _WeightPrior(Prior):
         self._transform = None  # what `Prior.transform` looks up
         for name, value in concentrations.items():
             if not bool((value > 0).all()):
-                raise ValueError(f"Expected a positive `{name}`, got {value}.")
+                raise ValueError(f"{name}: expected positive numbers, got {value}")
             self.register_buffer(name, value.clone())
 
     @property
@@ -74,7 +74,7 @@ class _WeightPrior(Prior):
 
 
 class BetaPrior(_WeightPrior):
-    r"""Prior of one weight in (0, 1), the share of the first of two parts.
+    r"""Prior of one weight in (0, 1): the first of two, whose sum is 1.
 
     :math:`p(x) \propto x^{a - 1} (1 - x)^{b - 1}` with `a = concentration1` and
     `b = concentration0`; the mode is :math:`(a - 1) / (a + b - 2)` for a, b > 1.
@@ -152,8 +152,8 @@ class DirichletPrior(_WeightPrior):
             concentration = torch.tensor([float(value) for value in concentration])
         if concentration.ndim < 1 or concentration.shape[-1] < 2:
             raise ValueError(
-                "Expected `concentration` of shape `batch_shape x K` with K > 1, "
-                f"got shape {tuple(concentration.shape)}."
+                "concentration: expected shape `batch_shape x K` with K > 1, got "
+                f"{tuple(concentration.shape)}"
             )
         super().__init__(1, validate_args, concentration=concentration)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from botorch.models import SingleTaskGP
@@ -26,9 +27,9 @@ from botorch_xval.models.priors import BetaPrior
 
 __all__ = ["PRIOR_CONFIGURATIONS", "PriorConfiguration", "ScalarChoiceGP"]
 
-# The modes of all named priors. On 10 subsets of 60 rows of the bundled trials, fits
-# with the loosest priors end 5.8 to 33 nats worse from output scale 1 and noise 0.1;
-# with the tight priors both starts end alike.
+# The modes of all named priors. Starts matter: on 10 subsets of 60 rows of the bundled
+# trials, fits with the loosest priors that start from output scale 1 and noise 0.1 end
+# 5.8 to 33 nats worse. With the tight priors both starts lead to the same fit.
 START = {"lengthscale": 1 / 3, "outputscale": 1 / 0.15, "noise": 2.0}
 MIN_NOISE = 1e-6
 
@@ -70,7 +71,7 @@ PRIOR_CONFIGURATIONS: dict[str, PriorConfiguration] = {
         weight=(1.1, 1.1),
     ),
 }
-"""Three degrees of looseness: each looser one keeps all modes and is wider."""
+"""Three degrees of looseness: looser priors have the same modes and are wider."""
 
 
 class ScalarChoiceGP(SingleTaskGP):
@@ -80,16 +81,16 @@ class ScalarChoiceGP(SingleTaskGP):
     Matern-5/2 kernel, with choices only a scaled `ChoiceKernel`. The mean is constant,
     the noise inferred unless it is given.
 
-    A fit starts at the modes of the priors, which all named configurations share:
-    lengthscales 1/3, output scale 1/0.15, noise variance 2, weights 1/2. With a
-    configuration of your own it starts there, too.
+    A fit starts at the modes of the named prior configurations, which are the same in
+    all three: lengthscales 1/3, output scale 1/0.15, noise variance 2, weights 1/2.
+    With any other configuration it starts from these values, too.
 
     Args:
         train_X: `batch_shape x n x d`, in the units of the user.
         train_Y: `batch_shape x n x m`, in the units of the user.
         train_Yvar: Known noise variances, `batch_shape x n x m`; inferred if None.
         choice_dims: The columns with choices in one-hot code (not checked; all zero
-            where a parameter is inactive). Negative ones count from the end, as in
+            where a parameter is inactive). Negative numbers count from the end, as in
             Python. All other columns are scalars.
         priors: A name in `PRIOR_CONFIGURATIONS`, or a configuration.
         outcome_transform: By default BoTorch's `Standardize`; none if None.
@@ -106,23 +107,6 @@ class ScalarChoiceGP(SingleTaskGP):
         ValueError: If a choice column does not exist or is given twice, or if there is
             no configuration with the name given.
     """
-
-    @classmethod
-    def builds_independent_batches(cls, **kwargs: object) -> bool:
-        """Whether a batch learns for each member what an ordinary model would.
-
-        A class that defines this itself (it is not inherited) may have the models of
-        all folds of a cross-validation built as one batched model. Then all that its
-        instances learn from data, such as input ranges and standardization, must be
-        learned for each member of the batch from its own rows.
-
-        Args:
-            **kwargs: What the class is given besides the data.
-
-        Returns:
-            Whether that is so with these arguments.
-        """
-        return kwargs.keys() <= {"choice_dims", "priors"}
 
     def __init__(
         self,
@@ -168,9 +152,9 @@ class ScalarChoiceGP(SingleTaskGP):
                 ),
             )
         else:
-            part = MaternKernel if scalar_dims else ChoiceKernel
+            base_kernel = MaternKernel if scalar_dims else ChoiceKernel
             covar_module = ScaleKernel(
-                part(
+                base_kernel(
                     ard_num_dims=d,
                     batch_shape=kernel_batch_shape,
                     lengthscale_prior=gamma(priors.lengthscale),
@@ -191,7 +175,7 @@ class ScalarChoiceGP(SingleTaskGP):
         self.choice_dims = choice_dims
         self.priors = priors
         self._initialize_hyperparameters()
-        # What `subset_output` looks up: where the outputs are in each parameter.
+        # For BoTorch's `subset_output`: the dimension of the outputs, by parameter.
         output_dims = {
             "raw_constant": -1,
             "raw_outputscale": -1,
@@ -204,6 +188,34 @@ class ScalarChoiceGP(SingleTaskGP):
             for name, _ in self.named_parameters()
             if name.rsplit(".", 1)[-1] in output_dims
         }
+
+    @classmethod
+    def builds_independent_batches(cls, **kwargs: Any) -> bool:
+        """Whether a batched model learns for each member what an ordinary model would.
+
+        :func:`~botorch_xval.cross_validation.cross_validate` asks this before it builds
+        the models of several folds as one batched model, which takes less time than to
+        build them one by one. Your classes may define this method, too. The answer may
+        be True only if the model, called as `cls(train_X, train_Y, **kwargs)` with
+        `batch_shape x n x d` and `batch_shape x n x m` tensors (and `train_Yvar`),
+
+        * has all parameters, priors and transforms with this batch shape, and
+        * learns whatever it learns from data (ranges of inputs, standardization) for
+          each member from that member alone.
+
+        Else folds would see their held-out rows: a `Normalize` without `batch_shape`,
+        for example, has one range for all members. A subclass may break this contract,
+        so it is only asked if it defines the method in its body; what it inherits does
+        not count.
+
+        Args:
+            **kwargs: The further keyword arguments of the model.
+
+        Returns:
+            True if there are at most `choice_dims` and `priors` among them. Transforms
+            that the user gives may share what they learn.
+        """
+        return kwargs.keys() <= {"choice_dims", "priors"}
 
     def _initialize_hyperparameters(self) -> None:
         # After the parameters have their final precision, else 1/3 is a float32.
@@ -224,7 +236,7 @@ class ScalarChoiceGP(SingleTaskGP):
         """
         model = super().subset_output(idcs)
         if hasattr(self, "input_transform"):
-            # BoTorch takes the last batch dimension of its ranges for the outputs.
+            # BoTorch would take its last batch dimension for the outputs.
             model.input_transform = deepcopy(self.input_transform)
         return model
 
@@ -232,9 +244,9 @@ class ScalarChoiceGP(SingleTaskGP):
 class _NormalizeEachMember(Normalize):
     """`Normalize` for a batch of models with several outputs.
 
-    Training inputs then are `batch_shape x m x n x d` with `m` equal copies, for which
-    `Normalize` takes the outputs for the batch: an error, or the ranges of other
-    members where the two sizes agree.
+    Training inputs are then `m` equal copies, `batch_shape x m x n x d`. `Normalize`
+    takes `m` for the batch: an error, or where the two sizes agree the ranges of other
+    members.
     """
 
     def forward(self, X: Tensor) -> Tensor:
@@ -270,12 +282,11 @@ def _normalize_dims(dims: Sequence[int], d: int) -> tuple[int, ...]:
     for dim in dims:
         if not -d <= dim < d:
             raise ValueError(
-                f"Expected `choice_dims` from {-d} to {d - 1} for {d} columns, got "
-                f"{dim}."
+                f"choice_dims: expected columns from {-d} to {d - 1}, got {dim}"
             )
     normalized = tuple(sorted(dim % d for dim in dims))
     if len(set(normalized)) < len(normalized):
-        raise ValueError(f"Expected `choice_dims` without duplicates, got {dims}.")
+        raise ValueError(f"choice_dims: expected different columns, got {dims}")
     return normalized
 
 
@@ -284,7 +295,7 @@ def _find_priors(priors: str | PriorConfiguration) -> PriorConfiguration:
         return priors
     if priors not in PRIOR_CONFIGURATIONS:
         raise ValueError(
-            f"Expected `priors` to be one of {list(PRIOR_CONFIGURATIONS)} or a "
-            f"PriorConfiguration, got {priors!r}."
+            f"priors: expected one of {list(PRIOR_CONFIGURATIONS)} or a "
+            f"PriorConfiguration, got {priors!r}"
         )
     return PRIOR_CONFIGURATIONS[priors]

@@ -439,7 +439,7 @@ def test_defect_refuses_outcomes_of_another_length(data):
         ({"groups": [1, 2]}, "groups: expected 14 labels, one per row, got 2"),
         ({"groups": [1] * 14}, "only 1 .in the dataset of 6 rows, replicate 0"),
         ({"folds": k_fold(7)}, r"at most 6 folds .* \(in the dataset of 6 rows"),
-        ({"folds": leave_one_out(9)}, "expected folds of 14 rows, got folds of 9"),
+        ({"folds": leave_one_out(9)}, "expected folds of 14 rows, got 9"),
         ({"folds": [(range(7), range(7, 14))]}, "at least 2 folds that .*, got 1"),
         ({"configurations": {1: normalized_gp}}, "expected names as text, got 1"),
     ],

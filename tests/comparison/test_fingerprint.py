@@ -71,7 +71,6 @@ def test_comments_blank_lines_and_places_do_not_count(tmp_path):
         {
             "WIDTH = 2.0": "# Now wider.\n\nWIDTH = 2.0  # mm",
             "    def value": "    # See helper.\n\n\n    def value",
-            "(self.x) *": "(self.x) *",
             "        return helper": "\n# why\n        return helper",
             "for i in x]": "for i in x]  # a list",
             "Model(x)": "Model(x)  # built",

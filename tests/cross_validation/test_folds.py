@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -65,41 +68,126 @@ def test_repeats_are_further_shuffles_of_all_rows():
     assert not torch.equal(parts[0], parts[1])
 
 
-def test_rows_with_a_label_stay_together():
-    labels = ["b", "a", "b", "c", "a"]
-    folds = make_folds(leave_one_out, 5, labels)
-    assert folds.names == ["b", "a", "c"]
+LABELS = ["b", "a", "b", "c", "a"]
+GROUPS: dict[str, Callable] = {
+    "list": list,
+    "iterator": iter,
+    "array": np.array,
+    "column": lambda labels: pd.Series(labels, index=[9, 8, 7, 6, 5]),
+    "index": pd.Index,
+    "categories": pd.Categorical,
+    "tensor": lambda labels: torch.tensor([ord(label) for label in labels]),
+}
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_leaving_one_out_of_labels_is_a_fold_per_label(kind):
+    folds = make_folds(leave_one_out, 5, GROUPS[kind](LABELS))
+    names = ["b", "a", "c"]
+    assert folds.names == (["98", "97", "99"] if kind == "tensor" else names)
     assert torch.equal(folds.held_out, mask("10100", "01001", "00010"))
-    numbers = torch.tensor([4, 4, 7])
-    found = make_folds(leave_one_out, 3, numbers).held_out
-    assert torch.equal(found, mask("110", "001"))
-    halves = make_folds(k_fold(2, seed=1), 5, labels)
-    expected = k_fold(2, seed=1)(3).held_out[:, [0, 1, 0, 2, 1]]
-    assert torch.equal(halves.held_out, expected)
-    with pytest.raises(ValueError, match="expected 4 labels, one per row, got 5"):
-        make_folds(leave_one_out, 4, labels)
-    with pytest.raises(ValueError, match="at least 2 distinct labels, got only 'a'"):
-        make_folds(leave_one_out, 2, ["a", "a"])
-    with pytest.raises(ValueError, match="rows with 'b' on both sides of 'fold 0'|rows with 'a' on both sides"):
-        make_folds(mask("101000", "010000")[:, :5], 5, labels)
 
 
-def test_folds_are_made_of_splits_as_scikit_learn_has_them():
-    splits = [([0, 1], np.array([2])), (torch.tensor([2]), [1, 0])]
-    folds = make_folds(iter(splits), 3)
-    assert torch.equal(folds.held_out, mask("001", "110"))
-    for wrong in ([([0], [2])], [([0, 1], [1, 2])], [3], [([0.5], "a")], []):
-        with pytest.raises(ValueError, match="folds: expected"):
-            make_folds(wrong, 3)
+def test_k_folds_of_labels_are_folds_of_rows():
+    labels = list("abcdefgab")
+    folds = make_folds(k_fold(3, seed=1, repeats=2), 9, labels)
+    of_labels = k_fold(3, seed=1, repeats=2)(7)
+    assert folds.names == of_labels.names
+    for row, label in enumerate(labels):
+        column = of_labels.held_out[:, "abcdefg".index(label)]
+        assert torch.equal(folds.held_out[:, row], column)
 
 
-def test_folds_of_some_rows():
-    folds = make_folds(mask("10100", "01001", "00010"), 5)
-    some = restrict(folds, [4, 0, 2])
-    assert some.names == ["fold 0", "fold 1"]
-    assert torch.equal(some.held_out, mask("011", "100"))
-    with pytest.raises(ValueError, match="at least 2 folds that hold out some .*, got 0"):
-        restrict(folds, [0, 2])
+def test_a_function_of_labels_may_return_a_mask_or_splits():
+    expected = mask("10100", "01011")
+    for folds in (
+        lambda n: mask("100", "011"),
+        lambda n: [([1, 2], [0]), ([0], [1, 2])],
+    ):
+        found = make_folds(folds, 5, LABELS)
+        assert torch.equal(found.held_out, expected)
+        assert found.names == ["fold 0", "fold 1"]
+
+
+def test_finished_folds_keep_labels_on_one_side():
+    folds = Folds(mask("10100", "01011"), ["x", "y"])
+    assert make_folds(folds, 5, LABELS) is folds
+    wrong = Folds(mask("10100", "01010"), ["x", "y"])
+    with pytest.raises(ValueError, match="rows with 'a' on both sides of 'y'; hold"):
+        make_folds(wrong, 5, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (["a", "b"], "groups: expected 5 labels, one per row, got 2"),
+        (["a"] * 5, "at least 2 distinct labels, got only 'a'"),
+        (["a", "b", None, "c", "c"], "a label for every row, got None for row 2"),
+        ([1.0, 2.0, 2.0, float("nan"), 1.0], "got nan for row 3; give rows"),
+        (torch.zeros(5, 1), r"one label per row, got the shape \(5, 1\)"),
+        (pd.DataFrame({"g": LABELS}), r"got the shape \(5, 1\); pass a single column"),
+    ],
+)
+def test_refuses_labels_that_do_not_fit(groups, message):
+    with pytest.raises(ValueError, match=message):
+        make_folds(leave_one_out, 5, groups)
+
+
+# Splits, as scikit-learn's splitters yield them
+
+
+def splits(folds: Folds) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for held_out in folds.held_out.numpy():
+        yield np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def test_splits_are_folds():
+    expected = k_fold(3)(8)
+    found = make_folds(splits(expected), 8)
+    assert torch.equal(found.held_out, expected.held_out)
+    assert found.names == ["fold 0", "fold 1", "fold 2"]
+    as_lists = [(train.tolist(), test.tolist()) for train, test in splits(expected)]
+    assert torch.equal(make_folds(as_lists, 8).held_out, expected.held_out)
+    again = [tuple(map(torch.tensor, pair)) for pair in as_lists]
+    assert torch.equal(make_folds(again, 8).held_out, expected.held_out)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([([0, 1], [2]), ([0], [2])], "got row 1 in neither of fold 1; a fold trains"),
+        ([([0, 1, 2], [2])], "got row 2 in both of fold 0"),
+        ([([0, 1], [3])], r"from 0 to 2, got .* fold 0 \(numbers from 3 to 3\)"),
+        ([([0, 1], [-1])], "numbers from -1 to -1"),
+        ([([0.0, 1.0], [2.0])], "torch.float32 of shape"),
+        ([([True, True, False], [2])], "torch.bool of shape"),
+        ([[0, 1]], "got something else in fold 0"),
+        ([([0, 1], [2], [2])], "got something else in fold 0"),
+        ([3], "got something else in fold 0"),
+        ([([0, 1, 2], [])], "a held-out row in every fold, got none in 'fold 0'"),
+        ([], "expected at least one fold, got none"),
+    ],
+)
+def test_refuses_splits_that_are_no_folds(pairs, message):
+    with pytest.raises(ValueError, match=message):
+        make_folds(pairs, 3)
+
+
+# Some of the rows
+
+
+def test_folds_of_some_rows_keep_names_and_drop_what_is_empty():
+    folds = Folds(mask("10000", "01100", "00011"), ["a", "b", "c"])
+    found = restrict(folds, [4, 2, 1])
+    assert torch.equal(found.held_out, mask("011", "100"))
+    assert found.names == ["b", "c"]
+    found = restrict(folds, np.array([1, 2, 0]))
+    assert torch.equal(found.held_out, mask("001", "110"))
+    with pytest.raises(ValueError, match="at least 2 folds that hold out .*, got 0"):
+        restrict(folds, [1, 2])
+    repeated = Folds(mask("1000", "0100"), ["a", "b"])
+    with pytest.raises(ValueError, match="got 1; use more rows"):
+        restrict(repeated, [0, 2, 3])
 
 
 def test_a_shuffle_leaves_the_global_generator_alone():
@@ -115,6 +203,7 @@ def test_folds_are_made_of_functions_folds_and_masks():
     folds = make_folds(held_out, 3)
     assert torch.equal(folds.held_out, held_out)
     assert folds.names == ["fold 0", "fold 1"]
+    assert torch.equal(make_folds(held_out.numpy(), 3).held_out, held_out)
     assert make_folds(folds, 3) is folds
     assert torch.equal(make_folds(leave_one_out, 3).held_out, torch.eye(3).bool())
     assert torch.equal(make_folds(lambda n: held_out, 3).held_out, held_out)
@@ -128,11 +217,20 @@ def test_folds_are_grouped_by_their_number_of_training_rows():
 @pytest.mark.parametrize(
     ("held_out", "names", "message"),
     [
+        (torch.zeros(0, 3).bool(), [], "at least one fold, got none"),
         (torch.eye(3), ["a"] * 3, "bool tensor `folds x n`, got torch.float32"),
         (mask("10")[0], ["a"], r"bool tensor `folds x n`, .* of shape \(2,\)"),
         (mask("10", "01"), ["a"], "one name per fold, got 1 names for 2 folds"),
-        (mask("100", "000"), ["a", "b"], "a held-out row in every fold, got none in 'b'"),
-        (mask("111", "100"), ["a", "b"], "a training row in every fold, got none in 'a'"),
+        (
+            mask("100", "000"),
+            ["a", "b"],
+            "a held-out row in every fold, got none in 'b'",
+        ),
+        (
+            mask("111", "100"),
+            ["a", "b"],
+            "a training row in every fold, got none in 'a'",
+        ),
     ],
 )
 def test_refuses_what_are_no_folds(held_out, names, message):
@@ -145,7 +243,9 @@ def test_refuses_wrong_numbers_of_folds_and_rows():
         k_fold(1)
     with pytest.raises(ValueError, match="repeats: expected at least 1, got 0"):
         k_fold(3, repeats=0)
-    with pytest.raises(ValueError, match="k: expected at most 4 folds for 4 rows or labels, got 5"):
+    with pytest.raises(
+        ValueError, match="k: expected at most 4 folds for 4 rows or labels, got 5"
+    ):
         k_fold(5)(4)
     for folds in (leave_one_out, k_fold(2)):
         with pytest.raises(ValueError, match="at least 2 rows, got 1"):
@@ -153,9 +253,13 @@ def test_refuses_wrong_numbers_of_folds_and_rows():
 
 
 def test_refuses_folds_of_other_data():
-    with pytest.raises(ValueError, match="folds of 4 rows, got folds of 3 rows"):
+    with pytest.raises(ValueError, match="folds of 4 rows, got 3"):
         make_folds(mask("100", "011"), 4)
-    with pytest.raises(
-        ValueError, match="expected pairs .train, test. of row numbers from 0 to 1"
-    ):
+    with pytest.raises(ValueError, match="got int; for a splitter of scikit-learn"):
+        make_folds(5, 2)
+    with pytest.raises(ValueError, match="got str"):
+        make_folds("k_fold", 2)
+    with pytest.raises(ValueError, match="got something else in fold 0"):
         make_folds([[True, False]], 2)
+    with pytest.raises(ValueError, match="bool tensor `folds x n`, got torch.bool of"):
+        make_folds(torch.tensor(True), 2)

@@ -311,7 +311,7 @@ def test_prior_mass_of_two_weights_is_one() -> None:
 
 
 def test_mixture_refuses_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="two or more kernels, got 1"):
+    with pytest.raises(ValueError, match="kernels: expected at least 2, got 1"):
         WeightedMixtureKernel([ChoiceKernel()])
     with pytest.raises(ValueError, match=r"batch shape \(2,\), got a ChoiceKernel"):
         WeightedMixtureKernel([ChoiceKernel(), ChoiceKernel()], torch.Size([2]))
@@ -319,16 +319,19 @@ def test_mixture_refuses_bad_arguments() -> None:
         mixture(weights_prior=BetaPrior(3.0, 3.0))
     with pytest.raises(ValueError, match=r"event shape \(\) for 2 kernels"):
         mixture(num_kernels=2, weights_prior=DirichletPrior([1.0, 1.0]))
-    with pytest.raises(TypeError, match="GPyTorch prior, got float"):
+    with pytest.raises(
+        TypeError, match="weights_prior: expected a GPyTorch prior, got float"
+    ):
         mixture(weights_prior=0.5)
     kernel = mixture()
     for bad in ([0.5, 0.6, 0.1], [1.0, 0.0, 0.0], [1.5, -0.25, -0.25]):
-        with pytest.raises(ValueError, match="positive weights with sum one"):
+        with pytest.raises(
+            ValueError, match="weights: expected positive ones of sum 1, got"
+        ):
             kernel.weights = bad
-    with pytest.raises(ValueError, match="batch_shape x 3`, got shape"):
-        kernel.weights = [0.5, 0.5]
-    with pytest.raises(ValueError, match="batch_shape x 3`, got shape"):
-        kernel.weights = 0.5
+    for bad in ([0.5, 0.5], 0.5):
+        with pytest.raises(ValueError, match="weights: .* `batch_shape x 3`, got"):
+            kernel.weights = bad
 
 
 @pytest.mark.filterwarnings("ignore:The last_dim_is_batch:DeprecationWarning")
@@ -338,7 +341,9 @@ def test_last_dim_is_batch_is_refused() -> None:
         ChoiceKernel(),
         WeightedMixtureKernel([MaternKernel(), ChoiceKernel()]),
     ):
-        with pytest.raises(NotImplementedError, match="no `last_dim_is_batch`"):
+        with pytest.raises(
+            NotImplementedError, match="last_dim_is_batch: expected False"
+        ):
             kernel(x, last_dim_is_batch=True, diag=True)
 
 
@@ -407,11 +412,11 @@ def test_factorized_kernel_copies_its_priors() -> None:
 
 def test_factorized_kernel_refuses_bad_columns() -> None:
     for scalar_dims, choice_dims, message in (
-        ([], [0], "`scalar_dims` is empty; use a ScaleKernel"),
-        ([0], [], "`choice_dims` is empty; use a ScaleKernel"),
-        ([0, 1], [1, 2], r"Columns \[1\] are in `scalar_dims` and `choice_dims`"),
-        ([0, -1], [1], "Expected `scalar_dims` of 0 or more"),
-        ([0], [1, 2, 1], "Expected `choice_dims` without duplicates"),
+        ([], [0], "scalar_dims: expected at least one column, got none; use a Scale"),
+        ([0], [], "choice_dims: expected at least one column, got none; use a Scale"),
+        ([0, 1], [1, 2], r"expected no column that is in scalar_dims, got \[1\]"),
+        ([0, -1], [1], "scalar_dims: expected columns from 0 on, got"),
+        ([0], [1, 2, 1], "choice_dims: expected different columns, got"),
     ):
         with pytest.raises(ValueError, match=message):
             FactorizedScalarChoiceKernel(scalar_dims, choice_dims)

@@ -151,11 +151,11 @@ def test_batches_of_concentrations() -> None:
 
 
 def test_refuses_what_is_no_concentration() -> None:
-    with pytest.raises(ValueError, match="positive `concentration0`"):
+    with pytest.raises(ValueError, match="concentration0: expected positive"):
         BetaPrior(1.0, 0.0)
-    with pytest.raises(ValueError, match="positive `concentration`"):
+    with pytest.raises(ValueError, match="concentration: expected positive"):
         DirichletPrior([1.0, -1.0])
-    with pytest.raises(ValueError, match="K > 1, got shape \\(1,\\)"):
+    with pytest.raises(ValueError, match="K > 1, got \\(1,\\)"):
         DirichletPrior([1.0])
 
 

@@ -227,14 +227,27 @@ def test_a_transform_may_have_parameters() -> None:
 
 def test_refuses_bad_arguments() -> None:
     for dims, message in (
-        ([5], "`choice_dims` from -5 to 4 for 5 columns, got 5"),
-        ([-6], "`choice_dims` from -5 to 4 for 5 columns, got -6"),
-        ([1, -4], "`choice_dims` without duplicates"),
+        ([5], "choice_dims: expected columns from -5 to 4, got 5"),
+        ([-6], "choice_dims: expected columns from -5 to 4, got -6"),
+        ([1, -4], "choice_dims: expected different columns"),
     ):
         with pytest.raises(ValueError, match=message):
             make(choice_dims=dims)
     with pytest.raises(ValueError, match=r"\['tight', 'loose', 'loosest'\].*'wide'"):
         make(priors="wide")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "expected"),
+    [
+        ({}, True),
+        ({"choice_dims": [1], "priors": "loose"}, True),
+        ({"input_transform": None}, False),
+        ({"priors": "tight", "outcome_transform": None}, False),
+    ],
+)
+def test_says_which_batches_are_independent(kwargs: dict, expected: bool) -> None:
+    assert ScalarChoiceGP.builds_independent_batches(**kwargs) is expected
 
 
 # --- what BoTorch does with a model ---------------------------------------------------
