@@ -63,7 +63,7 @@ class Rows:
             if not mask.any():
                 raise OtherFolds(f"a fold has no data of {dataset.outcome_names}")
             part = dataset.clone(mask=mask)
-            if dataset.group_indices is not None:  # which a clone has not
+            if dataset.group_indices is not None:  # which `clone` leaves out
                 part.group_indices = dataset.group_indices[mask]
             parts.append(part)
         return parts

@@ -137,7 +137,7 @@ class BatchedRefitGenerator(BoTorchGenerator):
 
 
 class RefitGenerators(GeneratorRegistryBase):
-    """What to name as `generator_enum` of a `GeneratorSpec`.
+    """Names for `generator_enum` of a `GeneratorSpec`.
 
     `BOTORCH_MODULAR` is Ax's, with a :class:`BatchedRefitGenerator` and
     `refit_on_cv=True`.
@@ -147,7 +147,7 @@ class RefitGenerators(GeneratorRegistryBase):
 
     @property
     def GENERATOR_KEY_TO_GENERATOR_SETUP(self) -> dict[str, GeneratorSetup]:
-        """Ax's, and ours."""
+        """Ax's generators, and this one."""
         setup = GENERATOR_KEY_TO_GENERATOR_SETUP[Generators.BOTORCH_MODULAR.value]
         ours = setup._replace(
             generator_class=BatchedRefitGenerator,

@@ -186,7 +186,7 @@ class _Work:
     models: dict[int, Model] = field(default_factory=dict)
 
     def leave_out(self, full: FullFit, closed: LeaveOut) -> None:
-        """All folds at the values of the fit to all rows."""
+        """Predict all folds at the hyper-parameters of the fit to all rows."""
         location, scale = affine(full.mll.model)
         records = [replace(r, evaluations=0) for r in full.fitted.records]
         for i, fold in enumerate(self.data.folds.held_out):
@@ -204,7 +204,7 @@ class _Work:
             ]
 
     def add(self, models: FoldModels, fitted: Fitted, fits: Sequence[FoldFit]) -> None:
-        """Folds of one size after their fit, and their predictions."""
+        """Take the fits of folds of one size, and predict their held-out rows."""
         held_out, names = self.data.folds.held_out, self.data.folds.names
         for i in models.numbers:
             self.fits[i] = [fit for fit in fits if fit.fold == i]
@@ -234,7 +234,7 @@ class _Work:
                 self.models[i] = models.ordinary(j).model
 
     def result(self, full: FullFit | None, closed: LeaveOut | None) -> CrossValidation:
-        """All folds together."""
+        """The result of all folds."""
         result = self._assemble(0 if full is None else full.evaluations)
         once = bool((self.data.folds.held_out.sum(dim=0) <= 1).all())
         if closed is not None and not self.failed and once:
@@ -259,7 +259,7 @@ class _Work:
             train = ~folds.held_out[i].to(train_Y.device)
             values["baseline"][mine] = train_Y[train].mean(dim=0)
         values["observed"] = train_Y[rows.to(train_Y.device)]
-        # How often the row was held out before decides between repetitions.
+        # The first predictions of all rows come before all second ones.
         earlier = (folds.held_out.cumsum(dim=0) - 1)[fold_of, rows]
         order = torch.argsort(earlier * len(train_Y) + rows, stable=True)
         own = order.to(train_Y.device)
@@ -284,7 +284,7 @@ def _leave_out(full: FullFit, is_needed: bool) -> LeaveOut | None:
 
 
 def _whitened(result: CrossValidation, closed: LeaveOut) -> Tensor:
-    """Errors in predicted deviations, without their correlation, `k x m`."""
+    """Errors in predicted standard deviations, decorrelated, `k x m`."""
     z = z_score(result.mean, result.variance, result.observed)
     covariance = closed.residual_covariance(result.folds.held_out)
     deviation = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
@@ -303,7 +303,7 @@ def optimism(
     fit: str = "refit",
     **cross_validate_kwargs: Any,
 ) -> pd.DataFrame:
-    """How much too good scores at fixed hyper-parameters are: refit minus fixed.
+    """By how much scores at fixed hyper-parameters are too good: refit minus fixed.
 
     Args:
         model: See :func:`cross_validate`, also for the other arguments.

@@ -57,7 +57,7 @@ class FoldData:
     """Which rows each fold holds out."""
 
     def build(self, rows: Tensor | slice, name: str) -> MarginalLogLikelihood:
-        """The mll of a model of some rows; an error says by its name of which."""
+        """The mll of a model of some rows; `name` is added to an error of the model."""
         noise = {}
         if self.train_Yvar is not None:
             noise["train_Yvar"] = self.train_Yvar[rows]
@@ -85,7 +85,7 @@ class FoldData:
 
         if as_batch and builds_batches(self.model, self.mll, len(names)):
             rows = torch.stack([row.nonzero()[:, 0] for row in training])
-            # Where the data of a fold are refused, its ordinary model says which one.
+            # If data are refused, the ordinary model of that fold names it.
             with suppress(Exception):
                 batch = self.build(rows, "a batch of folds")
                 return FoldBatch(batch, build_one, numbers, names, held_out)
@@ -146,7 +146,7 @@ class FoldModels:
         self.mlls = self._build_all()
 
     def _build_all(self) -> list[MarginalLogLikelihood]:
-        """A function may hand one transform or kernel to all models: then copies."""
+        """Build all models; copies, if the function gives them common parts."""
         count = len(self.numbers)
         mlls = [self._build(j) for j in range(count)]
         if count == 1:
@@ -156,7 +156,7 @@ class FoldModels:
         return mlls
 
     def objective(self, options: FitOptions) -> Objective:
-        """Of all models; those of a fold (one per output) come one after the other.
+        """The objective of all models; those of a fold (one per output) are in turn.
 
         Raises:
             DifferentModels: If a batch is not as ordinary models are.
@@ -178,7 +178,7 @@ class FoldModels:
         return self.mlls[fold]
 
     def transform_inputs(self, folds: Sequence[int], X: Sequence[Tensor]) -> Tensor:
-        """What the models of some folds make of inputs, in evaluation mode.
+        """Inputs after the input transforms of some folds, in evaluation mode.
 
         Args:
             folds: Positions of the folds.
@@ -222,7 +222,7 @@ class FoldBatch(FoldModels):
 
     @cached_property
     def members(self) -> dict[int, MarginalLogLikelihood]:
-        """By position of a fold an ordinary mll with which the batch is compared."""
+        """Ordinary mlls with which the batch is compared, by position of the fold."""
         count = len(self.numbers)
         return {j: self._build(j) for j in sorted({0, count // 2, count - 1})}
 

@@ -67,7 +67,7 @@ def fit_all_rows(mll: MarginalLogLikelihood, options: FitOptions) -> FullFit:
 
 
 def _hessians(fitted: Fitted, coordinates: LogCoordinates) -> Array:
-    """Of the summed losses by the coordinates, `m x p x p`, by central differences."""
+    """Hessians of the summed losses, `m x p x p`, by central differences."""
     objective = fitted.objective
     m, p = fitted.theta.shape
     u = coordinates.from_raw(fitted.theta)
@@ -77,6 +77,6 @@ def _hessians(fitted: Fitted, coordinates: LogCoordinates) -> Array:
     _, gradients = evaluate_each(objective, theta, list(np.repeat(np.arange(m), 2 * p)))
     slopes = pull_back(gradients).reshape(m, 2, p, p) * objective.num_points
     hessians = (slopes[:, 0] - slopes[:, 1]) / (2 * STEP)
-    # A direction without a value, beyond where the covariance is positive definite.
+    # NaN where a step leads to a covariance that is not positive definite.
     hessians = np.nan_to_num(hessians)
     return (hessians + hessians.transpose(0, 2, 1)) / 2

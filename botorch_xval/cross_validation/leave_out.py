@@ -35,7 +35,7 @@ class LeaveOut:
 
     @classmethod
     def of(cls, mll: MarginalLogLikelihood) -> LeaveOut:
-        """Of a fitted model.
+        """The formulas for a fitted model.
 
         Raises:
             UnsupportedError: If its outputs are correlated.
@@ -83,5 +83,5 @@ class LeaveOut:
             own = torch.linalg.inv(self.inverse[:, rows[:, None], rows])
             blocks[:, rows[:, None], rows] = own
         rows = held_out.any(dim=0).nonzero()[:, 0].to(self.targets.device)
-        # Rows that no fold holds out have zero blocks, and so no part in this.
+        # Rows that no fold holds out have zero blocks and do not contribute.
         return (blocks @ self.inverse @ blocks)[:, rows[:, None], rows]

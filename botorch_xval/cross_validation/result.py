@@ -80,10 +80,10 @@ class CrossValidation:
     """Observed outcomes, `k x m`."""
 
     location: Tensor
-    """What is zero on the model's scale (of standardized outcomes), `k x m`."""
+    """Location of the outcome transform of the fold (a mean), `k x m`."""
 
     scale: Tensor
-    """What is one there, minus that, `k x m`."""
+    """Scale of the outcome transform of the fold (a standard deviation), `k x m`."""
 
     baseline: Tensor
     """Mean outcomes of the training rows of the fold, `k x m`."""
@@ -114,7 +114,7 @@ class CrossValidation:
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of losses and gradients in all, those of all rows included."""
+        """Number of evaluations of losses, with those of the fit to all rows."""
         return self.full_evaluations + sum(r.evaluations for r in self.records)
 
     @property

@@ -116,7 +116,7 @@ def fit_folds(
 
 
 class _FoldWork:
-    """Folds on their way from the fit to all rows; arrays are by fold and output."""
+    """The fits of folds that start from all rows; arrays are by fold and output."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class _FoldWork:
             self.theta[j, k] = np.clip(moved, bounds.lb, bounds.ub)
 
     def evaluate(self, chosen: list[tuple[int, int]]) -> None:
-        """Take the values after the Newton step as they are."""
+        """Keep the values after the Newton step, and evaluate their losses."""
         self.how = "predicted"
         if not chosen:
             return
@@ -334,7 +334,7 @@ class _FoldWork:
     def _record_after(
         self, before: FitRecord, search: Search, i: tuple[int, int]
     ) -> FitRecord:
-        """Of a further search of a model; its costs are those of both."""
+        """The record of a further search, with the costs of both."""
         evaluations = before.evaluations + search.evaluations
         return self._record_of(search, i, evaluations, before.seconds + search.seconds)
 
@@ -346,7 +346,7 @@ class _FoldWork:
         gradient: Array,
         evaluations: int,
     ) -> FitRecord:
-        """Of a model that is not refined."""
+        """The record of a model that is not refined."""
         status, model = OptimizationStatus, int(self.numbers[i])
         return FitRecord(
             losses=(float(loss),),

@@ -38,7 +38,7 @@ class Coordinates(Protocol):
         """What SciPy sees at `theta`."""
 
     def at(self, x: Array) -> tuple[Array, Callable[[Array], Array]]:
-        """`theta`, and what makes a gradient by `x` of one by `theta`."""
+        """`theta` at `x`, and a function from gradients by `theta` to those by `x`."""
 
     def bounds(self, bounds: Bounds) -> Bounds:
         """Bounds of `x` for bounds of `theta`."""
@@ -98,13 +98,13 @@ class LogCoordinates:
         return theta, slopes
 
     def share_of(self, theta: Array, share: float) -> Array:
-        """Lower bounds: this share of positive parameters, none of others, `p`."""
+        """Lower bounds, `p`: a share of each positive parameter, none for others."""
         low = np.full_like(theta, -np.inf)
         low[self.positive] = share * theta[self.positive]
         return low
 
     def at(self, u: Array) -> tuple[Array, Callable[[Array], Array]]:
-        """`theta`, and what makes a gradient by `u` of one by `theta`."""
+        """`theta` at `u`, and a function from gradients by `theta` to those by `u`."""
         theta, slopes = self.with_slopes(u)
         return theta, lambda gradient: gradient * slopes
 
@@ -168,12 +168,12 @@ class WhitenedCoordinates:
         return (self.inner.from_raw(theta) - self.center) @ self.inverse.T
 
     def at(self, z: Array) -> tuple[Array, Callable[[Array], Array]]:
-        """`theta`, and what makes a gradient by `z` of one by `theta`."""
+        """`theta` at `z`, and a function from gradients by `theta` to those by `z`."""
         theta, pull_back = self.inner.at(self.center + z @ self.root.T)
         return theta, lambda gradient: pull_back(gradient) @ self.root
 
     def bounds(self, bounds: Bounds) -> Bounds:
-        """Those of resting parameters; a box of `theta` is none of `z`."""
+        """Bounds of resting parameters only: a box of `theta` is no box of `z`."""
         inner, diagonal = self.inner.bounds(bounds), self.inverse.diagonal()
         low = np.where(self.resting, (inner.lb - self.center) * diagonal, -np.inf)
         high = np.where(self.resting, (inner.ub - self.center) * diagonal, np.inf)

@@ -144,7 +144,7 @@ def minimize_each(
                 futures = [pool.submit(drive, each) for each in evaluators]
                 wait(futures, return_when=FIRST_EXCEPTION)
             finally:
-                halt.set()  # whatever happened, nobody goes on behind our back
+                halt.set()  # no thread goes on after an error
         for future in futures:
             future.result()
     return [searches[i] for i in range(len(names))]
@@ -180,7 +180,7 @@ def _evaluate(
 
 @cache
 def _thread_pools() -> ThreadpoolController:
-    return ThreadpoolController()  # looks through all loaded libraries: milliseconds
+    return ThreadpoolController()  # milliseconds: it looks through all loaded libraries
 
 
 @contextmanager

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 
-# What BoTorch's optimizers do not know.
+# Options that BoTorch's own optimizers do not take.
 OUR_OPTIONS = {"strategy", "coordinates", "progress"}
 
 
@@ -213,7 +213,7 @@ def fit_each(
 def _fit_groups(
     mlls: Sequence[MarginalLogLikelihood], options: FitOptions
 ) -> list[dict[int, Exception]]:
-    """Fit mlls, those that may be fitted together at once.
+    """Fit mlls; those that may be fitted together are fitted as one batch.
 
     Returns:
         For each mll, by number of a model in its batch that failed, the error.
@@ -242,7 +242,7 @@ def _failures(
     errors: Sequence[dict[int, Exception]],
     options: FitOptions,
 ) -> dict[int, Exception]:
-    """By number of an mll what is to be raised; others are in evaluation mode then."""
+    """What to raise for each mll that failed; puts others in evaluation mode."""
     found = {}
     for i, (mll, failed) in enumerate(zip(mlls, errors, strict=True)):
         if not failed:
@@ -253,7 +253,7 @@ def _failures(
         if len(failed) == len(mll.fit_records) and not any(
             isinstance(error, known) for error in failed.values()
         ):
-            found[i] = first  # an error in all models of a kind that no fit expects
+            found[i] = first  # all models failed by an unexpected kind of error
             continue
         found[i] = ModelFittingError(
             "All attempts to fit the model have failed. "

@@ -164,13 +164,13 @@ class FitOptions:
 
     @property
     def scipy_options(self) -> dict[str, Any]:
-        """What SciPy is given."""
+        """The options that SciPy gets."""
         default = {"maxcor": MEMORY} if self.has_logarithms else {}
         return {**default, **(self.options or {})}
 
     @property
     def is_for_one_thread(self) -> bool:
-        """Whether no two threads may do the work.
+        """Whether a single thread has to do the work.
 
         A callback is the user's, who may not expect calls from several threads. Only of
         L-BFGS-B it is known that SciPy keeps nothing that threads would share.
@@ -182,12 +182,12 @@ class FitOptions:
         )
 
     def deadline(self) -> float:
-        """When a fit that begins now has to end, by `time.monotonic`."""
+        """The time, by `time.monotonic`, at which a fit that begins now has to end."""
         seconds = math.inf if self.timeout_sec is None else self.timeout_sec
         return monotonic() + seconds
 
     def named(self, folds: list[str], num_outputs: int) -> FitOptions:
-        """The same for models of folds: the callback is told fold and output.
+        """These options for folds: the callback gets the fold and the output.
 
         Args:
             folds: Names of the folds in turn.

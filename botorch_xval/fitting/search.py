@@ -197,7 +197,7 @@ class Search:
             return  # whoever stopped it has set status and message
 
     def _begin(self, is_warm_up: bool, is_second: bool) -> bool:
-        """Whether to search, from the best point on, in which coordinates and bounds.
+        """Prepare a search from the best point on; returns whether there is to be one.
 
         A warm-up is the first iterations, on the parameters themselves.
         """
@@ -226,7 +226,7 @@ class Search:
         ) or self.evaluations >= self._options.get("maxfun", np.inf)
 
     def _left(self, is_warm_up: bool) -> dict[str, Any]:
-        """The options, with what is left of the user's limits."""
+        """SciPy's options, with the user's limits less what was used of them."""
         left = dict(self._options)
         for name, used in (
             ("maxiter", max(len(self.losses) - 1, 0)),
@@ -266,7 +266,7 @@ class Search:
         return loss
 
     def _inside(self, theta: Array) -> tuple[Array, NDArray[np.bool_]]:
-        """Within the bounds, and where it was outside by more than rounding.
+        """Parameters moved into the bounds, and which of them were outside.
 
         There, as seen through the coordinates, the loss does not change any more.
         """
@@ -279,7 +279,9 @@ class Search:
         return np.clip(theta, low, high), outside
 
     def _slope(self, x: Array) -> Array:
-        if not np.array_equal(x, self._at):  # nearly always it is where the value was
+        if not np.array_equal(
+            x, self._at
+        ):  # SciPy nearly always asks at the same point
             self._value(x)
         return self._gradient
 

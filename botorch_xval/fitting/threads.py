@@ -132,7 +132,7 @@ def evaluate_each(
         try:
             found = worker(theta[part], [models[i] for i in part])
             losses[part], gradients[part] = found
-        except Exception as error:  # as in a search, it is that model's only
+        except Exception as error:  # in a model; others go on
             logger.debug("models %s have no loss: %s", [models[i] for i in part], error)
             if len(part) > 1:
                 for i in part:

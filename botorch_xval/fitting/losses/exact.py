@@ -111,7 +111,7 @@ class Exact(StackedObjective):
 
     @property
     def is_parallel(self) -> bool:
-        """On CPU."""
+        """Several threads may evaluate on CPU."""
         return self.device.type == "cpu"
 
     def workers(self, count: int) -> list[Exact]:
@@ -185,7 +185,7 @@ class Exact(StackedObjective):
     def _without(
         self, theta: Tensor, model: int, held_out: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Of one model."""
+        """:meth:`without` for one model: losses, `f`, and gradients, `f x p`."""
         self._select([model])
         values, slopes = self._values.transform(theta[None])
         covariance, residuals = self._covariance(values)
@@ -269,7 +269,7 @@ class Exact(StackedObjective):
     def _pull_back(
         self, values: Tensor, by_covariance: Tensor, weights: Tensor
     ) -> Tensor:
-        """From derivatives by the covariances, overwritten, to those by the values."""
+        """Derivatives by the values from those by the covariances (overwritten)."""
         gradients = torch.zeros_like(values)
         if self._extra:
             by_covariance[:, self.num_points :] = 0
@@ -340,7 +340,11 @@ class Exact(StackedObjective):
 
 
 def _cholesky(covariance: Tensor, factor: Tensor) -> Tensor:
-    """Writes lower factors and says which are good, some with GPyTorch's jitter."""
+    """Write lower Cholesky factors, with GPyTorch's jitter where needed.
+
+    Returns:
+        Which covariances are positive definite, `a`.
+    """
     info = torch.empty(len(factor), dtype=torch.int32, device=factor.device)
     torch.linalg.cholesky_ex(covariance, out=(factor, info))
     good = info == 0

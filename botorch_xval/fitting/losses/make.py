@@ -155,7 +155,7 @@ def _exact(stack: Stack, by_modules: ByModules) -> Exact | None:
     except Unsupported as part:
         logger.debug("no closed form for %s", part)
         return None
-    except (NotPSDError, NanError, LinAlgError) as error:  # nothing to compare
+    except (NotPSDError, NanError, LinAlgError) as error:  # no value to compare with
         logger.debug("no comparison with the closed form: %s", error)
         return None
     return exact
@@ -199,7 +199,7 @@ def _disagreeing(
     for compared in (models, models[-1:]) if objective.num_models > 1 else (models,):
         found = objective(objective.start[compared], compared)
         for k, model in enumerate(compared):
-            # Without gradients to compare with, of losses alone.
+            # Without expected gradients only losses are compared.
             pairs = zip((part[k] for part in found), expected[model], strict=False)
             if not all(
                 np.allclose(one, other, tolerance, tolerance, equal_nan=True)

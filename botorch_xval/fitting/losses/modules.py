@@ -102,7 +102,7 @@ class ByModules(StackedObjective):
                 self._sized.append((module, shape[len(lead) :]))
 
     def _find_learned_transforms(self) -> None:
-        """Input transforms with parameters know their batch, and act on rows.
+        """Find parameters of input transforms, whose shape has a dimension of rows.
 
         Without a batch their parameters are of shape `d`, with one `batch x 1 x d`.
         """
@@ -251,7 +251,6 @@ class Separate(Objective):
         """
         self._objectives = list(objectives)
         each = objectives[0].num_models // len(members[0])
-        # By number of a model, its objective and the number that it has there.
         places = np.empty((sum(map(len, members)), each, 2), dtype=int)
         for owner, mlls in enumerate(members):
             numbers = np.arange(len(mlls) * each).reshape(-1, each)
@@ -268,7 +267,7 @@ class Separate(Objective):
 
     @property
     def group_size(self) -> int:
-        """The largest of any of them."""
+        """The largest of all objectives."""
         return max(each.group_size for each in self._objectives)
 
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
@@ -298,7 +297,7 @@ class Separate(Objective):
     def _parts(
         self, models: Sequence[int]
     ) -> Iterator[tuple[Objective, list[int], list[int]]]:
-        """Objectives that are asked, rows of `models`, and the numbers they have."""
+        """Objectives that are concerned, rows of `models`, and their numbers there."""
         chosen = np.asarray(models)
         owners, numbers = self._owners[chosen], self._numbers[chosen]
         for owner in np.unique(owners):

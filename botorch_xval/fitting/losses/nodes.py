@@ -28,7 +28,7 @@ class Workspace:
         self._memory: dict[object, Tensor] = {}
 
     def matrices(self, name: object, like: Tensor) -> Tensor:
-        """`a x n x n` with anything in it, for a tensor `a x n x any`."""
+        """Uninitialized memory, `a x n x n`, for a tensor `a x n x any`."""
         a, n, _ = like.shape
         memory = self._memory.get(name)
         if memory is None or memory.numel() < a * n * n:
@@ -36,7 +36,7 @@ class Workspace:
         return memory[: a * n * n].view(a, n, n)
 
     def __deepcopy__(self, memo: dict) -> Workspace:
-        return Workspace()  # whoever copies a loss wants memory of its own
+        return Workspace()  # a copied loss writes to memory of its own
 
 
 class Node(ABC):
@@ -210,7 +210,7 @@ class Leaf(Node):
         return self.workspace.matrices((id(self), name), self.chosen)
 
     def _shared(self) -> Tensor:
-        """What every leaf may use, and leaves to the next one."""
+        """Memory that all leaves share, each until the next one writes to it."""
         return self.workspace.matrices("leaf", self.chosen)
 
 

@@ -248,7 +248,7 @@ class Stack:
             ]
             del self.template.model.input_transform
         else:
-            if transform is not None:  # so that it has learned what it learns
+            if transform is not None:  # let it learn from the data once
                 for model in models:
                     model.transform_inputs(*model.train_inputs)
             inputs = [list(model.train_inputs) for model in models]

@@ -224,7 +224,7 @@ def parameters_of(
 
 
 def _priors(module: Module) -> tuple[dict[int, Prior], list[str]]:
-    """By id of a parameter the prior of its value; names of priors of something else.
+    """Priors by id of the parameter whose value they are of, and names of other priors.
 
     An mll lists the priors of its likelihood twice, its model lists them once.
     """

@@ -64,7 +64,7 @@ class Values:
         return columns
 
     def check_all_used(self) -> None:
-        """A parameter that no part has asked for belongs to an unknown part."""
+        """Raise `Unsupported` if a parameter belongs to no known part."""
         require(not self._unused, ", ".join(name for _, name in self._unused))
 
     def transform(self, theta: Tensor) -> tuple[Tensor, Tensor]:
