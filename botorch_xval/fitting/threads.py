@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from queue import Queue
-from threading import Lock
+from threading import Lock, local
 from time import monotonic
 
 import numpy as np
@@ -167,12 +167,13 @@ def evaluate_each(
 class _Threads:
     """The user's number of torch threads, while torch is to have only one.
 
-    The setting belongs to the process, so fits in several threads share it: the first
-    one changes it and the last one changes it back.
+    With OpenMP every thread has a setting of its own, and a new one begins with what
+    was set last in any. So each thread that fits changes it for itself, and back.
     """
 
     def __init__(self) -> None:
         self._lock, self._users, self._number = Lock(), 0, 1
+        self._own = local()
 
     def number(self) -> int:
         """The user's number."""
@@ -182,14 +183,17 @@ class _Threads:
         with self._lock:
             if not self._users:
                 self._number = torch.get_num_threads()
-                torch.set_num_threads(1)
             self._users += 1
+        self._own.depth = getattr(self._own, "depth", 0) + 1
+        if self._own.depth == 1:
+            torch.set_num_threads(1)
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._users -= 1
-            if not self._users:
-                torch.set_num_threads(self._number)
+        self._own.depth -= 1
+        if not self._own.depth:
+            torch.set_num_threads(self._number)
 
 
 _THREADS = _Threads()
