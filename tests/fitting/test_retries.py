@@ -108,7 +108,9 @@ def test_exceptions_of_the_users_choice_are_followed_by_another_attempt(error):
         mll_of(SingleTaskGP(X, Y, covar_module=RaisingKernel(3, error)))
         for _ in range(2)
     )
-    assert fit_each([first], replace(optimizer(), caught_exception_types=(error,))) == {}
+    assert (
+        fit_each([first], replace(optimizer(), caught_exception_types=(error,))) == {}
+    )
     assert first.fit_records[0].attempts > 1
     assert isinstance(fit_each([second], optimizer())[0], error)
     assert second.fit_records[0].attempts == 1

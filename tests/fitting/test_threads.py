@@ -138,7 +138,9 @@ def test_two_threads_that_fit_have_their_own_setting(leaves_first, threads):
 
 def test_a_large_model_alone_has_all_threads(threads):
     exact = make_objective(folds(2))
-    modules = make_objective([mll_of(SingleTaskGP(X, Y, covar_module=TroubledKernel()))])
+    modules = make_objective(
+        [mll_of(SingleTaskGP(X, Y, covar_module=TroubledKernel()))]
+    )
     for objective, large in ((exact, 1000), (modules, 100)):
         for n, expected in ((large - 1, 1), (large, threads)):
             objective.num_points = n
