@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from botorch.optim.core import OptimizationStatus
 from linear_operator.utils.errors import NanError, NotPSDError
+from torch import Tensor
 from torch.linalg import LinAlgError
 
 from botorch_xval.fitting.coordinates import Array, Coordinates
@@ -32,6 +33,7 @@ __all__ = [
     "search_each",
     "single_threaded_torch",
     "threads_for",
+    "threads_for_modules",
 ]
 
 logger = logging.getLogger(__name__)
@@ -211,4 +213,15 @@ def threads_for(objective: Objective) -> AbstractContextManager[None]:
     """One thread for torch, unless a single model is large enough to need more."""
     limit = LARGE_MODEL if objective.is_parallel else LARGE_MODEL_OF_MODULES
     is_small = objective.device.type == "cpu" and objective.num_points < limit
+    return _THREADS if is_small else nullcontext()
+
+
+def threads_for_modules(targets: Tensor) -> AbstractContextManager[None]:
+    """The same for evaluations by GPyTorch's modules before there is an objective.
+
+    Args:
+        targets: Of the model, `... x n`.
+    """
+    n = targets.shape[-1]
+    is_small = targets.device.type == "cpu" and n < LARGE_MODEL_OF_MODULES
     return _THREADS if is_small else nullcontext()
