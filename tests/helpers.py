@@ -9,10 +9,14 @@ from warnings import WarningMessage
 import numpy as np
 import torch
 from botorch.models import SingleTaskGP
+from botorch.models.model import Model
 from botorch.models.transforms import Normalize
+from botorch.optim.closures import get_loss_closure
 from botorch.test_functions import Hartmann
 from gpytorch.kernels import RBFKernel
-from gpytorch.mlls import ExactMarginalLogLikelihood
+from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
+from gpytorch.priors import GammaPrior
+from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
 from botorch_xval.data.tables import EncodedTable
@@ -96,6 +100,14 @@ def noisy_waves(
     return x * torch.tensor([1.0, 100.0], dtype=torch.float64) - 5.0, 10 * y
 
 
+def unit_waves(n: int = 12, seed: int = 3) -> tuple[Tensor, Tensor]:
+    """Two inputs in the unit square and a noisy outcome: `n x 2` and `n x 1`."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(n, 2, generator=generator, dtype=torch.float64)
+    noise = 0.2 * torch.randn(n, 1, generator=generator, dtype=torch.float64)
+    return x, (6 * x[:, :1]).sin() + x[:, 1:] ** 2 + noise
+
+
 def normalized_gp(
     train_X: Tensor, train_Y: Tensor, train_Yvar: Tensor | None = None
 ) -> SingleTaskGP:
@@ -113,16 +125,51 @@ def tuning_trials(n: int) -> EncodedTable:
     return encode_tuning_trials(load_tuning_trials().head(n))
 
 
+def mll_of(
+    model: Model, kind: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood
+) -> MarginalLogLikelihood:
+    """The mll of a model, in training mode."""
+    return kind(model.likelihood, model).train()
+
+
 def fold_mlls(
-    model: Callable[[Tensor, Tensor], SingleTaskGP], x: Tensor, y: Tensor
+    model: Callable[[Tensor, Tensor], SingleTaskGP],
+    x: Tensor,
+    y: Tensor,
+    count: int | None = None,
 ) -> list[ExactMarginalLogLikelihood]:
-    """The mlls of all leave-one-out folds."""
+    """The mlls of all leave-one-out folds, or of the first ones."""
     mlls = []
-    for i in range(len(x)):
+    for i in range(len(x) if count is None else count):
         train = torch.arange(len(x)) != i
-        fold = model(x[train], y[train])
-        mlls.append(ExactMarginalLogLikelihood(fold.likelihood, fold))
+        mlls.append(mll_of(model(x[train], y[train])))
     return mlls
+
+
+def batch_mll(x: Tensor, y: Tensor) -> ExactMarginalLogLikelihood:
+    """The mll of one batched model that holds all leave-one-out folds."""
+    train = ~torch.eye(len(x), dtype=torch.bool)
+    inputs, outcomes = (torch.stack([part[rows] for rows in train]) for part in (x, y))
+    return mll_of(normalized_gp(inputs, outcomes))
+
+
+def losses_of(mll: MarginalLogLikelihood) -> Tensor:
+    """The own losses of the models of an mll, which keeps its mode."""
+    was_training = mll.training
+    with torch.no_grad():
+        losses = get_loss_closure(mll.train())()
+    mll.train(was_training)
+    return losses
+
+
+def values_of(mll: MarginalLogLikelihood) -> dict[str, Tensor]:
+    """Copies of the parameters of an mll by name."""
+    return {name: p.detach().clone() for name, p in mll.named_parameters()}
+
+
+def are_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    """Whether two models have the same values to the last bit."""
+    return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def short_sighted(
@@ -153,3 +200,74 @@ def unfittable(rows: Tensor) -> Callable[[Tensor, Tensor], SingleTaskGP]:
         return SingleTaskGP(train_X, train_Y, covar_module=Unfittable())
 
     return model
+
+
+MARK = 0.5  # an input of a model that is to be in trouble
+
+
+class TroubledKernel(RBFKernel):
+    """It has no closed form, and is in trouble in models with an input `MARK`.
+
+    The trouble is an "error", "nan" covariances or such as are "not positive definite",
+    "always" or only "at the start" or "where short" (at lengthscales below 0.45).
+    """
+
+    def __init__(
+        self, trouble: str | None = None, when: str = "always", **kwargs: Any
+    ) -> None:
+        kwargs.setdefault("lengthscale_prior", GammaPrior(3.0, 6.0))
+        super().__init__(ard_num_dims=2, **kwargs)
+        self.trouble, self.when = trouble, when
+        self.start = self.lengthscale.detach().double().flatten()[0]
+
+    def forward(
+        self, x1: Tensor, x2: Tensor, diag: bool = False, **params: object
+    ) -> Tensor:
+        covariance = super().forward(x1, x2, diag=diag, **params)
+        bad = (x1 == MARK).any(dim=-1).any(dim=-1)
+        if self.when == "at the start":
+            near = (self.lengthscale - self.start).abs() < 1e-6
+            bad = bad & near.all(dim=-1).squeeze(-1)
+        elif self.when == "where short":
+            bad = bad & (self.lengthscale < 0.45).any(dim=-1).squeeze(-1)
+        if self.trouble is None or diag or not bad.any():
+            return covariance
+        if self.trouble == "error":
+            raise ArithmeticError("the kernel broke")
+        value = {"nan": torch.nan, "not positive definite": -9.0}[self.trouble]
+        where = bad[..., None, None].expand_as(covariance)
+        return torch.where(where, torch.full_like(covariance, value), covariance)
+
+
+class RaisingKernel(RBFKernel):
+    """It raises in training, the first `times` times."""
+
+    def __init__(
+        self, times: int = 10**6, error: type[Exception] = NotPSDError
+    ) -> None:
+        super().__init__(ard_num_dims=2, lengthscale_prior=GammaPrior(3.0, 6.0))
+        self.times, self.error = times, error
+
+    def forward(
+        self, x1: Tensor, x2: Tensor, diag: bool = False, **params: object
+    ) -> Tensor:
+        if self.training and self.times > 0:
+            self.times -= 1
+            raise self.error("on purpose")
+        return super().forward(x1, x2, diag=diag, **params)
+
+
+def troubled_mlls(
+    trouble: str | None, when: str = "always", count: int = 6, n: int = 12
+) -> list[ExactMarginalLogLikelihood]:
+    """Models of different data of `n` points, of which number 2 is in trouble."""
+    x, y = unit_waves(n + count)
+    mlls = []
+    for i in range(count):
+        kept = torch.arange(len(x)) % count != i
+        inputs, outcomes = x[kept][:n].clone(), y[kept][:n]
+        if i == 2:
+            inputs[0] = MARK
+        kernel = TroubledKernel(trouble, when)
+        mlls.append(mll_of(SingleTaskGP(inputs, outcomes, covar_module=kernel)))
+    return mlls

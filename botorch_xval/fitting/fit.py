@@ -31,7 +31,7 @@ from botorch_xval.fitting.losses.together import groups_of, shared_part
 from botorch_xval.fitting.options import Callback, FitOptions
 from botorch_xval.fitting.records import FitRecord
 from botorch_xval.fitting.retries import fit_models
-from botorch_xval.fitting.threads import UNDEFINED
+from botorch_xval.fitting.threads import UNDEFINED, threads_for_modules
 
 __all__ = [
     "IndependentResult",
@@ -222,9 +222,9 @@ def _fit_groups(
     for mll in mlls:
         mll.train()
     for group in groups_of(mlls):
-        objective = make_objective(
-            [mlls[i] for i in group], options.parameters, options.bounds
-        )
+        members = [mlls[i] for i in group]
+        with threads_for_modules(members[0].model.train_targets):
+            objective = make_objective(members, options.parameters, options.bounds)
         fitted = fit_models(objective, options)
         numbers = np.arange(len(fitted.records)).reshape(len(group), -1)
         for i, models in zip(group, numbers.tolist(), strict=True):

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from queue import Queue
-from threading import Lock
+from threading import Lock, local
 from time import monotonic
 
 import numpy as np
 import torch
 from botorch.optim.core import OptimizationStatus
 from linear_operator.utils.errors import NanError, NotPSDError
+from torch import Tensor
 from torch.linalg import LinAlgError
 
 from botorch_xval.fitting.coordinates import Array, Coordinates
@@ -32,6 +33,7 @@ __all__ = [
     "search_each",
     "single_threaded_torch",
     "threads_for",
+    "threads_for_modules",
 ]
 
 logger = logging.getLogger(__name__)
@@ -167,12 +169,13 @@ def evaluate_each(
 class _Threads:
     """The user's number of torch threads, while torch is to have only one.
 
-    The setting belongs to the process, so fits in several threads share it: the first
-    one changes it and the last one changes it back.
+    With OpenMP every thread has a setting of its own, and a new one begins with what
+    was set last in any. So each thread that fits changes it for itself, and back.
     """
 
     def __init__(self) -> None:
         self._lock, self._users, self._number = Lock(), 0, 1
+        self._own = local()
 
     def number(self) -> int:
         """The user's number."""
@@ -182,14 +185,17 @@ class _Threads:
         with self._lock:
             if not self._users:
                 self._number = torch.get_num_threads()
-                torch.set_num_threads(1)
             self._users += 1
+        self._own.depth = getattr(self._own, "depth", 0) + 1
+        if self._own.depth == 1:
+            torch.set_num_threads(1)
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._users -= 1
-            if not self._users:
-                torch.set_num_threads(self._number)
+        self._own.depth -= 1
+        if not self._own.depth:
+            torch.set_num_threads(self._number)
 
 
 _THREADS = _Threads()
@@ -207,4 +213,15 @@ def threads_for(objective: Objective) -> AbstractContextManager[None]:
     """One thread for torch, unless a single model is large enough to need more."""
     limit = LARGE_MODEL if objective.is_parallel else LARGE_MODEL_OF_MODULES
     is_small = objective.device.type == "cpu" and objective.num_points < limit
+    return _THREADS if is_small else nullcontext()
+
+
+def threads_for_modules(targets: Tensor) -> AbstractContextManager[None]:
+    """The same for evaluations by GPyTorch's modules before there is an objective.
+
+    Args:
+        targets: Of the model, `... x n`.
+    """
+    n = targets.shape[-1]
+    is_small = targets.device.type == "cpu" and n < LARGE_MODEL_OF_MODULES
     return _THREADS if is_small else nullcontext()

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from functools import cache
 
 import numpy as np
 import pytest
@@ -22,9 +23,16 @@ from gpytorch.kernels import MaternKernel, RBFKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import GammaPrior
-from helpers import accept_abnormal
+from helpers import (
+    MARK,
+    TroubledKernel,
+    accept_abnormal,
+    are_equal,
+    mll_of,
+    unit_waves,
+    values_of,
+)
 from threadpoolctl import threadpool_info
-from torch import Tensor
 
 from botorch_xval import FitOptions, fit_each, fit_gpytorch_mll
 from botorch_xval.fitting.drive import minimize_each
@@ -32,47 +40,53 @@ from botorch_xval.fitting.losses.exact import Exact
 from botorch_xval.fitting.losses.make import make_objective
 from botorch_xval.fitting.losses.modules import ByModules
 from botorch_xval.fitting.losses.objective import StackedObjective
+from botorch_xval.fitting.threads import single_threaded_torch
 
-FOLDS, N, BAD = 6, 16, 2
+FOLDS, N, BAD = 6, 12, 2
 STRATEGIES = ["loop", "batch", "auto"]
+KERNEL_FAULTS = {  # by name, the trouble of the kernel, and when it is in trouble
+    "error": ("error", "always"),
+    "nan covariance": ("nan", "always"),
+    "never positive definite": ("not positive definite", "always"),
+    "sometimes not positive definite": ("not positive definite", "where short"),
+}
+FAULTS: dict[str, str | None] = {  # and the message of a fault that has no fit
+    "nan": "the loss at the start is nan|NanError",
+    "inf": "the loss at the start is|NanError|NotPSDError",
+    "constant target": None,
+    "duplicated rows": None,
+    "row at 1e6": None,
+    "float32": None,
+    "error": "ArithmeticError: the kernel broke",
+    "nan covariance": "NanError",
+    "never positive definite": "NotPSDError",
+    "sometimes not positive definite": None,
+}
+WAYS = ["closed form", "modules", "one after the other"]
+CASES = [
+    (way, fault, strategy)
+    for way in WAYS
+    for fault in FAULTS
+    for strategy in STRATEGIES
+    if way != "closed form" or fault not in KERNEL_FAULTS
+    # With two threads a group is a half of the models ("batch") or more ("auto").
+    if strategy != "auto" or fault in ("nan", "error")
+]
 
 
-def prior() -> GammaPrior:
-    return GammaPrior(3.0, 6.0)
-
-
-class OwnKernel(RBFKernel):
-    """Without a closed form, and in trouble where an input is 7."""
-
-    def __init__(self, trouble: str, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.trouble = trouble
-
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params) -> Tensor:
-        covariance = super().forward(x1, x2, diag=diag, **params)
-        bad = (x1 == 7).any(dim=-1).any(dim=-1)
-        if self.trouble == "none" or diag or not bad.any():
-            return covariance
-        if self.trouble == "error":
-            raise ArithmeticError("the kernel broke")
-        if self.trouble == "sometimes not positive definite":
-            short = (self.lengthscale < 0.45).any(dim=-1).any(dim=-1)
-            bad = bad & short
-        where = bad[..., None, None].expand_as(covariance)
-        return torch.where(where, torch.full_like(covariance, -9.0), covariance)
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are searched for in two threads, whatever the machine has."""
+    monkeypatch.setattr(type(single_threaded_torch()), "number", lambda self: 2)
 
 
 def folds(way: str, fault: str) -> list[ExactMarginalLogLikelihood]:
-    generator = torch.Generator().manual_seed(3)
-    rows = N + FOLDS
-    X = torch.rand(rows, 2, generator=generator, dtype=torch.float64)
-    noise = 0.2 * torch.randn(rows, 1, generator=generator, dtype=torch.float64)
-    Y = (6 * X[:, :1]).sin() + X[:, 1:] ** 2 + noise
+    X, Y = unit_waves(N + FOLDS)
     mlls = []
     for i in range(FOLDS):
-        kept = torch.arange(rows) % FOLDS != i
+        kept = torch.arange(len(X)) % FOLDS != i
         x, y = X[kept][:N].clone(), Y[kept][:N].clone()
-        trouble = "none"
+        trouble = (None, "always")
         if i == BAD:
             if fault == "row at 1e6":
                 x[3] = 1e6
@@ -83,97 +97,74 @@ def folds(way: str, fault: str) -> list[ExactMarginalLogLikelihood]:
             elif fault == "float32":
                 x, y = x.float(), y.float()
             elif fault in KERNEL_FAULTS:
-                x[0] = 7.0
-                trouble = fault
+                x[0] = MARK
+                trouble = KERNEL_FAULTS[fault]
         bound = GreaterThan(1e-10, transform=None, initial_value=0.1)
-        kernel = (
-            RBFKernel(ard_num_dims=2, lengthscale_prior=prior())
-            if way == "closed form"
-            else OwnKernel(trouble, ard_num_dims=2, lengthscale_prior=prior())
-        )
-        if way == "one after the other" and i == FOLDS - 1:
-            kernel = MaternKernel(ard_num_dims=2, lengthscale_prior=prior())
-        model = SingleTaskGP(
-            x,
-            y,
-            covar_module=kernel,
-            likelihood=GaussianLikelihood(noise_constraint=bound),
-        )
+        own = {"ard_num_dims": 2, "lengthscale_prior": GammaPrior(3.0, 6.0)}
+        kernel = TroubledKernel(*trouble)
+        if way == "closed form":
+            kernel = RBFKernel(**own)
+        elif way == "one after the other" and i == FOLDS - 1:
+            kernel = MaternKernel(**own)
+        likelihood = GaussianLikelihood(noise_constraint=bound)
+        model = SingleTaskGP(x, y, covar_module=kernel, likelihood=likelihood)
         if i == BAD and fault in ("nan", "inf"):
             targets = model.train_targets.clone()
             targets[4] = float(fault)
             model.train_targets = targets
-        mlls.append(ExactMarginalLogLikelihood(model.likelihood, model))
+        mlls.append(mll_of(model))
     return mlls
-
-
-KERNEL_FAULTS = ("error", "never positive definite", "sometimes not positive definite")
-FAULTS: dict[str, str | None] = {  # and the message of a fault that has no fit
-    "nan": "the loss at the start is nan|NanError",
-    "inf": "the loss at the start is|NanError|NotPSDError",
-    "constant target": None,
-    "duplicated rows": None,
-    "row at 1e6": None,
-    "float32": None,
-    "error": "ArithmeticError: the kernel broke",
-    "never positive definite": "NotPSDError",
-    "sometimes not positive definite": None,
-}
-WAYS = ["closed form", "modules", "one after the other"]
-CASES = [
-    (way, fault)
-    for way in WAYS
-    for fault in FAULTS
-    if way != "closed form" or fault not in KERNEL_FAULTS
-]
-
-
-def values(mll: ExactMarginalLogLikelihood) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in mll.named_parameters()}
-
-
-def are_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def fit(mlls: list[ExactMarginalLogLikelihood], strategy: str) -> dict[int, Exception]:
     torch.manual_seed(0)
-    return fit_each(
-        mlls,
-        FitOptions(strategy=strategy, max_attempts=2, warning_handler=accept_abnormal),
+    options = FitOptions(
+        options={"maxiter": 12},  # it is not about the optimum
+        strategy=strategy,
+        max_attempts=2,
+        warning_handler=accept_abnormal,
     )
+    return fit_each(mlls, options)
+
+
+@cache
+def healthy(way: str, strategy: str) -> list[ExactMarginalLogLikelihood]:
+    """The folds without a fault, fitted."""
+    mlls = folds(way, "none")
+    assert fit(mlls, strategy) == {}
+    return mlls
 
 
 @pytest.mark.filterwarnings("ignore:A not p.d.")
 @pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWarning")
 @pytest.mark.filterwarnings("ignore:The model inputs are of type torch.float32")
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("way, fault", CASES)
+@pytest.mark.parametrize("way, fault, strategy", CASES)
 def test_the_others_end_bit_for_bit_as_without_the_fault(way, fault, strategy):
-    healthy, mlls = folds(way, "none"), folds(way, fault)
+    expected, mlls = healthy(way, strategy), folds(way, fault)
     if way == "closed form" and fault != "float32":
-        assert make_objective([m.train() for m in mlls]).is_parallel
-    start = values(mlls[BAD])
-    assert fit(healthy, strategy) == {}
+        assert make_objective(mlls).is_parallel
+    start = values_of(mlls[BAD])
     errors = fit(mlls, strategy)
     for i in set(range(FOLDS)) - {BAD}:
-        (one,), (other,) = mlls[i].fit_records, healthy[i].fit_records
+        (one,), (other,) = mlls[i].fit_records, expected[i].fit_records
         assert one.losses == other.losses
         assert one.attempts == other.attempts == 1
-        assert are_equal(values(mlls[i]), values(healthy[i]))
+        assert are_equal(values_of(mlls[i]), values_of(expected[i]))
     (record,) = mlls[BAD].fit_records
     if FAULTS[fault] is None:
         assert errors == {}
-        assert record.status is OptimizationStatus.SUCCESS or (
+        assert record.status is not OptimizationStatus.FAILURE or (
             "ABNORMAL" in record.message  # accepted by the handler
         )
         assert np.isfinite(record.loss) and record.loss < record.losses[0]
     else:
         assert set(errors) == {BAD}
         assert any(words in record.message for words in FAULTS[fault].split("|"))
+        kind = record.message.split(":")[0]  # and that is the error that is returned
+        assert type(errors[BAD]).__name__ in (kind, "ModelFittingError")
         assert record.status is OptimizationStatus.FAILURE
         assert record.attempts == (1 if fault == "error" else 2)
-        assert are_equal(values(mlls[BAD]), start)
+        assert are_equal(values_of(mlls[BAD]), start)
 
 
 # --- Ctrl-C -------------------------------------------------------------------------
@@ -186,14 +177,14 @@ def threads() -> tuple[object, ...]:
     return *own, pools, threading.active_count()
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", ["loop", "batch"])
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("evaluation", [0, 3, 11])
+@pytest.mark.parametrize("evaluation", [0, 11])
 def test_an_interrupt_at_an_evaluation_leaves_all_models(
     way, strategy, evaluation, monkeypatch
 ):
     mlls = folds(way, "none")
-    start, before = [values(mll) for mll in mlls], threads()
+    start, before = [values_of(mll) for mll in mlls], threads()
     objective = Exact if way == "closed form" else ByModules
     original, count = objective.__call__, [0]
 
@@ -206,25 +197,25 @@ def test_an_interrupt_at_an_evaluation_leaves_all_models(
     monkeypatch.setattr(objective, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(mlls, strategy)
-    assert all(are_equal(values(m), s) for m, s in zip(mlls, start, strict=True))
+    assert all(are_equal(values_of(m), s) for m, s in zip(mlls, start, strict=True))
     assert threads() == before
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", ["loop", "batch"])
 def test_ctrl_c(strategy, monkeypatch):
     """A real one, to a fit in worker threads that takes its time."""
     mlls = folds("closed form", "none")
-    start, before = [values(mll) for mll in mlls], threads()
+    start, before = [values_of(mll) for mll in mlls], threads()
     original = Exact.__call__
 
     def slow(self, theta, models):
-        time.sleep(0.1)
+        time.sleep(0.05)
         return original(self, theta, models)
 
     monkeypatch.setattr(Exact, "__call__", slow)
     # A process in the background may ignore it.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -233,7 +224,7 @@ def test_ctrl_c(strategy, monkeypatch):
         timer.cancel()
         timer.join()
         signal.signal(signal.SIGINT, handler)
-    assert all(are_equal(values(m), s) for m, s in zip(mlls, start, strict=True))
+    assert all(are_equal(values_of(m), s) for m, s in zip(mlls, start, strict=True))
     for _ in range(50):  # workers end at their next step
         if threads() == before:
             break
@@ -243,7 +234,7 @@ def test_ctrl_c(strategy, monkeypatch):
 
 def test_an_interrupt_while_values_are_written_takes_them_back(monkeypatch):
     mlls = folds("closed form", "none")
-    start = [values(mll) for mll in mlls]
+    start = [values_of(mll) for mll in mlls]
     original, calls = StackedObjective.write, []
 
     def interrupted(self, theta):
@@ -258,7 +249,7 @@ def test_an_interrupt_while_values_are_written_takes_them_back(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fit(mlls, "auto")
     assert len(calls) == 2
-    assert all(are_equal(values(m), s) for m, s in zip(mlls, start, strict=True))
+    assert all(are_equal(values_of(m), s) for m, s in zip(mlls, start, strict=True))
 
 
 def test_threads_are_restored_after_an_error():
@@ -282,11 +273,11 @@ def test_the_table_of_faults_through_the_drop_in():
     targets = batch.train_targets.clone()
     targets[1, 0] = torch.inf
     batch.train_targets = targets
-    whole = ExactMarginalLogLikelihood(batch.likelihood, batch)
-    start = values(whole)
+    whole = mll_of(batch)
+    start = values_of(whole)
     with pytest.raises(ModelFittingError, match="1 of 4 fits failed: model 1"):
         fit_gpytorch_mll(whole, max_attempts=2)
-    for name, value in values(whole).items():
+    for name, value in values_of(whole).items():
         assert torch.equal(value[1], start[name][1])
         assert torch.equal(value[0], value[3])
         assert not torch.equal(value[0], start[name][0])
