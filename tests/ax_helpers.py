@@ -1,33 +1,26 @@
-"""Experiments of Ax with trials, and their fitted adapters, for the tests of `ax`.
-
-Importing this skips a test module where Ax is not installed.
-"""
+"""Experiments of Ax with trials, and their fitted adapters, for the tests of `ax`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import pytest
-from helpers import assert_close
-
-pytest.importorskip("ax")
-
-from ax.adapter.cross_validation import CVResult  # noqa: E402
-from ax.adapter.registry import GeneratorRegistryBase, Generators  # noqa: E402
-from ax.adapter.torch import TorchAdapter  # noqa: E402
-from ax.api.client import Client  # noqa: E402
-from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig  # noqa: E402
-from ax.generation_strategy.generation_node import GenerationNode  # noqa: E402
-from ax.generation_strategy.generation_strategy import GenerationStrategy  # noqa: E402
-from ax.generation_strategy.generator_spec import GeneratorSpec  # noqa: E402
-from ax.generators.torch.botorch_modular.surrogate import (  # noqa: E402
+from ax.adapter.cross_validation import CVResult
+from ax.adapter.registry import GeneratorRegistryBase, Generators
+from ax.adapter.torch import TorchAdapter
+from ax.api.client import Client
+from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+from ax.generation_strategy.generation_node import GenerationNode
+from ax.generation_strategy.generation_strategy import GenerationStrategy
+from ax.generation_strategy.generator_spec import GeneratorSpec
+from ax.generators.torch.botorch_modular.surrogate import (
     ModelConfig,
     SurrogateSpec,
 )
-from botorch.models.model import Model  # noqa: E402
+from botorch.models.model import Model
+from helpers import assert_close
 
-from botorch_xval.ax import ScalarChoiceGP  # noqa: E402
+from botorch_xval.ax import ScalarChoiceGP
 
 # A small search for the next trial, which no test looks at.
 QUICK = {"model_gen_options": {"optimizer_kwargs": {"num_restarts": 1}}}

@@ -242,7 +242,7 @@ def _read_cells(path: Path) -> tuple[pd.DataFrame, dict[Hashable, str]]:
     return table, {i: f" (line {k} of {path.name})" for i, (k, _) in enumerate(body)}
 
 
-def _typed(column: pd.Series) -> Any:
+def _typed(column: pd.Series) -> list[Any] | np.ndarray:
     """The cells as int64 or float64 if all are numbers or empty, else unchanged."""
     cells = column.tolist()
     if all(re.fullmatch(r"[+-]?\d{1,18}", str(cell)) for cell in cells):
