@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -14,6 +15,10 @@ matplotlib.use("agg")
 found = importlib.util.find_spec("ax")
 if found is not None and found.origin is None:
     sys.modules["ax"] = None  # so that it is not found
+
+# Other processes find functions of test modules as `tests.room.module`. At the end, so
+# that the package is the installed one.
+sys.path.append(str(Path(__file__).parents[1]))
 
 no_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
