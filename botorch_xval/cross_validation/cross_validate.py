@@ -187,7 +187,7 @@ class _Work:
 
     def leave_out(self, full: FullFit, closed: LeaveOut) -> None:
         """Predict all folds at the hyper-parameters of the fit to all rows."""
-        location, scale = affine(full.mll.model)
+        location, scale = affine(full.mll.model, self.data.train_Y.shape[-1])
         records = [replace(r, evaluations=0) for r in full.fitted.records]
         for i, fold in enumerate(self.data.folds.held_out):
             mean, variance, noise = closed.leave_out(fold.nonzero()[:, 0])

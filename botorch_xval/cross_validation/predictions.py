@@ -75,14 +75,19 @@ def predict_each(
     return [by_posterior(i) for i in range(len(chosen))]
 
 
-def affine(model: Model) -> tuple[Tensor, Tensor]:
+def affine(model: Model, num_outcomes: int) -> tuple[Tensor, Tensor]:
     """Location and scale of the outcome transform, each `batch_shape x 1 x m`.
+
+    Args:
+        model: A fitted model.
+        num_outcomes: Columns `m` of its training outcomes. A model of several tasks
+            has one, and more outputs.
 
     Raises:
         UnsupportedError: If the transform is not affine.
     """
     targets: Any = model.train_targets
-    zero = targets.new_zeros(1, model.num_outputs)
+    zero = targets.new_zeros(1, num_outcomes)
     transform: Any = getattr(model, "outcome_transform", None)
     if transform is None:
         return zero, zero + 1
@@ -90,7 +95,10 @@ def affine(model: Model) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         points, _ = transform.untransform(zero + torch.arange(3.0).to(zero)[:, None])
     location, scale = points[..., :1, :], points[..., 1:2, :] - points[..., :1, :]
-    if not torch.allclose(points[..., 2:, :] - points[..., 1:2, :], scale, rtol=1e-8):
+    change = points[..., 2:, :] - points[..., 1:2, :] - scale
+    # Rounding is relative to the points, which may be large against their scale.
+    rounding = 8 * torch.finfo(points.dtype).eps * points.abs().amax(dim=-2)
+    if (change.abs() > 1e-8 * scale.abs() + rounding.unsqueeze(-2)).any():
         raise UnsupportedError(
             "expected a Gaussian posterior on the outcome's scale, got a nonlinear "
             "outcome transform; apply it (such as Log) to train_Y beforehand"
@@ -118,7 +126,7 @@ def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
 def _prediction(
     model: Model, mean: Tensor, variance: Tensor, noise: Tensor
 ) -> Prediction:
-    location, scale = affine(model)
+    location, scale = affine(model, mean.shape[-1])
     return {
         "mean": mean,
         "variance": variance + noise,
@@ -151,7 +159,7 @@ def _together(
     own = numbers.reshape(-1).tolist()
     moments = fitted.objective.predict(fitted.theta[own], own, inputs)
     mean, variance, added = (part.reshape(a, m, -1).mT for part in moments)
-    location, scale = _affine_of(models, chosen)  # a x 1 x m
+    location, scale = _affine_of(models, chosen, m)  # a x 1 x m
     mean = location + scale * mean
     variance = scale**2 * variance
     added = (scale**2 * added).expand_as(mean)
@@ -169,14 +177,16 @@ def _together(
     ]
 
 
-def _affine_of(models: FoldModels, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _affine_of(
+    models: FoldModels, chosen: Sequence[int], num_outcomes: int
+) -> tuple[Tensor, Tensor]:
     """Locations and scales of the outcomes of some folds, `a x 1 x m` each."""
     if isinstance(models, FoldBatch):
-        location, scale = affine(models.mlls[0].model)
+        location, scale = affine(models.mlls[0].model, num_outcomes)
         shape = (len(models.numbers), 1, location.shape[-1])
         rows = list(chosen)
         return location.expand(shape)[rows], scale.expand(shape)[rows]
-    pairs = [affine(models.mlls[j].model) for j in chosen]
+    pairs = [affine(models.mlls[j].model, num_outcomes) for j in chosen]
     location, scale = (
         torch.stack([part.reshape(1, -1) for part in parts])
         for parts in zip(*pairs, strict=True)
