@@ -117,6 +117,11 @@ def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
                 "(such as Log) to train_Y beforehand"
             )
         mean, variance = posterior.mean, posterior.variance
+        if mean.ndim != 2:
+            raise UnsupportedError(
+                "model: expected predictions of shape `k x m`, got "
+                f"{tuple(mean.shape)}; build a model without a batch shape"
+            )
         if noise is None:
             noisy: Any = model.posterior(X, observation_noise=True)
             noise = noisy.variance - variance
