@@ -241,9 +241,10 @@ class _Work:
             result = replace(result, whitened=_whitened(result, closed))
         if not self.keep_models:
             return result
+        models = [self.models[i] for i in sorted(self.models)]
         return replace(
             result,
-            models=[self.models[i] for i in sorted(self.models)] or None,
+            models=models if len(models) == len(self.data.folds.names) else None,
             full_model=None if full is None else full.mll.model,
         )
 
