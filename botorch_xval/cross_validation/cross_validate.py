@@ -225,9 +225,14 @@ class _Work:
             noise = [data.train_Yvar[test] for test in tests]
         X = [data.train_X[test] for test in tests]
         predictions = predict_each(models, fitted, chosen, X, noise)
-        self.predictions |= {
-            models.numbers[j]: each for j, each in zip(chosen, predictions, strict=True)
-        }
+        for j, prediction in zip(chosen, predictions, strict=True):
+            i = models.numbers[j]
+            if isinstance(prediction, Exception):
+                message = f"{type(prediction).__name__}: {prediction}"
+                self.failed[names[i]] = f"no prediction, {message}"
+                self.predictions.pop(i, None)
+            else:
+                self.predictions[i] = prediction
         is_whole = all(fit.how != "fixed" for fit in fits)
         if self.keep_models and is_whole:
             for j, i in enumerate(models.numbers):

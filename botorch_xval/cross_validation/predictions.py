@@ -16,18 +16,19 @@ import torch
 from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import Model
 from botorch.posteriors.gpytorch import GPyTorchPosterior
-from linear_operator.utils.errors import NanError, NotPSDError
+from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
 from botorch_xval.cross_validation.fold_models import FoldBatch, FoldModels
 from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.fitting.retries import Fitted
-from botorch_xval.fitting.threads import single_threaded_torch
+from botorch_xval.fitting.threads import UNDEFINED, single_threaded_torch
 
 __all__ = ["Prediction", "affine", "predict_each"]
 
 # By name: mean, variance (with noise), noise_variance, location, scale; `k x m` each.
 Prediction = dict[str, Tensor]
+UNDEFINED_COVARIANCE = (NotPSDError, *UNDEFINED)
 logger = logging.getLogger(__name__)
 
 
@@ -37,7 +38,7 @@ def predict_each(
     chosen: Sequence[int],
     X: Sequence[Tensor],
     noise: Sequence[Tensor] | None,
-) -> list[Prediction]:
+) -> list[Prediction | Exception]:
     """Predict held-out rows by the fitted models of folds of one size.
 
     Args:
@@ -49,7 +50,8 @@ def predict_each(
             is inferred.
 
     Returns:
-        One prediction per fold, on the scale of the outcomes.
+        One prediction per fold, on the scale of the outcomes, or the error of a fold
+        whose covariance is not positive definite.
 
     Raises:
         UnsupportedError: If a posterior is not Gaussian on the scale of the outcomes.
@@ -57,20 +59,23 @@ def predict_each(
     for mll in models.mlls:
         mll.eval()
 
-    def by_posterior(i: int) -> Prediction:
+    def by_posterior(i: int) -> Prediction | Exception:
         model = models.ordinary(chosen[i]).model
-        return _by_posterior(model, X[i], None if noise is None else noise[i])
+        try:
+            return _by_posterior(model, X[i], None if noise is None else noise[i])
+        except UNDEFINED_COVARIANCE as error:
+            return error
 
     if len(chosen) > 2:
         try:
             with single_threaded_torch():
                 together = _together(models, fitted, chosen, X, noise)
-        except (Unsupported, NotPSDError, NanError) as reason:
+        except (Unsupported, *UNDEFINED_COVARIANCE) as reason:
             logger.debug("models are asked one after the other: %s", reason)
         else:
             last = len(chosen) - 1
             if all(_agree(by_posterior(i), together[i]) for i in (0, last)):
-                return together
+                return [*together]
             logger.debug("predictions in closed form disagree with the posteriors")
     return [by_posterior(i) for i in range(len(chosen))]
 
@@ -141,7 +146,9 @@ def _prediction(
     }
 
 
-def _agree(first: Prediction, second: Prediction) -> bool:
+def _agree(first: Prediction | Exception, second: Prediction) -> bool:
+    if isinstance(first, Exception):
+        return False
     unit = first["scale"]
     return bool(
         ((first["mean"] - second["mean"]).abs() <= 1e-6 * unit).all()
