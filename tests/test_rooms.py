@@ -35,10 +35,6 @@ TESTED_BY = {
     "fitting.records": "fitting/test_fit.py",
     "fitting.progress": "fitting/test_fit.py",
     "fitting.threads": "fitting/test_faults.py",
-    "cross_validation.full_fit": "cross_validation/test_warm.py",
-    "cross_validation.leave_out": "cross_validation/test_warm.py",
-    "cross_validation.predictions": "cross_validation/test_warm.py",
-    "cross_validation.result": "cross_validation/test_cross_validate.py",
     "__main__": "test_main.py",
 }
 

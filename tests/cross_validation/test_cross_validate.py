@@ -8,17 +8,13 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
-from botorch.exceptions.errors import UnsupportedError
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import MixedSingleTaskGP, SingleTaskGP
 from botorch.models.model import Model
 from botorch.models.transforms import (
-    ChainedOutcomeTransform,
-    Log,
     Normalize,
     Standardize,
 )
@@ -45,7 +41,11 @@ from helpers import (
 from scipy.stats import norm
 from torch import Tensor
 
-from botorch_xval.cross_validation.cross_validate import cross_validate
+from botorch_xval.cross_validation.cross_validate import (
+    FITS,
+    cross_validate,
+    optimism,
+)
 from botorch_xval.cross_validation.folds import k_fold, leave_one_out
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.fitting.options import FitOptions
@@ -524,7 +524,10 @@ def test_an_error_of_the_model_names_the_fold():
         ({"threshold": -1.0}, "threshold: expected a number from 0 on, got -1.0"),
         ({"folds": torch.eye(5).bool()}, "folds of 6 rows, got 5"),
         ({"folds": torch.eye(6)}, "folds: expected a bool tensor"),
-        ({"folds": k_fold(7)}, "k <= n, got k=7 folds of n=6 rows"),
+        (
+            {"folds": k_fold(7)},
+            "k: expected at most 6 folds for 6 rows or labels, got 7",
+        ),
     ],
 )
 def test_refuses_what_is_no_cross_validation(change, message):
@@ -532,95 +535,6 @@ def test_refuses_what_is_no_cross_validation(change, message):
     arguments = {"train_X": x, "train_Y": y, **change}
     with pytest.raises(ValueError, match=message):
         cross_validate(normalized_gp, **arguments)
-
-
-def test_a_row_that_is_held_out_three_times_counts_with_its_mean():
-    x, y = noisy_waves(6)
-    held_out = torch.eye(6, dtype=torch.bool)
-    held_out[4, 2] = held_out[5, 2] = True
-    found = cross_validate(normalized_gp, x, y, folds=held_out, fit_options=FEW_STEPS)
-    assert found.rows.tolist() == [0, 1, 2, 3, 4, 5, 2, 2]
-    assert found.fold_of.tolist() == [0, 1, 2, 3, 4, 5, 4, 5]
-    density = found.log_density[:, 0]
-    third = density[found.rows == 2].mean()
-    once = density[:6][found.rows[:6] != 2].sum()
-    assert_close(found.elpd, once + third)
-
-
-def test_results_survive_saving_to_a_file(tmp_path):
-    x, y = noisy_waves(10, 2)
-    for fit in ("refit", "warm", "fixed"):
-        found = cross_validate(normalized_gp, x, y, folds=k_fold(4), fit=fit)
-        found.save(tmp_path / "result")
-        loaded = CrossValidation.load(tmp_path / "result")
-        for name, value in vars(found).items():
-            other = getattr(loaded, name)
-            if isinstance(value, Tensor):
-                assert torch.equal(value, other), name
-            elif name == "folds":
-                assert torch.equal(value.held_out, other.held_out)
-                assert value.names == other.names
-            else:
-                assert repr(value) == repr(other), name  # NaN is not equal to NaN
-        assert loaded.elpd == found.elpd
-        pd.testing.assert_frame_equal(loaded.to_frame(), found.to_frame())
-
-
-def test_scores_on_both_scales_with_and_without_noise():
-    x, y = noisy_waves(12, 2)
-    found = cross_validate(normalized_gp, x, y, fit="warm")
-    frame = found.to_frame()
-    assert frame.attrs == {"scale": "outcome", "noise": True}
-    assert len(frame) == 24 and set(frame.output) == {0, 1}
-    density = frame.log_density.to_numpy().reshape(12, 2)
-    assert_close(density, found.log_density)
-    quiet = found.to_frame(noise=False)
-    variance = (found.variance - found.noise_variance).reshape(-1)
-    assert_close(quiet.deviation**2, variance)
-    assert (quiet.deviation < frame.deviation).all()
-    # On the model's scale every fold has standardized its own outcomes.
-    model = found.to_frame(scale="model")
-    for i in (0, 7):
-        rest = y[torch.arange(12) != i]
-        scale = rest.std(dim=0)
-        assert_close(found.location[i], rest.mean(dim=0))
-        assert_close(found.scale[i], scale)
-        assert_close(found.baseline[i], rest.mean(dim=0))
-        shifted = density[i] + scale.log().numpy()
-        assert_close(model.log_density[2 * i : 2 * i + 2], shifted)
-        assert_close(model.z_score[2 * i : 2 * i + 2], frame.z_score[2 * i : 2 * i + 2])
-    summary = found.summary()
-    assert_close(summary.elpd, found.log_density.sum(dim=0))
-    assert_close(summary.mse, ((found.mean - y) ** 2).mean(dim=0))
-    assert found.summary("model", False).attrs == {"scale": "model", "noise": False}
-    assert_close(found.ax_diagnostics()["MSE"], summary.mse)
-    with pytest.raises(ValueError, match="scale: expected 'outcome' or 'model'"):
-        found.to_frame(scale="x")
-
-
-def test_the_fit_table_has_a_row_for_every_model():
-    x, y = noisy_waves(8, 2)
-    table = cross_validate(normalized_gp, x, y, fit="warm").fit_table()
-    assert len(table) == 16
-    assert table.fold.tolist() == [f"row {i}" for i in range(8) for _ in range(2)]
-    assert table.output.tolist() == 8 * [0, 1]
-    assert (table.how == "warm").all() and (table.influence > 0).all()
-    assert (table.gradient_norm < 1e-3).all()
-
-
-def test_refuses_a_posterior_that_is_not_gaussian():
-    x, y = noisy_waves(6)
-
-    def model(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
-        return SingleTaskGP(
-            train_X,
-            train_Y,
-            outcome_transform=ChainedOutcomeTransform(log=Log(), scale=Standardize(1)),
-            input_transform=Normalize(train_X.shape[-1]),
-        )
-
-    with pytest.raises(UnsupportedError, match="expected a Gaussian posterior"):
-        cross_validate(model, x, y.exp(), fit_options=FEW_STEPS)
 
 
 def test_modules_that_a_factory_shares_between_folds_do_not_mix_them():
@@ -652,3 +566,51 @@ def test_a_bar_counts_the_folds(fit, capsys):
     cross_validate(normalized_gp, X, Y, fit=fit, progress=True)
     text = capsys.readouterr().err
     assert "8/8" in text and "worst gradient norm" in text
+
+
+# Ways of fitting
+
+
+@pytest.mark.parametrize("m", [1, 2])
+def test_adaptive_is_between_fixed_and_warm(m):
+    X, Y = noisy_waves(14, m)
+    fixed, warm = (
+        cross_validate(normalized_gp, X, Y, fit=how) for how in ("fixed", "warm")
+    )
+    none, every, some = (
+        cross_validate(normalized_gp, X, Y, fit="adaptive", threshold=threshold)
+        for threshold in (math.inf, 0.0, 0.5)
+    )
+    assert_close(none.log_density, fixed.log_density)
+    assert_close(every.log_density, warm.log_density, **SOLVED)
+    hows = some.fit_table().groupby("fold", sort=False).how.first()
+    influence = some.fit_table().groupby("fold", sort=False).influence.max()
+    assert ((hows == "warm") == (influence > 0.5)).all()
+    chosen = torch.tensor((hows == "warm").to_numpy())
+    assert_close(some.log_density[chosen], warm.log_density[chosen], **SOLVED)
+    assert_close(some.log_density[~chosen], fixed.log_density[~chosen])
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_every_way_to_fit_takes_all_kinds_of_folds(fit):
+    X, Y = noisy_waves(12)
+    labels = [i // 3 for i in range(12)]
+    result = cross_validate(normalized_gp, X, Y, groups=labels, fit=fit)
+    assert result.folds.names == ["0", "1", "2", "3"]
+    assert result.rows.tolist() == list(range(12))
+    assert not result.log_density.isnan().any()
+    repeated = cross_validate(normalized_gp, X, Y, folds=k_fold(3, 0, 2), fit=fit)
+    assert repeated.rows.tolist() == 2 * list(range(12))
+    assert (repeated.fold_of[:12] < 3).all() and (repeated.fold_of[12:] >= 3).all()
+    assert repeated.elpd == pytest.approx(repeated.log_density.sum().item() / 2)
+
+
+def test_optimism_is_refit_minus_fixed():
+    X, Y = hartmann(20)
+    found = optimism(normalized_gp, X, Y, fit="warm")
+    fixed = cross_validate(normalized_gp, X, Y, fit="fixed")
+    warm = cross_validate(normalized_gp, X, Y, fit="warm")
+    assert found.attrs["sum"] == pytest.approx(warm.elpd - fixed.elpd, abs=1e-6)
+    assert found.attrs["sum"] < 0  # fixed hyper-parameters flatter
+    spread = found.difference.std() * math.sqrt(20)
+    assert found.attrs["standard_error"] == pytest.approx(spread)

@@ -1,4 +1,4 @@
-"""Logarithmic coordinates against GPyTorch's transforms and finite differences."""
+"""Logarithmic and whitened coordinates: inverses, slopes, bounds, the same minima."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import pytest
 import torch
 from botorch.optim.core import OptimizationStatus
 from gpytorch.constraints import GreaterThan, Positive
+from helpers import SAME, assert_close
 from scipy.optimize import Bounds, minimize
 
-from botorch_xval.fitting.coordinates import LogCoordinates
+from botorch_xval.fitting.coordinates import LogCoordinates, WhitenedCoordinates
 from botorch_xval.fitting.drive import minimize_each
 
 SOFT = np.array([True, False, False])
@@ -147,3 +148,45 @@ def test_a_step_that_overflows_is_a_worse_point():
     )
     assert np.isfinite(search.best_loss) and np.isfinite(search.best_point).all()
     assert search.best_loss < -100
+
+
+def whitened() -> WhitenedCoordinates:
+    generator = np.random.default_rng(0)
+    root = generator.normal(size=(5, 5))
+    inner = LogCoordinates(np.array([0, 2]), np.array([1, 4]))
+    center = generator.normal(size=5)
+    resting = np.array([False, True, False, False, False])
+    return WhitenedCoordinates.of(inner, center, root @ root.T, resting, 1e-8)
+
+
+def test_whitened_coordinates_are_inverse_and_have_gradients():
+    coordinates = whitened()
+    z = np.random.default_rng(1).normal(size=5)
+    theta, pull_back = coordinates.at(z)
+    assert_close(coordinates.from_raw(theta), z, **SAME)
+    slope = np.random.default_rng(2).normal(size=5)
+    numeric = [
+        slope @ (coordinates.at(z + step)[0] - coordinates.at(z - step)[0]) / (2e-6)
+        for step in 1e-6 * np.eye(5)
+    ]
+    assert_close(pull_back(slope), numeric, rtol=1e-6, atol=1e-6)
+
+
+def test_the_hessian_becomes_the_identity():
+    coordinates = whitened()
+    generator = np.random.default_rng(0)
+    root = generator.normal(size=(5, 5))
+    free = ~coordinates.resting
+    hessian = (root @ root.T)[np.ix_(free, free)]
+    own = coordinates.root[np.ix_(free, free)]
+    assert_close(own.T @ hessian @ own, np.eye(4), **SAME)
+
+
+def test_only_resting_parameters_keep_their_bounds():
+    coordinates = whitened()
+    theta, _ = coordinates.at(np.zeros(5))
+    low = np.where(coordinates.resting, theta, 1e-9)
+    found = coordinates.bounds(Bounds(low, np.full(5, np.inf)))
+    assert found.lb[1] == pytest.approx(0.0, abs=1e-12)
+    assert np.isneginf(found.lb[~coordinates.resting]).all()
+    assert np.isposinf(found.ub).all()
