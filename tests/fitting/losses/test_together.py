@@ -92,7 +92,7 @@ def test_what_priors_hold_for_each_model_is_found():
     X, Y = noisy_waves(6)
     ensemble = mll_of(EnsembleMapSaasSingleTaskGP(X, Y, num_taus=3))
     held = list(held_by_priors(ensemble))
-    assert {tuple(value.shape) for _, _, value in held} == {(3, 1, 1)}
+    assert {tuple(value.shape) for _, _, value in held} == {(3,)}
     for owner, name, value in held:
         assert getattr(owner, name) is value
     assert list(held_by_priors(mll())) == []
