@@ -32,8 +32,7 @@ from gpytorch.kernels import (
 )
 from torch import Tensor
 
-from botorch_xval import Comparison, compare
-from botorch_xval.comparison.race import leaving, rounds
+from botorch_xval.comparison import Comparison, compare, leaving, rounds
 
 SIMULATED = 1000
 SCENARIOS = {
@@ -142,14 +141,12 @@ def real(
     for seed in range(tables):
         X, Y = draw(seed, lengthscales)
         start = perf_counter()
-        full = compare(configurations, X, Y, sizes=[ROWS], progress=False)
+        full = compare(configurations, X, Y, sizes=[ROWS])
         middle = perf_counter()
         found.append(outcome(in_order(full), next(iter(configurations))))
         if seed < CHECKED:
             start_race = perf_counter()
-            raced = compare(
-                configurations, X, Y, sizes=[ROWS], race=True, progress=False
-            )
+            raced = compare(configurations, X, Y, sizes=[ROWS], race=True)
             seconds.append((middle - start, perf_counter() - start_race))
             stayed = set(replay(in_order(full))[0])
             race = raced.race()

@@ -39,13 +39,6 @@ TESTED_BY = {
     "cross_validation.leave_out": "cross_validation/test_warm.py",
     "cross_validation.predictions": "cross_validation/test_warm.py",
     "cross_validation.result": "cross_validation/test_cross_validate.py",
-    "data.trials": "data/test_tables.py",
-    "models.configurations": "test_main.py",
-    "ax.models": "ax/test_ax.py",
-    "ax.folds": "ax/test_ax.py",
-    "ax.cross_validation": "ax/test_ax.py",
-    "ax.generator": "ax/test_ax.py",
-    "ax.experiment": "ax/test_ax.py",
     "__main__": "test_main.py",
 }
 

@@ -1,7 +1,9 @@
 """Ax's refit cross-validation, with the models of all folds fitted together.
 
-A fold is a part of the rows of all (transformed) data. That these are the rows that Ax
-would take is checked; where they are not, Ax's own loop fits the folds.
+:func:`cross_validate` replaces Ax's function. A fold consists of rows of all
+(transformed) data, since transforms have learned from all data, as in Ax. For the first
+and the last fold it is checked that these are the rows that Ax would take; where they
+are not, Ax's loop over the folds does it.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -31,13 +33,14 @@ from ax.generators.torch.botorch_modular.generator import BoTorchGenerator
 from botorch.utils.datasets import SupervisedDataset
 from torch import Tensor
 
-from botorch_xval.ax.folds import OtherFolds, Rows, are_equal, fit_folds
+from botorch_xval.ax.folds import OtherFolds, Rows, fit_folds, same_datasets
 from botorch_xval.ax.models import are_ours
 
 __all__ = ["cross_validate"]
 
 logger = logging.getLogger(__name__)
-Arms = frozenset[str]  # by name
+Arms = frozenset[str]  # names
+ArmsOfFold = tuple[Arms, Arms]  # for training, and held out
 
 
 def cross_validate(
@@ -50,13 +53,13 @@ def cross_validate(
 ) -> list[CVResult]:
     """Ax's refit cross-validation, with the models of all folds fitted together.
 
-    The folds, and the transforms, are Ax's own: arms stay together, and a transform has
-    learned from all data. As in Ax each fold starts from the fit of all data unless the
-    generator has `warm_start_refit=False`. Hyper-parameters are fitted again whatever
-    the generator's `refit_on_cv` says.
+    Folds and transforms are those of Ax: all observations of an arm are held out
+    together, and a transform has learned from all data. As in Ax a fold starts from the
+    fit of all data unless the generator has `warm_start_refit=False`. Hyper-parameters
+    are fitted again whatever the generator's `refit_on_cv` says.
 
-    Where the models are not of this package, or where folds are not parts of the rows
-    of all data, Ax's own loop does it, and a warning is logged that says why.
+    Where the models are not of this package, or where folds do not consist of rows of
+    all data, Ax's loop does it, and a warning is logged that says why.
 
     Args:
         adapter: A fitted adapter.
@@ -72,10 +75,10 @@ def cross_validate(
     Raises:
         ModelFittingError: If a fold cannot be fitted.
     """
-    made: list[CVData] | None = None
-    chosen: list[tuple[Arms, Arms]] | None = None
+    made: list[CVData] = []
+    chosen: list[ArmsOfFold] = []
     try:
-        generator = _generator_of(adapter)
+        torch_adapter, generator = _parts_of(adapter)
         whole = adapter.get_training_data(filter_in_design=True)
         if fold_generator is None:
             chosen = _arms_of_folds(whole, folds)
@@ -83,7 +86,7 @@ def cross_validate(
             made = list(fold_generator(whole))
             chosen = [_arms_of(fold, whole) for fold in made]
         return _refit_together(
-            adapter,
+            torch_adapter,
             generator,
             whole,
             chosen,
@@ -95,12 +98,12 @@ def cross_validate(
         logger.warning("Ax's own loop fits the folds one by one: %s", reason)
 
     def same_folds(data: ExperimentData) -> list[CVData]:
-        return made or [_data_of(data, *arms) for arms in chosen or []]
+        return made or [_data_of(data, *arms) for arms in chosen]
 
-    fitted: Any = getattr(adapter, "generator", None)
-    refits = getattr(fitted, "refit_on_cv", None)
+    current: Any = getattr(adapter, "generator", None)
+    refits = getattr(current, "refit_on_cv", None)
     if refits is not None:
-        fitted.refit_on_cv = True
+        current.refit_on_cv = True
     try:
         return ax_cross_validate(
             adapter,
@@ -112,16 +115,18 @@ def cross_validate(
         )
     finally:
         if refits is not None:
-            fitted.refit_on_cv = refits
+            current.refit_on_cv = refits
 
 
-def _generator_of(adapter: Adapter) -> BoTorchGenerator:
+def _parts_of(adapter: Adapter) -> tuple[TorchAdapter, BoTorchGenerator]:
+    """The adapter and its generator, if they are of the kinds that are known here."""
     generator = getattr(adapter, "generator", None)
     if not isinstance(adapter, TorchAdapter) or not isinstance(
         generator, BoTorchGenerator
     ):
         raise OtherFolds(
-            f"{type(generator).__name__} is no BoTorchGenerator in a TorchAdapter"
+            f"expected a BoTorchGenerator in a TorchAdapter, got a "
+            f"{type(generator).__name__} in a {type(adapter).__name__}"
         )
     model = generator.surrogate.model
     if not are_ours(model):
@@ -129,30 +134,24 @@ def _generator_of(adapter: Adapter) -> BoTorchGenerator:
             f"its model is a {type(model).__name__}, not one of botorch_xval.ax; set "
             "botorch_model_class, for example to IndependentSingleTaskGP"
         )
-    return generator
+    return adapter, generator
 
 
 def _refit_together(
     adapter: TorchAdapter,
     generator: BoTorchGenerator,
     whole: ExperimentData,
-    folds: Sequence[tuple[Arms, Arms]],
+    folds: Sequence[ArmsOfFold],
     test_selector: Callable[[Observation], bool] | None,
     untransform: bool,
     use_posterior_predictive: bool,
 ) -> list[CVResult]:
+    """The results of Ax's loop, by models that are fitted together."""
     observations = whole.convert_to_list_of_observations()
-    of_arm: dict[str, list[int]] = {}
-    for i, observation in enumerate(observations):
-        of_arm.setdefault(observation.arm_name, []).append(i)
-    rows = [
-        [sorted(i for arm in arms for i in of_arm.get(arm, ())) for arms in fold]
-        for fold in folds
-    ]
-    tests = [
-        [i for i in test if test_selector is None or test_selector(observations[i])]
-        for _, test in rows
-    ]
+    trained, held_out = _observations_of(folds, observations)
+    tests = held_out
+    if test_selector is not None:
+        tests = [[i for i in f if test_selector(observations[i])] for f in held_out]
     taken = [k for k, test in enumerate(tests) if test]
     if not taken:
         return []
@@ -161,54 +160,78 @@ def _refit_together(
     if len(points) != len(observations):
         raise OtherFolds("a transform changes the number of observations")
     X = _tensor_of(adapter, points)
-    known = Rows(datasets)
-    numbers = known.numbers_of(X)
-    parts = []
+    rows = Rows(datasets)
+    numbers = rows.numbers_of(X)
+    selected = []
     for k in taken:
-        train, test = ({numbers[i] for i in part} for part in rows[k])
-        if train & test:
+        train = {numbers[i] for i in trained[k]}
+        if not train.isdisjoint(numbers[i] for i in held_out[k]):
             raise OtherFolds("two arms have the same inputs")
-        parts.append(known.of(train))
-    for k in {0, len(taken) - 1}:  # what Ax would make of these folds
-        data = _data_of(whole, *folds[taken[k]]).training_data
-        own, _, _ = _transformed(adapter, data, [])
-        if not are_equal(own, parts[k]):
+        selected.append(rows.select(train))
+    for j in {0, len(taken) - 1}:
+        expected = _transformed(adapter, _data_of(whole, *folds[taken[j]])[0], [])[0]
+        if not same_datasets(expected, selected[j]):
             raise OtherFolds("a transform depends on the rows of a fold")
-    surrogates = fit_folds(generator, parts, digest)
-    found: list[tuple[int, ObservationData]] = []
-    for k, surrogate in zip(taken, surrogates, strict=True):
+    predicted: list[tuple[int, ObservationData]] = []
+    for k, surrogate in zip(taken, fit_folds(generator, selected, digest), strict=True):
         mean, covariance = surrogate.predict(
             X=X[tests[k]], use_posterior_predictive=use_posterior_predictive
         )
-        data = array_to_observation_data(
+        predictions = array_to_observation_data(
             f=mean.detach().cpu().numpy(),
             cov=covariance.detach().cpu().numpy(),
             outcomes=adapter.outcomes,
         )
-        found.extend(zip(tests[k], data, strict=True))
-    observed = [observations[i] for i, _ in found]
+        predicted.extend(zip(tests[k], predictions, strict=True))
+    return _results(adapter, observations, points, predicted, untransform)
+
+
+def _observations_of(
+    folds: Sequence[ArmsOfFold], observations: Sequence[Observation]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """By fold the numbers of the observations to train on, and of those held out."""
+    of_arm: dict[str | None, list[int]] = {}
+    for i, observation in enumerate(observations):
+        of_arm.setdefault(observation.arm_name, []).append(i)
+
+    def numbers(arms: Arms) -> list[int]:
+        return sorted(i for arm in arms for i in of_arm.get(arm, ()))
+
+    return [numbers(train) for train, _ in folds], [numbers(test) for _, test in folds]
+
+
+def _results(
+    adapter: TorchAdapter,
+    observations: Sequence[Observation],
+    points: Sequence[ObservationFeatures],
+    predicted: Sequence[tuple[int, ObservationData]],
+    untransform: bool,
+) -> list[CVResult]:
+    """Observed and predicted data, both in the outcome's unit or both transformed."""
+    observed = [observations[i] for i, _ in predicted]
     # Copies, since transforms may change what they are given.
-    predicted = [
-        Observation(features=points[i].clone(), data=data) for i, data in found
+    found = [
+        Observation(features=points[i].clone(), data=data) for i, data in predicted
     ]
     if untransform:
         for transform in reversed(list(adapter.transforms.values())):
-            predicted = transform.untransform_observations(predicted)
+            found = transform.untransform_observations(found)
     else:
         observed = deepcopy(observed)
         for transform in adapter.transforms.values():
             observed = transform.transform_observations(observed)
     return [
         CVResult(observed=one, predicted=other.data)
-        for one, other in zip(observed, predicted, strict=True)
+        for one, other in zip(observed, found, strict=True)
     ]
 
 
 @dataclass(frozen=True)
-class _OnlyArms:
-    """What Ax's function that makes folds needs of the data: the names of arms.
+class _ArmsOnly:
+    """In the place of data where only the names of arms are wanted.
 
-    With all data it would copy those of every fold, which takes long.
+    Ax's function that splits data into folds only reads `arm_data` and selects arms. To
+    select the data of every fold, too, would take long.
     """
 
     arm_data: pd.DataFrame
@@ -217,13 +240,15 @@ class _OnlyArms:
         return frozenset(arm_names)
 
 
-def _arms_of_folds(whole: ExperimentData, folds: int) -> list[tuple[Arms, Arms]]:
+def _arms_of_folds(whole: ExperimentData, folds: int) -> list[ArmsOfFold]:
     """The arms that each of Ax's folds trains on and holds out."""
-    only = _OnlyArms(whole.arm_data)
-    return [tuple(f) for f in _kfold_train_test_split(folds=folds, training_data=only)]
+    data = cast(ExperimentData, _ArmsOnly(whole.arm_data))
+    made = _kfold_train_test_split(folds=folds, training_data=data)
+    return [cast(ArmsOfFold, tuple(fold)) for fold in made]
 
 
-def _arms_of(fold: CVData, whole: ExperimentData) -> tuple[Arms, Arms]:
+def _arms_of(fold: CVData, whole: ExperimentData) -> ArmsOfFold:
+    """The arms of a fold, if it has all data of these arms."""
     train, test = (
         frozenset(data.arm_data.index.unique(level="arm_name")) for data in fold
     )
@@ -247,7 +272,7 @@ def _transformed(
     data: ExperimentData,
     features: list[ObservationFeatures],
 ) -> tuple[list[SupervisedDataset], list[ObservationFeatures], SearchSpaceDigest]:
-    """What the generator gets, as Ax makes it: for this there is no public function."""
+    """What Ax gives the generator for a fold; Ax has no public function for this."""
     before = adapter._last_experiment_data
     try:
         data, features, space = adapter._transform_inputs_for_cv(

@@ -1,8 +1,8 @@
-"""From an Ax experiment to a comparison of models, and back to a `ModelConfig`."""
+"""From an Ax experiment to a comparison of models, and from that to a `ModelConfig`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from warnings import warn
@@ -19,8 +19,8 @@ from botorch.models.model import Model
 from torch import Tensor
 
 from botorch_xval.ax.models import IndependentSingleTaskGP, ScalarChoiceGP
-from botorch_xval.comparison.compare import Comparison, compare
-from botorch_xval.cross_validation.folds import Groups
+from botorch_xval.comparison.compare import compare
+from botorch_xval.comparison.table import Comparison
 from botorch_xval.data.tables import EncodedTable, encode_table
 from botorch_xval.models.configurations import (
     BOTORCH_DEFAULT,
@@ -37,7 +37,7 @@ __all__ = [
     "model_configs",
 ]
 
-SIZES = (20, 40, 60)  # those that a comparison takes unless told otherwise
+SIZES = (20, 40, 60)  # rows, by default
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +48,10 @@ class ExperimentTable:
     """`X`, `Y`, and what their rows (`trial arm`) and columns stand for."""
 
     Yvar: Tensor | None
-    """Squared standard errors of the means, `n x 1`; None unless all are known."""
+    """Squared standard errors of the means, `n x 1`; None if one is unknown."""
 
     arms: list[str]
-    """Name of the arm of every row: the `groups` of a comparison."""
+    """The name of the arm of every row, for `groups` of a comparison."""
 
 
 def encode_experiment(
@@ -62,9 +62,10 @@ def encode_experiment(
     Unordered choices of three or more values are in one-hot code; ordered choices, and
     those of two values, are the numbers of their values; parameters with a logarithmic
     scale are logarithms. Unlike in Ax nothing is scaled, winsorized or standardized,
-    since a cross-validation does that for every fold. Of a metric with steps the last
-    one counts. Rows of failed and abandoned trials, and rows without a mean, are left
-    out; so are parameters with one value in all rows, of which a warning tells.
+    since the models of a cross-validation do that for every fold. Of a metric with
+    steps the last one counts. Rows of failed and abandoned trials, and rows without a
+    mean, are left out. Parameters with one value in all rows are left out with a
+    warning.
 
     Args:
         experiment: An experiment with data, or a client that has one.
@@ -77,7 +78,7 @@ def encode_experiment(
         ValueError: If there is no such metric, or if fewer than three rows have one.
     """
     if isinstance(experiment, Client):
-        experiment = experiment._experiment  # for this there is no public name
+        experiment = experiment._experiment  # Ax has no public name for it
     if not isinstance(experiment, Experiment):
         raise ValueError(
             "experiment: expected an Ax Experiment or Client, got a "
@@ -138,12 +139,12 @@ def encode_experiment(
             if getattr(p, "log_scale", False) and isinstance(p, RangeParameter)
         ],
     )
-    own = data[finite]
-    variance = torch.tensor(own["sem"].to_numpy(dtype=float) ** 2)[:, None]
+    used_data = data[finite]
+    variance = torch.tensor(used_data["sem"].to_numpy(dtype=float) ** 2)[:, None]
     return ExperimentTable(
         table=encoded,
         Yvar=variance if bool(variance.isfinite().all()) else None,
-        arms=own["arm_name"].tolist(),
+        arms=used_data["arm_name"].tolist(),
     )
 
 
@@ -152,24 +153,23 @@ def compare_models(
     metric: str | None = None,
     configurations: Mapping[str, Callable[..., Model]] | None = None,
     *,
-    sizes: Sequence[int] | None = None,
-    groups: Groups | None = None,
+    fit: str = "refit",
     **compare_kwargs: Any,
 ) -> Comparison:
     """Which model predicts a metric of this experiment best?
 
-    Rows of one arm are held out together.
+    Rows of the same arm are held out together.
 
     Args:
         experiment: An experiment with data, or a client that has one.
         metric: Name of the metric; may be None if there is only one.
         configurations: By name a class or function that builds a model; default: those
             of :func:`model_configs`.
-        sizes: Numbers of rows; default: those of 20, 40 and 60 that there are, or all.
-        groups: Labels of rows that are held out together; default: the arms, if an arm
-            has several rows.
-        **compare_kwargs: Further arguments of :func:`~botorch_xval.compare`, such as
-            `fit="warm"`.
+        fit: How folds are fitted, see
+            :func:`~botorch_xval.cross_validation.cross_validate`.
+        **compare_kwargs: Further keyword arguments of
+            :func:`~botorch_xval.comparison.compare`. Default of `sizes`: 20, 40 and 60
+            as far as there are so many rows, else all rows.
 
     Returns:
         The comparison.
@@ -179,10 +179,11 @@ def compare_models(
     """
     data = encode_experiment(experiment, metric)
     n = len(data.arms)
-    if sizes is None:
-        sizes = [size for size in SIZES if size <= n] or [n]
-    if groups is None and len(set(data.arms)) < n:
-        groups = data.arms
+    repeated = len(set(data.arms)) < n
+    defaults = {
+        "sizes": [size for size in SIZES if size <= n] or [n],
+        "groups": data.arms if repeated else None,
+    }
     if configurations is None:
         configurations = default_configurations(data.table.choice_dims)
     return compare(
@@ -190,17 +191,16 @@ def compare_models(
         data.table.X,
         data.table.Y,
         data.Yvar,
-        sizes=sizes,
-        groups=groups,
-        **compare_kwargs,
+        fit=fit,
+        **{**defaults, **compare_kwargs},
     )
 
 
 def model_configs() -> dict[str, ModelConfig]:
-    """What Ax is to have for each configuration that :func:`compare_models` compares.
+    """The default configurations of :func:`compare_models`, as Ax takes them.
 
     Returns:
-        By name of a configuration the `ModelConfig`.
+        By name of a configuration its `ModelConfig`.
     """
     ours = {
         name_of_priors(priors): ModelConfig(
@@ -233,8 +233,8 @@ def best_model_config(comparison: Comparison) -> ModelConfig:
     known = model_configs()
     if best not in known:
         raise ValueError(
-            f"comparison: the best configuration is {best!r}, of which no ModelConfig "
-            f"is known; expected one of {list(known)}"
+            f"comparison: expected one of {list(known)} as the best configuration, got "
+            f"{best!r}; make a ModelConfig of it yourself"
         )
     return known[best]
 
@@ -249,7 +249,7 @@ def _is_one_hot(parameter: Parameter) -> bool:
 
 
 def _value(parameter: Parameter, value: Any) -> Any:
-    """For a table: the number of a value that is not in one-hot code; NaN if none."""
+    """The cell of a table: text for one-hot code, else a number; NaN if inactive."""
     if value is None:
         return np.nan
     if not isinstance(parameter, ChoiceParameter):

@@ -1,12 +1,15 @@
-"""Folds of Ax's datasets: parts of the rows of all data, and their models.
+"""Folds as rows of all data, and the models of all folds fitted together.
 
-Transforms are those of all data, as in Ax.
+Ax transforms the data of every fold and fits a model to them, one fold after the other.
+Transforms have learned from all data, so that the transformed data of a fold are rows
+of all transformed data. :class:`Rows` selects them, and :func:`fit_folds` fits the
+models of all folds at once.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from ax.core.search_space import SearchSpaceDigest
@@ -18,59 +21,62 @@ from torch import Tensor
 
 from botorch_xval.ax.models import fitted_together
 
-__all__ = ["Datasets", "OtherFolds", "Rows", "are_equal", "fit_folds"]
+__all__ = ["Datasets", "OtherFolds", "Rows", "fit_folds", "same_datasets"]
 
 logger = logging.getLogger(__name__)
 Datasets = Sequence[SupervisedDataset]
 
 
 class OtherFolds(Exception):
-    """Folds that are not parts of the rows of all data, and why."""
+    """A fold does not consist of rows of all data. The message says why."""
 
 
 class Rows:
-    """The rows of datasets, numbered by their inputs: equal inputs, one number.
+    """The rows of datasets, which are numbered by their inputs.
 
-    Attributes:
-        everything: All numbers.
+    Rows with the same inputs have the same number, also in different datasets.
     """
 
     def __init__(self, datasets: Datasets) -> None:
+        """
+        Args:
+            datasets: All data, a dataset per outcome or for several.
+        """
         self._datasets = datasets
         self._known: dict[tuple[float, ...], int] = {}
         self._numbers = [torch.tensor(self.numbers_of(d.X)) for d in datasets]
         self.everything = set(self._known.values())
 
     def numbers_of(self, X: Tensor) -> list[int]:
-        """The number of every row, new ones for inputs that no dataset has."""
+        """The number of every row of `n x d` inputs; unknown inputs get new ones."""
         known = self._known
         return [known.setdefault(tuple(row), len(known)) for row in X.tolist()]
 
-    def of(self, numbers: set[int]) -> list[SupervisedDataset]:
-        """All datasets with the rows of these numbers only.
+    def select(self, numbers: Collection[int]) -> list[SupervisedDataset]:
+        """All datasets, with the rows of these numbers only.
 
         Raises:
-            OtherFolds: If that cannot be done.
+            OtherFolds: If a dataset cannot be restricted to rows, or has none of them.
         """
         wanted = torch.tensor(sorted(numbers))
-        parts = []
-        for dataset, own in zip(self._datasets, self._numbers, strict=True):
+        selected = []
+        for dataset, row_numbers in zip(self._datasets, self._numbers, strict=True):
             if type(dataset) is not SupervisedDataset:
                 raise OtherFolds(
-                    f"a {type(dataset).__name__} has no rows to choose from"
+                    f"a {type(dataset).__name__} cannot be restricted to some rows"
                 )
-            mask = torch.isin(own, wanted).to(dataset.X.device)
+            mask = torch.isin(row_numbers, wanted).to(dataset.X.device)
             if not mask.any():
                 raise OtherFolds(f"a fold has no data of {dataset.outcome_names}")
-            part = dataset.clone(mask=mask)
-            if dataset.group_indices is not None:  # which `clone` leaves out
-                part.group_indices = dataset.group_indices[mask]
-            parts.append(part)
-        return parts
+            clone = dataset.clone(mask=mask)
+            if dataset.group_indices is not None:  # `clone` does not copy these
+                clone.group_indices = dataset.group_indices[mask]
+            selected.append(clone)
+        return selected
 
 
-def are_equal(first: Datasets, second: Datasets) -> bool:
-    """Whether two lists of datasets hold the same data."""
+def same_datasets(first: Datasets, second: Datasets) -> bool:
+    """Whether two lists of datasets have equal values and names."""
 
     def same(one: Tensor | None, other: Tensor | None) -> bool:
         if one is None or other is None:
@@ -94,12 +100,15 @@ def fit_folds(
     folds: Sequence[Datasets],
     digest: SearchSpaceDigest,
 ) -> list[Surrogate]:
-    """A surrogate for every fold, made as the generator makes it, fitted together.
+    """A surrogate for every fold, built as the generator builds it.
 
     Args:
-        generator: A fitted generator.
-        folds: The datasets of each fold.
+        generator: Fitted to all data. With `warm_start_refit` folds start from its fit.
+        folds: The training data of every fold.
         digest: Of the transformed search space.
+
+    Returns:
+        The surrogates; their models were fitted together.
 
     Raises:
         ModelFittingError: If a fold cannot be fitted.
@@ -119,7 +128,7 @@ def fit_folds(
         return surrogate
 
     surrogates = []
-    # Without some rows inputs do not fill their range, of which BoTorch would warn.
+    # BoTorch would warn of folds whose inputs do not fill their range.
     with validate_input_scaling(False), fitted_together():
         for datasets in folds:
             try:
@@ -127,8 +136,9 @@ def fit_folds(
             except RuntimeError as error:
                 if state is None:
                     raise
-                # Without the only point that lacks an outcome Ax makes one model of
-                # all outcomes in the place of a list, which has other names.
-                logger.debug("a fold begins at its initial values: %s", error)
+                # Where one point lacks an outcome, Ax builds a list of models. Without
+                # that point it builds one model of all outcomes, whose parameters have
+                # other names.
+                logger.debug("a fold starts from its initial values: %s", error)
                 surrogates.append(fitted(datasets, None))
     return surrogates

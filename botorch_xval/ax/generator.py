@@ -1,9 +1,8 @@
-"""A generator that answers Ax's own cross-validation from one batched fit.
+"""A generator that answers Ax's loop over folds from one batched fit.
 
-Where Ax itself asks for folds (its plots, analyses and model selection), it hands the
-generator one fold after the other; :class:`BatchedRefitGenerator` fits all of them when
-it is asked for the first. It answers from these fits only if the fold that is asked for
-has exactly their data.
+Ax's plots, analyses and model selection ask a generator for one fold after the other.
+:class:`BatchedRefitGenerator` fits the models of all folds when it is asked for the
+first. In a strategy it is `RefitGenerators.BOTORCH_MODULAR`.
 """
 
 from __future__ import annotations
@@ -26,7 +25,13 @@ from botorch.models.model import Model
 from botorch.utils.datasets import SupervisedDataset
 from torch import Tensor
 
-from botorch_xval.ax.folds import Datasets, OtherFolds, Rows, are_equal, fit_folds
+from botorch_xval.ax.folds import (
+    Datasets,
+    OtherFolds,
+    Rows,
+    fit_folds,
+    same_datasets,
+)
 from botorch_xval.ax.models import are_ours
 
 __all__ = ["BatchedRefitGenerator", "RefitGenerators"]
@@ -35,8 +40,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class _Folds:
-    """All folds of a fitted model that leave out one point, by number of that point."""
+class _LeaveOneOut:
+    """The folds of a fitted model that leave out one point, by its number."""
 
     model: Model
     digest: SearchSpaceDigest
@@ -49,14 +54,14 @@ class BatchedRefitGenerator(BoTorchGenerator):
     """A `BoTorchGenerator` whose refitted folds come from one batched fit.
 
     When Ax asks for the first leave-one-out fold of a model of this package, the models
-    of all such folds are fitted together and kept, until the generator is fitted again.
-    A fold is answered from them only if its data are exactly theirs; others (several
-    arms held out, other models) are fitted as Ax does it. In a strategy it is
+    of all such folds are fitted together and kept until the generator is fitted again.
+    A fold is answered from them only if its data are equal to theirs. Other folds
+    (several arms held out, other models) are fitted by Ax. In a strategy it is
     `RefitGenerators.BOTORCH_MODULAR`, where `refit_on_cv` is True unless set otherwise.
     """
 
     _datasets: Datasets = ()
-    _folds: _Folds | None = None
+    _folds: _LeaveOneOut | None = None
 
     def fit(
         self,
@@ -76,11 +81,11 @@ class BatchedRefitGenerator(BoTorchGenerator):
         search_space_digest: SearchSpaceDigest,
         use_posterior_predictive: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Predict the points of one fold by a model of its data.
+        """Predict the held-out points of one fold by a model of its training data.
 
         Args:
-            datasets: Of the fold, for every outcome.
-            X_test: What to predict, `k x d`.
+            datasets: The training data, a dataset per outcome or for several.
+            X_test: The held-out points, `k x d`.
             search_space_digest: Of the transformed search space.
             use_posterior_predictive: Whether variances have observation noise.
 
@@ -108,7 +113,7 @@ class BatchedRefitGenerator(BoTorchGenerator):
             return None
         known = self._folds
         if known is None or known.model is not model or known.digest != digest:
-            known = self._folds = _Folds(model, digest, Rows(self._datasets))
+            known = self._folds = _LeaveOneOut(model, digest, Rows(self._datasets))
         held_out = set(known.rows.numbers_of(X_test))
         if len(held_out) > 1:
             return None
@@ -117,29 +122,29 @@ class BatchedRefitGenerator(BoTorchGenerator):
             self._fit_all(known, point, datasets)
         if point not in known.surrogates:
             return None
-        if not are_equal(known.datasets[point], datasets):
+        if not same_datasets(known.datasets[point], datasets):
             return None
         return known.surrogates[point]
 
-    def _fit_all(self, known: _Folds, point: int, datasets: Datasets) -> None:
-        """Fit the folds of all points, if that of the given one has the given data."""
+    def _fit_all(self, known: _LeaveOneOut, point: int, datasets: Datasets) -> None:
+        """Fit the folds of all points, if the fold of one point has these data."""
         everything = known.rows.everything
         folds = {}
         for other in everything:
             try:
-                folds[other] = known.rows.of(everything - {other})
+                folds[other] = known.rows.select(everything - {other})
             except OtherFolds as reason:
-                logger.debug("a fold is left to Ax: %s", reason)
-        if point in folds and are_equal(folds[point], datasets):
+                logger.debug("Ax fits a fold itself: %s", reason)
+        if point in folds and same_datasets(folds[point], datasets):
             surrogates = fit_folds(self, list(folds.values()), known.digest)
             known.datasets = folds
             known.surrogates = dict(zip(folds, surrogates, strict=True))
 
 
 class RefitGenerators(GeneratorRegistryBase):
-    """Names for `generator_enum` of a `GeneratorSpec`.
+    """What to name as `generator_enum` of a `GeneratorSpec`.
 
-    `BOTORCH_MODULAR` is Ax's, with a :class:`BatchedRefitGenerator` and
+    `BOTORCH_MODULAR` is Ax's, but with a :class:`BatchedRefitGenerator` and
     `refit_on_cv=True`.
     """
 
@@ -147,7 +152,7 @@ class RefitGenerators(GeneratorRegistryBase):
 
     @property
     def GENERATOR_KEY_TO_GENERATOR_SETUP(self) -> dict[str, GeneratorSetup]:
-        """Ax's generators, and this one."""
+        """Ax's setups, and that of `BOTORCH_MODULAR`."""
         setup = GENERATOR_KEY_TO_GENERATOR_SETUP[Generators.BOTORCH_MODULAR.value]
         ours = setup._replace(
             generator_class=BatchedRefitGenerator,

@@ -1,4 +1,4 @@
-"""Models whose fit is ours, known to Ax's storage, and kernels for Ax's columns."""
+"""Models with this library's fit, for Ax: its storage knows them and their kernels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = [
 
 ONE_HOT = "_OH_PARAM_"  # between a choice's name and the number of its value
 
-# Within `fitted_together` the mlls whose fits are put off until its end; else None.
+# The mlls whose fits wait for the end of `fitted_together`; None outside of it.
 _WAITING: ContextVar[list[MarginalLogLikelihood] | None] = ContextVar(
     "waiting", default=None
 )
@@ -51,7 +51,7 @@ _WAITING: ContextVar[list[MarginalLogLikelihood] | None] = ContextVar(
 
 @contextmanager
 def fitted_together() -> Iterator[None]:
-    """Put off all fits of this module's models, and do them together at the end.
+    """In this context fits of these models are put off, and done together at its end.
 
     Raises:
         ModelFittingError: If one cannot be fitted; the others are fitted.
@@ -67,23 +67,26 @@ def fitted_together() -> Iterator[None]:
 
 
 def are_ours(model: Model) -> bool:
-    """Whether a model, or each member of a list, has our fit."""
+    """Whether a model, or every model of a `ModelListGP`, has this library's fit."""
     return all(
         isinstance(m, _IndependentFit) for m in getattr(model, "models", [model])
     )
 
 
 def choice_columns(feature_names: Sequence[str]) -> list[int]:
-    """The columns that Ax's one-hot code has made of choices.
+    """The columns of choices in Ax's one-hot code, found by their names.
 
     Args:
         feature_names: Names of all columns, as of a dataset or search space digest.
+
+    Returns:
+        Numbers of the columns.
     """
     return [i for i, name in enumerate(feature_names) if ONE_HOT in name]
 
 
 class _IndependentFit:
-    """What BoTorch's `fit_gpytorch_mll` calls instead of its own fit."""
+    """A model whose `custom_fit` BoTorch's `fit_gpytorch_mll` calls."""
 
     def custom_fit(
         self,
@@ -93,7 +96,7 @@ class _IndependentFit:
         optimizer_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> MarginalLogLikelihood:
-        """Fit each model by its own optimizer, as this library's `fit_gpytorch_mll`.
+        """Fit the models by independent optimizers, as in this library's function.
 
         Raises:
             UnsupportedError: If there is a closure or another optimizer, or if the mll
@@ -112,29 +115,32 @@ class _IndependentFit:
             fit_or_raise([mll], FitOptions.of_botorch(optimizer_kwargs, **kwargs))
             return mll
         raise UnsupportedError(
-            f"{type(self).__name__} fits exact marginal log likelihoods by its own "
-            "optimizers; for closures, other optimizers or other marginal log "
-            "likelihoods use the model without `custom_fit`"
+            f"{type(self).__name__}: expected a fit of an exact marginal log "
+            "likelihood without closure and optimizer, got another one; for closures, "
+            "other optimizers or other marginal log likelihoods use a model class "
+            "without `custom_fit`"
         )
 
 
-def with_independent_fit(model_class: type[Model], name: str | None = None) -> type:
-    """A model class with our fit, registered with Ax's storage.
+def with_independent_fit(
+    model_class: type[Model], name: str | None = None
+) -> type[Model]:
+    """A model class with this library's fit, registered with Ax's storage.
 
-    A subclass that differs from `model_class` in its fit only: in `custom_fit`, which
-    BoTorch's `fit_gpytorch_mll`, and so Ax, calls. To load what was saved with it, make
-    it again under the same name first.
+    The new class is a subclass that differs from `model_class` in its `custom_fit`
+    only, which BoTorch's `fit_gpytorch_mll` calls, and so Ax. Before you load what was
+    saved with it, make it again under the same name.
 
     Args:
         model_class: A BoTorch model with an exact marginal log likelihood.
-        name: Of the new class, by which storage knows it; default: `Independent` and
-            that of `model_class`.
+        name: The name of the new class, also in storage; default: `Independent` and the
+            name of `model_class`.
 
     Returns:
         The class.
 
     Raises:
-        ValueError: If `model_class` is no model class, or has a fit of its own.
+        ValueError: If `model_class` is no model class, or has a `custom_fit`.
     """
     if not (isinstance(model_class, type) and issubclass(model_class, Model)):
         raise ValueError(
@@ -142,7 +148,8 @@ def with_independent_fit(model_class: type[Model], name: str | None = None) -> t
         )
     if hasattr(model_class, "custom_fit"):
         raise ValueError(
-            f"model_class: {model_class.__name__} has a `custom_fit` of its own"
+            "model_class: expected a class without `custom_fit`, got "
+            f"{model_class.__name__}, which has one"
         )
     name = name or f"Independent{model_class.__name__}"
     made = type(
@@ -160,7 +167,7 @@ IndependentMultiTaskGP = with_independent_fit(MultiTaskGP)
 
 
 class ScalarChoiceGP(_IndependentFit, models.ScalarChoiceGP):
-    """The :class:`~botorch_xval.models.ScalarChoiceGP` for Ax, with our fit.
+    """The :class:`~botorch_xval.models.ScalarChoiceGP` for Ax.
 
     The columns of one-hot choices are found by their names. In `model_options` of a
     `ModelConfig`, `priors` names a prior configuration.
@@ -180,7 +187,10 @@ class ScalarChoiceGP(_IndependentFit, models.ScalarChoiceGP):
             training_data: One outcome, or several with the same inputs.
             priors: See :class:`~botorch_xval.models.ScalarChoiceGP`.
             categorical_features: Columns of choices that are not in one-hot code.
-            **others: What the search space has besides.
+            **others: What else the search space has.
+
+        Returns:
+            The arguments.
 
         Raises:
             UnsupportedError: If there are choices without one-hot code, fidelities, or
@@ -194,8 +204,8 @@ class ScalarChoiceGP(_IndependentFit, models.ScalarChoiceGP):
             )
         if others:
             raise UnsupportedError(
-                f"ScalarChoiceGP: the search space has {sorted(others)}, which this "
-                "model does not know; use another botorch_model_class"
+                "ScalarChoiceGP: expected a search space of scalars and choices, got "
+                f"one with {sorted(others)}; use another botorch_model_class"
             )
         return {
             **super().construct_inputs(training_data),
@@ -214,10 +224,13 @@ def _factorized_arguments(
     weights_prior: Prior | None = None,
     **unknown: Any,
 ) -> dict[str, Any]:
-    """Arguments of the kernel: its columns by name, its batch shape of the outcomes."""
+    """Arguments of the kernel: its columns by their names, and its batch shape."""
     unknown.pop("remove_task_features", None)
     if unknown:
-        raise ValueError(f"covar_module_options: unknown names {sorted(unknown)}")
+        raise ValueError(
+            "covar_module_options: expected lengthscale_prior, outputscale_prior or "
+            f"weights_prior, got {sorted(unknown)}"
+        )
     choices = choice_columns(dataset.feature_names)
     scalars = [i for i in range(len(dataset.feature_names)) if i not in choices]
     num_outcomes = dataset.Y.shape[-1]

@@ -122,8 +122,7 @@ def compare(
         "mll": mll,
     }
     inputs: dict[str, Any] = {"train_X": train_X, "train_Y": train_Y}
-    inputs["train_Yvar"] = train_Yvar
-    inputs |= {"seed": seed, **options}
+    inputs |= {"train_Yvar": train_Yvar, "seed": seed, **options}
     inputs |= {f"configuration {name!r}": m for name, m in configurations.items()}
     check_picklable(inputs, executor)
     kept = None

@@ -112,13 +112,13 @@ def submit_cells(
                 reason = broken
                 break
         for future in as_completed(futures):
-            error = CancelledError() if future.cancelled() else future.exception()
-            if error is None:
+            failure = CancelledError() if future.cancelled() else future.exception()
+            if failure is None:
                 keep_once(future)
-            elif _is_loss(error):
-                reason = error
+            elif _is_loss(failure):
+                reason = failure
             else:
-                raise error
+                raise failure
     except BaseException:
         for future in futures:
             future.cancel()

@@ -1,11 +1,11 @@
 """When a comparison may stop paying for a configuration.
 
-Successive halving in the manner of Hyperband (Jamieson & Talwalkar 2016; Li et al.
-2018), with held-out points as the budget: rounds score the remaining configurations on
-more and more points. Hyperband drops the worse half whatever the margin; here as many
-leave as are clearly behind the leader in paired differences, and no other. So noise
-drops hardly anyone, and where configurations are alike a race costs what the full
-comparison does.
+This is successive halving as in Hyperband (Jamieson & Talwalkar 2016; Li et al. 2018)
+with held-out points as the budget: rounds score the remaining configurations on more
+and more points. Hyperband drops the worse half of them whatever the margin. Here those
+leave that are clearly behind the leader in paired differences. So noise hardly drops
+any configuration, and where configurations are alike a race costs as much as the full
+comparison.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from scipy import stats
 
 __all__ = ["leaving", "rounds"]
 
-FEWEST = 10  # points before anyone leaves
-GROWTH = 1.5  # of the points from one round to the next
-LEAST = 0.15  # share of all points that a last round of its own has at least
+FEWEST = 10  # points of the first round
+GROWTH = 1.5  # of the number of points from one round to the next
+LEAST = 0.15  # share of all points in the last round; a shorter one is not begun
 CLEAR = 2.0  # standard errors, for one rival and many points
 
 
 def rounds(points: Sequence[int]) -> list[int]:
     """Where the rounds of a race end: after 10, 15, 23, 34, ... points, and after all.
 
-    Earlier rounds do not depend on how many points there are in all, so that a race can
-    be resumed with more replicates.
+    Earlier rounds do not depend on the number of points in all, so that a race can go
+    on with more replicates.
 
     Args:
-        points: Number of rows that each fold holds out, in the order of the race.
+        points: By fold the number of held-out rows, in the order of the race.
 
     Returns:
-        The number of folds that are done at the end of each round, increasing.
+        By round the number of folds that are done at its end, increasing.
     """
     done = np.cumsum(points)
     ends, wanted = {len(points)}, float(FEWEST)
@@ -49,14 +49,14 @@ def leaving(scores: pd.DataFrame) -> list[str]:
 
     Let :math:`\bar d` and :math:`s` be the mean and standard deviation over :math:`k`
     rows of the paired difference to the leader, the configuration with the best mean of
-    :math:`c`. One leaves if it is more than 2 standard errors behind, or what is as
-    rare for so few rows (Student's t) and so many rivals (Bonferroni):
+    :math:`c`. A configuration leaves if it is more than 2 standard errors behind,
+    corrected for few rows (Student's t) and several rivals (Bonferroni):
 
     .. math:: T_{k-1}(\bar d \sqrt{k} / s) < \Phi(-2) / (c - 1).
 
-    These are 2.0 standard errors for many rows and 2 configurations, 2.7 for 8, and 3.5
-    for these and 10 rows. One that could not be fitted on any of at least
-    10 rows leaves, too.
+    For many rows these are 2.0 standard errors for 2 configurations and 2.7 for 8; for
+    10 rows and 8 configurations 3.5. A configuration without any score on at least 10
+    rows leaves, too.
 
     Args:
         scores: Log predictive densities, a row per held-out row and a column per
@@ -64,7 +64,8 @@ def leaving(scores: pd.DataFrame) -> list[str]:
             some configuration are left out for all.
 
     Returns:
-        Names of columns, never all of them; none if there are fewer than 10 rows.
+        Names of configurations, never all of them; none if there are fewer than 10
+        rows.
     """
     unscored = scores.isna().all()
     if len(scores) < FEWEST or unscored.all():

@@ -23,23 +23,23 @@ FITS = (*CELL, "folds", "failed", "evaluations", "seconds")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Pointwise scores of all configurations, and what follows from them.
+    """Pointwise scores of all configurations, and the tables made of them.
 
     Raises:
-        ValueError: If configurations were scored on different rows. A row whose fit
-            failed is there, with NaN; and a configuration that left a race lacks the
-            later rounds.
+        ValueError: If configurations were scored on different rows. Rows whose fit
+            failed have NaN as score. Only a configuration that left a race may lack
+            rows, those of later rounds.
     """
 
     points: pd.DataFrame
-    """Held-out points: `configuration`, `size`, `replicate`, `round` (of a race; else
-    1), `row` (of the whole data), `log_density` (nats, summed over outputs) and
-    `squared_error` (squared unit of the outcome, summed over outputs); NaN where the
-    fold's fit failed."""
+    """One row per held-out point: `configuration`, `size`, `replicate`, `round` (of a
+    race; else 1), `row` (of the whole data), `log_density` (nats, summed over outputs)
+    and `squared_error` (squared unit of the outcome, summed over outputs); NaN where
+    the fit of the fold failed."""
 
     fits: pd.DataFrame
-    """Cells: `configuration`, `size`, `replicate`, `round`, `folds`, `failed` (folds),
-    `evaluations` (all models) and `seconds` (everything)."""
+    """One row per cell: `configuration`, `size`, `replicate`, `round`, `folds`,
+    `failed` (folds), `evaluations` (of all models) and `seconds` (in all)."""
 
     def __post_init__(self) -> None:
         for name, frame, columns in (
@@ -58,32 +58,33 @@ class Comparison:
 
         Scores of a row are first averaged over the replicates. With the mean
         :math:`\bar d` of the paired differences to the best configuration and its
-        standard error :math:`e`, `probability_worse` is :math:`\Phi(-\bar d / e)`: how
-        likely the configuration is worse than the best one on further such rows, if the
-        difference is normal and rows are independent. Folds share training rows, so
-        they are only nearly that, and standard errors rather too small.
+        standard error :math:`e`, `probability_worse` is :math:`\Phi(-\bar d / e)`: the
+        probability that the configuration is worse than the best one on further
+        such rows, if the mean difference is normal and rows are independent. Folds
+        share training rows, so rows are not quite independent, and standard errors are
+        rather too small.
 
         Returns:
-            Columns: `size`, `rank` (1: best), `configuration`, `rows` (scored by every
-            configuration that has any score; the others are left out for all); over
-            these rows `elpd` (sum), `mean_log_density` and its `standard_error`, the
-            paired `difference` of the means and its `difference_se` (all in nats),
-            `probability_worse` (NaN for the best), `rmse`; `folds`, `failed` folds,
-            `evaluations`, `seconds`; and `caution`, in words, where the difference or
-            its standard error is not to be relied on. A configuration that left a race
-            comes after all that did not, and is compared over the rows that it has in
+            Columns: `size`, `rank` (1: best), `configuration`, and `rows`, the number
+            of rows that count: those with a score of every configuration that has any.
+            Over these rows `elpd` (sum), `mean_log_density` and its `standard_error`,
+            the paired `difference` of the means and its `difference_se` (all in nats),
+            `probability_worse` (NaN for the best) and `rmse`. Then `folds`, `failed`
+            folds, `evaluations`, `seconds`, and `caution`, in words, where the
+            difference or its standard error is not reliable. A configuration that left
+            a race comes after all others, and is compared over the rows that it has in
             common with the best.
         """
         return tabulate(self.points, self.fits)
 
     def race(self) -> pd.DataFrame:
-        """What a race saved.
+        """How many fits a race saved.
 
         Returns:
             One row per size and configuration: the number of `rounds` that it took part
-            in, whether it `left` before the last one, the `folds` that were fitted, and
-            the share of all folds that was `saved`; in `attrs` the share that was saved
-            over all configurations and sizes, `saved`.
+            in, whether it `left` before the last one, the number of `folds` that were
+            fitted, and the share of all folds that was `saved`. `attrs["saved"]` is
+            that share over all configurations and sizes.
         """
         by = ["size", "configuration"]
         table = self.fits.groupby(by, sort=False)[["round", "folds"]].agg(
@@ -103,7 +104,7 @@ class Comparison:
 
     def save(self, path: str | Path) -> None:
         """Write everything to one file (NumPy's `.npz`; numbers and text only)."""
-        arrays: dict[str, Any] = {}
+        arrays = {}
         for name, frame in (("points", self.points), ("fits", self.fits)):
             for column in frame:
                 values = frame[column]
@@ -114,7 +115,7 @@ class Comparison:
                     else values.to_numpy()
                 )
         with open(path, "wb") as file:  # `savez` would append to a name
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | Path) -> Comparison:
@@ -152,7 +153,8 @@ def tabulate(points: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
     """
     counts = ["folds", "failed", "evaluations", "seconds"]
     totals = fits.groupby(["size", "configuration"])[counts].sum()
-    blocks = [_block(part).assign(size=size) for size, part in points.groupby("size")]
+    by_size = points.groupby("size")
+    blocks = [_block(of_size).assign(size=size) for size, of_size in by_size]
     table = pd.concat(blocks, ignore_index=True)
     table = table.join(totals, on=["size", "configuration"])
     table["caution"] = [_caution(entry) for entry in table.itertuples()]
@@ -176,7 +178,7 @@ def mean_by_row(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _block(points: pd.DataFrame) -> pd.DataFrame:
-    """The table of one size."""
+    """The table of one size, without counts and cautions."""
     last = points.groupby("configuration")["round"].max()
     stayed = last.index[last == last.max()]
     block = _paired(points[points.configuration.isin(stayed)])
@@ -184,7 +186,7 @@ def _block(points: pd.DataFrame) -> pd.DataFrame:
     best = block.configuration.iloc[0]
     gone = []
     for name in last.index.difference(stayed):
-        # The same rounds of the best one: the same rows in the same replicates.
+        # Only the same rounds of the best one: the same rows in the same replicates.
         shared = points.configuration.isin([best, name]) & (
             points["round"] <= last[name]
         )
@@ -200,9 +202,9 @@ def _block(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _paired(points: pd.DataFrame, best: str | None = None) -> pd.DataFrame:
-    """Scores over the common rows, and differences to the best configuration."""
+    """Scores over the common rows, and paired differences to the best configuration."""
     scored = mean_by_row(points)
-    # A configuration that fails on hard rows must not win by their absence.
+    # A configuration must not win because it fails, and so has no score, on hard rows.
     common = scored.dropna(axis=1, how="all").dropna()
     scored = scored.loc[common.index]
     scores = scored.log_density
@@ -230,6 +232,7 @@ def _paired(points: pd.DataFrame, best: str | None = None) -> pd.DataFrame:
 
 
 def _caution(entry: Any) -> str:
+    """Why not to rely on an entry of the table (a named tuple), in words."""
     words = []
     if np.isnan(entry.mean_log_density):
         words.append("no row has a score")
@@ -257,14 +260,14 @@ def _caution(entry: Any) -> str:
 
 
 def _check_same_rows(points: pd.DataFrame) -> None:
-    """Every configuration has the same rows in each size and round that it is in."""
+    """Refuse configurations with different rows in the same size and round."""
     names = list(dict.fromkeys(points.configuration))
-    for size, part in points.groupby("size"):
+    for size, of_size in points.groupby("size"):
         previous: set[str] | None = None
-        for number, one in part.groupby("round"):
+        for number, of_round in of_size.groupby("round"):
             rows = {
-                name: sorted(zip(own.replicate, own.row, strict=True))
-                for name, own in one.groupby("configuration")
+                name: sorted(zip(scored.replicate, scored.row, strict=True))
+                for name, scored in of_round.groupby("configuration")
             }
             # Later rounds of a race may lack configurations, for good.
             expected = names if previous is None else list(rows)

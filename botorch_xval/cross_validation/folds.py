@@ -22,6 +22,7 @@ __all__ = [
     "by_size",
     "k_fold",
     "leave_one_out",
+    "list_labels",
     "make_folds",
     "restrict",
 ]
@@ -64,11 +65,13 @@ class Folds:
                 )
 
 
-Splits = Iterable[tuple[Sequence[int] | NDArray[np.integer] | Tensor, ...]]
-FoldsLike = Callable[[int], Any] | Folds | Tensor | NDArray[np.bool_] | Splits
+Splits: TypeAlias = Iterable[tuple[Sequence[int] | NDArray[np.integer] | Tensor, ...]]
+FoldsLike: TypeAlias = (
+    Callable[[int], Any] | Folds | Tensor | NDArray[np.bool_] | Splits
+)
 """What :func:`make_folds` takes as `folds`."""
 
-Groups: TypeAlias = "Sequence[Hashable] | Tensor | NDArray[Any] | pd.Series"
+Groups: TypeAlias = Sequence[Hashable] | Tensor | NDArray[Any] | pd.Series | pd.Index
 """What :func:`make_folds` takes as `groups`."""
 
 
@@ -158,7 +161,7 @@ def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
     if callable(folds):
         of_labels = _finished(folds(len(distinct)), len(distinct))
         names = of_labels.names
-        if folds is leave_one_out:
+        if names == leave_one_out(len(distinct)).names:
             names = [str(label) for label in distinct]
         columns = label_of_row.to(of_labels.held_out.device)
         return Folds(of_labels.held_out[:, columns], names)
@@ -213,8 +216,7 @@ def list_labels(groups: Groups, n: int) -> list[Hashable]:
             f"groups: expected one label per row, got the shape {tuple(shape)}; pass a "
             "single column"
         )
-    given: Any = groups
-    labels = given.tolist() if hasattr(given, "tolist") else list(given)
+    labels = groups.tolist() if hasattr(groups, "tolist") else list(groups)
     if len(labels) != n:
         raise ValueError(f"groups: expected {n} labels, one per row, got {len(labels)}")
     for i, label in enumerate(labels):

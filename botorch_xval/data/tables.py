@@ -1,11 +1,11 @@
 """From a table of trials to tensors.
 
-`encode_table` turns a table of trials (a DataFrame or a CSV file) into inputs `X`
-(scalars first, then one-hot columns for every choice) and a target `Y`. A scalar may be
-taken as its natural logarithm. An empty cell of an input is a parameter that was not
-active in that trial: a scalar then takes the middle of its range, `(min + max) / 2` of
-its active values (after the logarithm), a choice an all-zero one-hot row. A row without
-a finite target is left out, and `EncodedTable` says so.
+:func:`encode_table` turns a table of trials (a DataFrame or a CSV file) into inputs `X`
+(scalars first, then one-hot columns of all choices) and a target `Y`. A scalar may be
+replaced by its natural logarithm. An empty cell of an input is a parameter that was not
+active in that trial. A scalar then takes the middle of its range, `(min + max) / 2` of
+its active values (after the logarithm); the one-hot columns of a choice are all zero. A
+row without a finite target is left out, and :class:`EncodedTable` says so.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 MIN_ROWS = 3
-# "none" and "NA" are plausible values of a choice, so they are empty for numbers only.
+# "none" and "NA" may be values of a choice: they are empty in columns of numbers only.
 EMPTY_CHOICE = frozenset({"", "nan"})
 EMPTY_NUMBER = EMPTY_CHOICE | {"na", "n/a", "<na>", "none", "null"}
 
 
 @dataclass(frozen=True, eq=False)  # tensors do not compare to one bool
 class EncodedTable:
-    """A table as tensors, and what every row and column of them stands for."""
+    """A table as tensors, with the names of their rows and columns."""
 
     X: Tensor  # `n x d`, float64: scalars in table order, then one-hot columns
     Y: Tensor  # `n x 1`, float64, in the table's unit or its natural logarithm
@@ -109,10 +109,11 @@ def encode_table(
 ) -> EncodedTable:
     """Turn a table into `X` and `Y`; say which rows were left out.
 
-    Text that reads as a number ("0.1") is one. Values of a choice become text without
-    surrounding blanks, whole floats without the point (1.0, an integer beside missing
-    values, is "1"); they sort as numbers if all are. Left-out rows neither raise errors
-    nor widen a range. Near duplicates of rows or columns are not checked.
+    Text that reads as a number ("0.1") is a number. Values of a choice become text
+    without surrounding blanks. A whole float loses its point ("1" for 1.0, as pandas
+    writes an integer beside missing values). Values sort as numbers if all are numbers.
+    Left-out rows neither raise errors nor widen a range. Near duplicates of rows or
+    columns are not checked.
 
     Args:
         table: One row per trial, or a CSV file as in `read_table`.
@@ -241,7 +242,7 @@ def _read_cells(path: Path) -> tuple[pd.DataFrame, dict[Hashable, str]]:
     return table, {i: f" (line {k} of {path.name})" for i, (k, _) in enumerate(body)}
 
 
-def _typed(column: pd.Series) -> Any:
+def _typed(column: pd.Series) -> list[Any] | np.ndarray:
     """The cells as int64 or float64 if all are numbers or empty, else unchanged."""
     cells = column.tolist()
     if all(re.fullmatch(r"[+-]?\d{1,18}", str(cell)) for cell in cells):

@@ -1,4 +1,4 @@
-"""The bundled table of real tuning trials."""
+"""The bundled table of real tuning trials, see `benchmarks/sweep.py`."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from gpytorch import settings
@@ -297,8 +297,8 @@ class WeightedMixtureKernel(_BatchOfKernels):
 
     def num_outputs_per_input(self, x1: Tensor, x2: Tensor) -> int:
         """Rows of the covariance per row of the inputs."""
-        part: Any = self.kernels[0]
-        return part.num_outputs_per_input(x1, x2)
+        first = cast(Kernel, self.kernels[0])
+        return first.num_outputs_per_input(x1, x2)
 
 
 class FactorizedScalarChoiceKernel(_BatchOfKernels, ScaleKernel):
@@ -399,8 +399,8 @@ class FactorizedScalarChoiceKernel(_BatchOfKernels, ScaleKernel):
     @property
     def choice_kernels(self) -> tuple[ChoiceKernel, ChoiceKernel]:
         """`C(c; l2)` of the factorized and `C(c; l4)` of the joint kernel."""
-        kernels: Any = self.factorized.kernels[1], self.joint.kernels[1]
-        return kernels
+        choices = self.factorized.kernels[1], self.joint.kernels[1]
+        return cast(tuple[ChoiceKernel, ChoiceKernel], choices)
 
     @property
     def factorized_weight(self) -> Tensor:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from botorch.models import SingleTaskGP
 from botorch.models.transforms.input import InputTransform, Normalize
 from botorch.models.transforms.outcome import OutcomeTransform
-from botorch.utils.types import DEFAULT
+from botorch.utils.types import DEFAULT, _DefaultType
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel, MaternKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
@@ -115,8 +115,8 @@ class ScalarChoiceGP(SingleTaskGP):
         train_Yvar: Tensor | None = None,
         choice_dims: Sequence[int] = (),
         priors: str | PriorConfiguration = "tight",
-        outcome_transform: OutcomeTransform | None = DEFAULT,
-        input_transform: InputTransform | None = DEFAULT,
+        outcome_transform: OutcomeTransform | _DefaultType | None = DEFAULT,
+        input_transform: InputTransform | _DefaultType | None = DEFAULT,
     ) -> None:
         self._validate_tensor_args(X=train_X, Y=train_Y, Yvar=train_Yvar)
         d, m, batch_shape = train_X.shape[-1], train_Y.shape[-1], train_X.shape[:-2]
@@ -124,11 +124,11 @@ class ScalarChoiceGP(SingleTaskGP):
         scalar_dims = tuple(dim for dim in range(d) if dim not in choice_dims)
         priors = _find_priors(priors)
         kernel_batch_shape = batch_shape + torch.Size([m] if m > 1 else [])
-        if input_transform is DEFAULT:
+        if isinstance(input_transform, _DefaultType):
             input_transform = _normalize_scalars(d, scalar_dims, batch_shape, m)
 
         def gamma(pair: tuple[float, float]) -> GammaPrior:
-            return GammaPrior(*(train_X.new_tensor(value) for value in pair))
+            return GammaPrior(*map(train_X.new_tensor, pair))
 
         likelihood = None
         if train_Yvar is None:
@@ -140,16 +140,14 @@ class ScalarChoiceGP(SingleTaskGP):
                 batch_shape=kernel_batch_shape,
             )
         if scalar_dims and choice_dims:
+            first, second = map(train_X.new_tensor, priors.weight)
             covar_module: Kernel = FactorizedScalarChoiceKernel(
                 scalar_dims,
                 choice_dims,
                 batch_shape=kernel_batch_shape,
                 lengthscale_prior=gamma(priors.lengthscale),
                 outputscale_prior=gamma(priors.outputscale),
-                weights_prior=BetaPrior(
-                    train_X.new_tensor(priors.weight[0]),
-                    train_X.new_tensor(priors.weight[1]),
-                ),
+                weights_prior=BetaPrior(first, second),
             )
         else:
             base_kernel = MaternKernel if scalar_dims else ChoiceKernel
@@ -238,7 +236,7 @@ class ScalarChoiceGP(SingleTaskGP):
         if hasattr(self, "input_transform"):
             # BoTorch would take its last batch dimension for the outputs.
             model.input_transform = deepcopy(self.input_transform)
-        return model
+        return cast(ScalarChoiceGP, model)
 
 
 class _NormalizeEachMember(Normalize):
