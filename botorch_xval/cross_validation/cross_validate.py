@@ -187,7 +187,7 @@ class _Work:
 
     def leave_out(self, full: FullFit, closed: LeaveOut) -> None:
         """Predict all folds at the hyper-parameters of the fit to all rows."""
-        location, scale = affine(full.mll.model)
+        location, scale = affine(full.mll.model, self.data.train_Y.shape[-1])
         records = [replace(r, evaluations=0) for r in full.fitted.records]
         for i, fold in enumerate(self.data.folds.held_out):
             mean, variance, noise = closed.leave_out(fold.nonzero()[:, 0])
@@ -225,9 +225,14 @@ class _Work:
             noise = [data.train_Yvar[test] for test in tests]
         X = [data.train_X[test] for test in tests]
         predictions = predict_each(models, fitted, chosen, X, noise)
-        self.predictions |= {
-            models.numbers[j]: each for j, each in zip(chosen, predictions, strict=True)
-        }
+        for j, prediction in zip(chosen, predictions, strict=True):
+            i = models.numbers[j]
+            if isinstance(prediction, Exception):
+                message = f"{type(prediction).__name__}: {prediction}"
+                self.failed[names[i]] = f"no prediction, {message}"
+                self.predictions.pop(i, None)
+            else:
+                self.predictions[i] = prediction
         is_whole = all(fit.how != "fixed" for fit in fits)
         if self.keep_models and is_whole:
             for j, i in enumerate(models.numbers):
@@ -241,9 +246,10 @@ class _Work:
             result = replace(result, whitened=_whitened(result, closed))
         if not self.keep_models:
             return result
+        models = [self.models[i] for i in sorted(self.models)]
         return replace(
             result,
-            models=[self.models[i] for i in sorted(self.models)] or None,
+            models=models if len(models) == len(self.data.folds.names) else None,
             full_model=None if full is None else full.mll.model,
         )
 

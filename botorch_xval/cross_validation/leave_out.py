@@ -38,7 +38,7 @@ class LeaveOut:
         """The formulas for a fitted model.
 
         Raises:
-            UnsupportedError: If its outputs are correlated.
+            UnsupportedError: If its outputs are correlated, or if it is an ensemble.
         """
         model = mll.model
         mll.train()
@@ -47,6 +47,12 @@ class LeaveOut:
             if isinstance(prior, MultitaskMultivariateNormal):
                 raise UnsupportedError(
                     "expected independent outputs, got a multi-task model"
+                )
+            n, shape = model.train_inputs[0].shape[-2], model.train_targets.shape
+            if shape not in ((n,), (model.num_outputs, n)):
+                raise UnsupportedError(
+                    f"expected targets of shape `n` or `m x n`, with n = {n} rows, got "
+                    f"{tuple(shape)} of a {type(model).__name__}"
                 )
             noisy = mll.likelihood(prior, *model.train_inputs)
             factor = torch.linalg.cholesky(noisy.covariance_matrix)

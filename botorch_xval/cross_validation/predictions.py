@@ -16,18 +16,19 @@ import torch
 from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import Model
 from botorch.posteriors.gpytorch import GPyTorchPosterior
-from linear_operator.utils.errors import NanError, NotPSDError
+from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
 from botorch_xval.cross_validation.fold_models import FoldBatch, FoldModels
 from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.fitting.retries import Fitted
-from botorch_xval.fitting.threads import single_threaded_torch
+from botorch_xval.fitting.threads import UNDEFINED, single_threaded_torch
 
 __all__ = ["Prediction", "affine", "predict_each"]
 
 # By name: mean, variance (with noise), noise_variance, location, scale; `k x m` each.
 Prediction = dict[str, Tensor]
+UNDEFINED_COVARIANCE = (NotPSDError, *UNDEFINED)
 logger = logging.getLogger(__name__)
 
 
@@ -37,7 +38,7 @@ def predict_each(
     chosen: Sequence[int],
     X: Sequence[Tensor],
     noise: Sequence[Tensor] | None,
-) -> list[Prediction]:
+) -> list[Prediction | Exception]:
     """Predict held-out rows by the fitted models of folds of one size.
 
     Args:
@@ -49,7 +50,8 @@ def predict_each(
             is inferred.
 
     Returns:
-        One prediction per fold, on the scale of the outcomes.
+        One prediction per fold, on the scale of the outcomes, or the error of a fold
+        whose covariance is not positive definite.
 
     Raises:
         UnsupportedError: If a posterior is not Gaussian on the scale of the outcomes.
@@ -57,32 +59,40 @@ def predict_each(
     for mll in models.mlls:
         mll.eval()
 
-    def by_posterior(i: int) -> Prediction:
+    def by_posterior(i: int) -> Prediction | Exception:
         model = models.ordinary(chosen[i]).model
-        return _by_posterior(model, X[i], None if noise is None else noise[i])
+        try:
+            return _by_posterior(model, X[i], None if noise is None else noise[i])
+        except UNDEFINED_COVARIANCE as error:
+            return error
 
     if len(chosen) > 2:
         try:
             with single_threaded_torch():
                 together = _together(models, fitted, chosen, X, noise)
-        except (Unsupported, NotPSDError, NanError) as reason:
+        except (Unsupported, *UNDEFINED_COVARIANCE) as reason:
             logger.debug("models are asked one after the other: %s", reason)
         else:
             last = len(chosen) - 1
             if all(_agree(by_posterior(i), together[i]) for i in (0, last)):
-                return together
+                return [*together]
             logger.debug("predictions in closed form disagree with the posteriors")
     return [by_posterior(i) for i in range(len(chosen))]
 
 
-def affine(model: Model) -> tuple[Tensor, Tensor]:
+def affine(model: Model, num_outcomes: int) -> tuple[Tensor, Tensor]:
     """Location and scale of the outcome transform, each `batch_shape x 1 x m`.
+
+    Args:
+        model: A fitted model.
+        num_outcomes: Columns `m` of its training outcomes. A model of several tasks
+            has one, and more outputs.
 
     Raises:
         UnsupportedError: If the transform is not affine.
     """
     targets: Any = model.train_targets
-    zero = targets.new_zeros(1, model.num_outputs)
+    zero = targets.new_zeros(1, num_outcomes)
     transform: Any = getattr(model, "outcome_transform", None)
     if transform is None:
         return zero, zero + 1
@@ -90,7 +100,10 @@ def affine(model: Model) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         points, _ = transform.untransform(zero + torch.arange(3.0).to(zero)[:, None])
     location, scale = points[..., :1, :], points[..., 1:2, :] - points[..., :1, :]
-    if not torch.allclose(points[..., 2:, :] - points[..., 1:2, :], scale, rtol=1e-8):
+    change = points[..., 2:, :] - points[..., 1:2, :] - scale
+    # Rounding is relative to the points, which may be large against their scale.
+    rounding = 8 * torch.finfo(points.dtype).eps * points.abs().amax(dim=-2)
+    if (change.abs() > 1e-8 * scale.abs() + rounding.unsqueeze(-2)).any():
         raise UnsupportedError(
             "expected a Gaussian posterior on the outcome's scale, got a nonlinear "
             "outcome transform; apply it (such as Log) to train_Y beforehand"
@@ -109,6 +122,11 @@ def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
                 "(such as Log) to train_Y beforehand"
             )
         mean, variance = posterior.mean, posterior.variance
+        if mean.ndim != 2:
+            raise UnsupportedError(
+                "model: expected predictions of shape `k x m`, got "
+                f"{tuple(mean.shape)}; build a model without a batch shape"
+            )
         if noise is None:
             noisy: Any = model.posterior(X, observation_noise=True)
             noise = noisy.variance - variance
@@ -118,7 +136,7 @@ def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
 def _prediction(
     model: Model, mean: Tensor, variance: Tensor, noise: Tensor
 ) -> Prediction:
-    location, scale = affine(model)
+    location, scale = affine(model, mean.shape[-1])
     return {
         "mean": mean,
         "variance": variance + noise,
@@ -128,7 +146,9 @@ def _prediction(
     }
 
 
-def _agree(first: Prediction, second: Prediction) -> bool:
+def _agree(first: Prediction | Exception, second: Prediction) -> bool:
+    if isinstance(first, Exception):
+        return False
     unit = first["scale"]
     return bool(
         ((first["mean"] - second["mean"]).abs() <= 1e-6 * unit).all()
@@ -151,7 +171,7 @@ def _together(
     own = numbers.reshape(-1).tolist()
     moments = fitted.objective.predict(fitted.theta[own], own, inputs)
     mean, variance, added = (part.reshape(a, m, -1).mT for part in moments)
-    location, scale = _affine_of(models, chosen)  # a x 1 x m
+    location, scale = _affine_of(models, chosen, m)  # a x 1 x m
     mean = location + scale * mean
     variance = scale**2 * variance
     added = (scale**2 * added).expand_as(mean)
@@ -169,14 +189,16 @@ def _together(
     ]
 
 
-def _affine_of(models: FoldModels, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _affine_of(
+    models: FoldModels, chosen: Sequence[int], num_outcomes: int
+) -> tuple[Tensor, Tensor]:
     """Locations and scales of the outcomes of some folds, `a x 1 x m` each."""
     if isinstance(models, FoldBatch):
-        location, scale = affine(models.mlls[0].model)
+        location, scale = affine(models.mlls[0].model, num_outcomes)
         shape = (len(models.numbers), 1, location.shape[-1])
         rows = list(chosen)
         return location.expand(shape)[rows], scale.expand(shape)[rows]
-    pairs = [affine(models.mlls[j].model) for j in chosen]
+    pairs = [affine(models.mlls[j].model, num_outcomes) for j in chosen]
     location, scale = (
         torch.stack([part.reshape(1, -1) for part in parts])
         for parts in zip(*pairs, strict=True)

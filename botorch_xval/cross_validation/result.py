@@ -95,7 +95,7 @@ class CrossValidation:
     """How each fold was fitted, in their order; with several outputs those of each."""
 
     failed: dict[str, str]
-    """By name of a fold whose fit failed the reason."""
+    """By name of a fold without a score the reason: its fit or prediction failed."""
 
     whitened: Tensor | None = None
     """Errors in predicted deviations with their correlation removed, `k x m`, for a

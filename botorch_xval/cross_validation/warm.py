@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -275,7 +276,7 @@ class _FoldWork:
         errors: dict[int, Exception] = {}
         if todo:  # as if there were no fit to all rows
             rest = [int(self.numbers[i]) for i in todo]
-            fitted = fit_models(self.objective, self.options, rest)
+            fitted = fit_models(self.objective, self._left(), rest)
             errors = fitted.errors
             for i, record in zip(todo, fitted.records, strict=True):
                 length = float(self.influences[i])
@@ -286,6 +287,13 @@ class _FoldWork:
         ordered = [fits[i] for i in np.ndindex(self.numbers.shape)]
         records = [fit.record for fit in ordered]
         return Fitted(self.objective, theta, records, errors), ordered
+
+    def _left(self) -> FitOptions:
+        """The options, with what is left of the time."""
+        if self.options.timeout_sec is None:
+            return self.options
+        left = max(self.deadline - monotonic(), 0.0)
+        return replace(self.options, timeout_sec=left)
 
     def _take(self, i: tuple[int, int], search: Search, record: FitRecord) -> None:
         self.records[i], self.theta[i] = record, search.best_point
@@ -371,7 +379,10 @@ def _is_part(
 
     By their tensors: what a model learns from its data and keeps elsewhere is not seen.
     """
-    if not torch.equal(mll.model.train_targets, full.model.train_targets[..., rows]):
+    targets = full.model.train_targets
+    if targets.shape[-1] != len(rows):  # the outputs of a row are correlated
+        return False
+    if not torch.equal(mll.model.train_targets, targets[..., rows]):
         return False
     if isinstance(mll.likelihood, FixedNoiseGaussianLikelihood):
         own, noise = mll.likelihood.noise, full.likelihood.noise
