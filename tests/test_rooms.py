@@ -25,16 +25,6 @@ ROOMS = {
 LONGEST = 11  # files in a chain of imports
 # Modules whose tests are elsewhere, and where.
 TESTED_BY = {
-    "fitting.losses.objective": "fitting/losses/test_objective.py",
-    "fitting.losses.make": "fitting/losses/test_objective.py",
-    "fitting.losses.modules": "fitting/losses/test_objective.py",
-    "fitting.losses.nodes": "fitting/losses/test_exact.py",
-    "fitting.losses.covariances": "fitting/losses/test_exact.py",
-    "fitting.drive": "fitting/test_search.py",
-    "fitting.retries": "fitting/test_fit.py",
-    "fitting.records": "fitting/test_fit.py",
-    "fitting.progress": "fitting/test_fit.py",
-    "fitting.threads": "fitting/test_faults.py",
     "__main__": "test_main.py",
 }
 

@@ -2,10 +2,10 @@
 
 It is equal in every process and every version of Python for numbers, text, tensors,
 arrays, modules, containers, objects and `functools.partial`. Functions and classes of
-installed packages count by their names. Others (lambdas, closures, factories in a
-script) count by module, qualified name and source text without comments and blank
-lines, by defaults and closures, and by the numbers, functions and classes that they
-refer to by a global name.
+installed packages, and those of this one, count by their names. Others (lambdas,
+closures, factories in a script) count by module, qualified name and source text without
+comments and blank lines, by defaults and closures, and by the numbers, functions and
+classes that they refer to by a global name.
 
 That is the best that can be done without running them. What a function reads from a
 file, from the environment or from a global list is not seen. Where there is no source
@@ -181,7 +181,8 @@ def _generated(cls: type, method: FunctionType) -> bool:
 def _installed(value: FunctionType | type) -> bool:
     if "<locals>" in value.__qualname__ or "<lambda>" in value.__qualname__:
         return False
-    if value.__module__.partition(".")[0] in sys.stdlib_module_names:
+    package = value.__module__.partition(".")[0]
+    if package in sys.stdlib_module_names or package == "botorch_xval":
         return True
     file = getattr(sys.modules.get(value.__module__), "__file__", None)
     return value.__module__ != "__main__" and "-packages" in (file or "")

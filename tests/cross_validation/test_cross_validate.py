@@ -524,10 +524,7 @@ def test_an_error_of_the_model_names_the_fold():
         ({"threshold": -1.0}, "threshold: expected a number from 0 on, got -1.0"),
         ({"folds": torch.eye(5).bool()}, "folds of 6 rows, got 5"),
         ({"folds": torch.eye(6)}, "folds: expected a bool tensor"),
-        (
-            {"folds": k_fold(7)},
-            "k: expected at most 6 folds for 6 rows or labels, got 7",
-        ),
+        ({"folds": k_fold(7)}, "k: expected at most 6 folds .*, got 7"),
     ],
 )
 def test_refuses_what_is_no_cross_validation(change, message):

@@ -190,7 +190,7 @@ class NeverSampled(GammaPrior):
     """A prior that cannot be sampled at all."""
 
     def sample(self, *args: object) -> torch.Tensor:
-        raise NotImplementedError("no samples of this prior")
+        raise ArithmeticError("no samples of this prior")
 
 
 def never_sampled() -> RBFKernel:

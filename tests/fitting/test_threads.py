@@ -136,6 +136,20 @@ def test_two_threads_that_fit_have_their_own_setting(leaves_first, threads):
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.parametrize(("n", "large"), [(12, False), (100, True)])
+def test_small_models_are_compared_with_one_thread(n, large, threads, monkeypatch):
+    seen = []
+
+    def watching(*arguments):
+        seen.append(torch.get_num_threads())
+        return make_objective(*arguments)
+
+    monkeypatch.setattr("botorch_xval.fitting.fit.make_objective", watching)
+    mll = mll_of(normalized_gp(*unit_waves(n)))
+    fit_each([mll], FitOptions(options={"maxiter": 1}))
+    assert seen == [threads if large else 1]
+
+
 def test_a_large_model_alone_has_all_threads(threads):
     exact = make_objective(folds(2))
     modules = make_objective(

@@ -6,21 +6,24 @@ import numpy as np
 import pytest
 import torch
 from botorch.models import MixedSingleTaskGP, SingleTaskGP
-from botorch.models.kernels import CategoricalKernel
-from gpytorch.constraints import GreaterThan, Interval
-from gpytorch.kernels import (
-    AdditiveKernel,
-    Kernel,
-    LinearKernel,
-    MaternKernel,
-    ProductKernel,
-    RBFKernel,
-    ScaleKernel,
+from covariances import (
+    COVARIANCES,
+    B,
+    batch_with,
+    category,
+    choice,
+    mixed_data,
+    mixture,
+    scalar,
+    scaled,
 )
+from gpytorch.constraints import GreaterThan
+from gpytorch.kernels import Kernel, LinearKernel, MaternKernel, RBFKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.means import LinearMean, ZeroMean
 from gpytorch.mlls import ExactMarginalLogLikelihood, LeaveOneOutPseudoLikelihood
-from gpytorch.priors import GammaPrior, HalfCauchyPrior, LogNormalPrior, NormalPrior
+from gpytorch.priors import GammaPrior, HalfCauchyPrior
+from helpers import SAME, assert_close, fold_mlls, mll_of, normalized_gp, unit_waves
 from torch import Tensor
 
 from botorch_xval.fitting.losses.exact import Exact
@@ -28,98 +31,11 @@ from botorch_xval.fitting.losses.make import make_objective
 from botorch_xval.fitting.losses.modules import ByModules
 from botorch_xval.fitting.losses.objective import Stack
 from botorch_xval.fitting.losses.parameters import Unsupported
-from botorch_xval.models.kernels import ChoiceKernel, WeightedMixtureKernel
-from botorch_xval.models.priors import BetaPrior, DirichletPrior
+from botorch_xval.models.priors import DirichletPrior
 from botorch_xval.models.scalar_choice import ScalarChoiceGP
-
-B = torch.Size([5])
-N = 14
 
 # Categories are numbers beyond one.
 pytestmark = pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWarning")
-
-
-def data(n: int = N, batch: int = 5) -> tuple[Tensor, Tensor]:
-    """Three scalars, a category, and a one-hot choice of three values."""
-    generator = torch.Generator().manual_seed(7)
-    scalars = torch.rand(batch, n, 3, generator=generator, dtype=torch.float64)
-    category = torch.randint(4, (batch, n, 1), generator=generator)
-    choice = torch.randint(3, (batch, n), generator=generator)
-    one_hot = torch.nn.functional.one_hot(choice, 3)
-    one_hot[:, 0] = 0  # inactive
-    X = torch.cat([scalars, category, one_hot], dim=-1).double()
-    noise = torch.randn(batch, n, 1, generator=generator, dtype=torch.float64)
-    return X, X.sum(dim=-1, keepdim=True).sin() + 0.3 * noise
-
-
-def scalar(kind: type[Kernel], prior=None, **kwargs) -> Kernel:
-    return kind(
-        ard_num_dims=3,
-        active_dims=(0, 1, 2),
-        batch_shape=B,
-        lengthscale_prior=prior,
-        **kwargs,
-    )
-
-
-def choice(**kwargs) -> Kernel:
-    return ChoiceKernel(ard_num_dims=3, active_dims=(4, 5, 6), batch_shape=B, **kwargs)
-
-
-def category(**kwargs) -> Kernel:
-    return CategoricalKernel(active_dims=(3,), batch_shape=B, **kwargs)
-
-
-def scaled(kernel: Kernel, **kwargs) -> Kernel:
-    return ScaleKernel(kernel, batch_shape=B, **kwargs)
-
-
-def mixture(*kernels: Kernel, **kwargs) -> Kernel:
-    return WeightedMixtureKernel(kernels, batch_shape=B, **kwargs)
-
-
-COVARIANCES = {
-    "rbf": lambda: scalar(RBFKernel),
-    "one lengthscale": lambda: RBFKernel(batch_shape=B),
-    "matern 1/2": lambda: scalar(MaternKernel, nu=0.5),
-    "matern 3/2": lambda: scalar(MaternKernel, nu=1.5),
-    "matern 5/2": lambda: scalar(MaternKernel, nu=2.5),
-    "choice": lambda: scaled(choice()),
-    "category": lambda: scaled(category()),
-    "sum": lambda: scaled(scalar(RBFKernel)) + scaled(category()) + choice(),
-    "product": lambda: scaled(
-        ProductKernel(scalar(RBFKernel), scaled(category()), choice())
-    ),
-    "product of sums": lambda: ProductKernel(
-        AdditiveKernel(scalar(RBFKernel), scaled(choice())),
-        mixture(scalar(MaternKernel), category(), weights_prior=BetaPrior(2.0, 3.0)),
-        scaled(scalar(MaternKernel, nu=1.5)),
-    ),
-    "three weights": lambda: scaled(
-        mixture(scalar(RBFKernel), choice(), scaled(category()))
-    ),
-    "nested mixtures": lambda: scaled(
-        mixture(
-            mixture(scalar(MaternKernel), choice(), weights_prior=BetaPrior(3.0, 3.0)),
-            ProductKernel(scalar(MaternKernel), choice()),
-        ),
-        outputscale_prior=GammaPrior(2.0, 0.15),
-    ),
-    "priors": lambda: scaled(
-        scalar(
-            RBFKernel,
-            LogNormalPrior(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([1.0, 2.0, 3])),
-        ),
-        outputscale_prior=NormalPrior(1.0, 2.0),
-        outputscale_constraint=Interval(0.1, 20.0),
-    ),
-}
-
-
-def batched(covariance: Kernel, n: int = N, **kwargs) -> ExactMarginalLogLikelihood:
-    X, Y = data(n)
-    model = SingleTaskGP(X, Y, covar_module=covariance, **kwargs)
-    return ExactMarginalLogLikelihood(model.likelihood, model).train()
 
 
 def both_ways(mll: ExactMarginalLogLikelihood, models: list[int]):
@@ -131,9 +47,11 @@ def both_ways(mll: ExactMarginalLogLikelihood, models: list[int]):
 
 
 @pytest.mark.parametrize("name", COVARIANCES)
-def test_kernels(name):
-    found, expected = both_ways(batched(COVARIANCES[name]()), [0, 3, 4])
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-9)
+def test_losses_and_gradients_with_every_kernel(name):
+    found, expected = both_ways(batch_with(COVARIANCES[name]()), [0, 3, 4])
+    # GPyTorch takes roots of rounded zeros, which only this kernel feels.
+    rtol = 1e-7 if name == "matern 1/2" else 1e-9
+    np.testing.assert_allclose(found[0], expected[0], rtol=rtol)
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=1e-8)
 
 
@@ -142,15 +60,15 @@ def test_means_likelihoods_and_noise():
     for kwargs in (
         {"mean_module": ZeroMean(batch_shape=B)},
         {"likelihood": gamma},
-        {"train_Yvar": 0.01 + data()[0][..., :1]},
+        {"train_Yvar": 0.01 + mixed_data()[0][..., :1]},
     ):
-        found, expected = both_ways(batched(scalar(RBFKernel), **kwargs), [1, 2])
+        found, expected = both_ways(batch_with(scalar(RBFKernel), **kwargs), [1, 2])
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-9)
         np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=1e-8)
 
 
 def test_the_gradient_is_that_of_the_loss():
-    mll = batched(COVARIANCES["nested mixtures"]())
+    mll = batch_with(COVARIANCES["nested mixtures"]())
     objective = make_objective([mll])
     assert type(objective) is Exact
     theta = objective.start[[2]] + 0.1
@@ -162,10 +80,10 @@ def test_the_gradient_is_that_of_the_loss():
         assert slope == pytest.approx((ahead - behind) / 2e-5, rel=1e-5, abs=1e-8)
 
 
-@pytest.mark.parametrize("n", [13, 14, 16, 19, 23, 40])
+@pytest.mark.parametrize("n", [13, 16, 19, 40])
 @pytest.mark.parametrize("name", ["rbf", "nested mixtures", "product of sums"])
 def test_a_loss_does_not_depend_on_its_company_to_the_last_bit(name, n):
-    objective = make_objective([batched(COVARIANCES[name](), n)])
+    objective = make_objective([batch_with(COVARIANCES[name](), n)])
     losses, gradients = objective(objective.start, range(5))
     for models in ([0], [4], [1, 3], [3, 1, 0], [2, 2, 4, 0], [4, 3, 2, 1, 0]):
         found = objective(objective.start[models], models)
@@ -174,7 +92,7 @@ def test_a_loss_does_not_depend_on_its_company_to_the_last_bit(name, n):
 
 
 def test_copies_for_threads_do_not_disturb_each_other():
-    objective = make_objective([batched(COVARIANCES["nested mixtures"]())])
+    objective = make_objective([batch_with(COVARIANCES["nested mixtures"]())])
     first, second = objective.workers(2)
     expected = objective(objective.start, range(5))
     assert first(objective.start[[1]], [1])[0] == expected[0][[1]]
@@ -186,7 +104,7 @@ def test_copies_for_threads_do_not_disturb_each_other():
 
 
 def test_the_models_of_this_library_and_of_botorch_have_closed_forms():
-    X, Y = data()
+    X, Y = mixed_data()
     for model in (
         SingleTaskGP(X, Y),
         MixedSingleTaskGP(X[..., :4], Y, cat_dims=[3]),
@@ -194,36 +112,13 @@ def test_the_models_of_this_library_and_of_botorch_have_closed_forms():
         ScalarChoiceGP(X[..., :3], Y),
         ScalarChoiceGP(X[..., 4:], Y, choice_dims=[0, 1, 2]),
     ):
-        mll = ExactMarginalLogLikelihood(model.likelihood, model).train()
+        mll = mll_of(model)
         assert type(make_objective([mll])) is Exact
-
-
-class OwnKernel(RBFKernel):
-    """A subclass with another `forward` may do anything: it is not its parent."""
-
-    def forward(self, x1, x2, diag=False, **params):
-        return super().forward(x1, x2, diag=diag, **params) ** 2
-
-
-class RenamedKernel(RBFKernel):
-    """It changes no mathematics, as subclasses of Ax and of users."""
-
-
-def test_a_subclass_that_changes_no_mathematics_has_its_parents_node():
-    found = make_objective([batched(RenamedKernel(batch_shape=B, ard_num_dims=7))])
-    expected = make_objective([batched(RBFKernel(batch_shape=B, ard_num_dims=7))])
-    assert type(found) is Exact
-    models = list(range(5))
-    for one, other in zip(
-        found(found.start, models), expected(found.start, models), strict=True
-    ):
-        assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize(
     "part, kwargs",
     [
-        ("OwnKernel", {"covariance": lambda: OwnKernel(batch_shape=B)}),
         ("LinearKernel", {"covariance": lambda: LinearKernel(batch_shape=B)}),
         (
             "HalfCauchyPrior",
@@ -241,15 +136,11 @@ def test_a_subclass_that_changes_no_mathematics_has_its_parents_node():
             },
         ),
         ("LinearMean", {"mean_module": LinearMean(7, batch_shape=B)}),
-        (
-            "not one-hot",
-            {"covariance": lambda: ChoiceKernel(ard_num_dims=7, batch_shape=B)},
-        ),
     ],
 )
 def test_what_has_no_closed_form_takes_the_modules(part, kwargs):
     covariance = kwargs.pop("covariance", COVARIANCES["rbf"])()
-    mll = batched(covariance, **kwargs)
+    mll = batch_with(covariance, **kwargs)
     with pytest.raises(Unsupported, match=part):
         Exact(Stack([mll], None, None))
     objective = make_objective([mll])
@@ -257,15 +148,15 @@ def test_what_has_no_closed_form_takes_the_modules(part, kwargs):
 
 
 def test_another_mll_takes_the_modules():
-    X, Y = data()
+    X, Y = mixed_data()
     model = SingleTaskGP(X, Y)
-    mll = LeaveOneOutPseudoLikelihood(model.likelihood, model).train()
+    mll = mll_of(model, LeaveOneOutPseudoLikelihood)
     with pytest.raises(Unsupported, match="LeaveOneOutPseudoLikelihood"):
         Exact(Stack([mll], None, None))
 
 
 def test_a_covariance_that_is_not_positive_definite_is_nan_for_its_model_only():
-    mll = batched(COVARIANCES["rbf"]())
+    mll = batch_with(COVARIANCES["rbf"]())
     with torch.no_grad():
         for name, parameter in mll.named_parameters():
             if name.endswith("raw_noise"):
@@ -279,14 +170,14 @@ def test_a_covariance_that_is_not_positive_definite_is_nan_for_its_model_only():
 
 
 def test_jitter_is_that_of_gpytorch():
-    X, Y = data()
+    X, Y = mixed_data()
     X[:, 1:4] = X[:, :1]  # repeated rows
     likelihood = GaussianLikelihood(
         noise_constraint=GreaterThan(-1.0, transform=None), batch_shape=B
     )
     kernel = scaled(scalar(RBFKernel))
     model = SingleTaskGP(X, Y, covar_module=kernel, likelihood=likelihood)
-    mll = ExactMarginalLogLikelihood(model.likelihood, model).train()
+    mll = mll_of(model)
     with torch.no_grad():
         likelihood.raw_noise.fill_(-1e-9)
     stack = Stack([mll], None, None)
@@ -294,3 +185,91 @@ def test_jitter_is_that_of_gpytorch():
         expected, _ = ByModules(stack)(stack.start, range(5))
     found, _ = Exact(stack)(stack.start, range(5))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+# --- from one factorization: folds and predictions ----------------------------------
+
+
+def plain(kernel: Kernel, X: Tensor, Y: Tensor, Yvar: Tensor | None = None):
+    return mll_of(SingleTaskGP(X, Y, Yvar, covar_module=kernel, outcome_transform=None))
+
+
+def kernel_of_batch(size: int) -> Kernel:
+    """Unlike in its members, lest one stand for another."""
+    shape = torch.Size([size])
+    kernel = ScaleKernel(
+        MaternKernel(ard_num_dims=2, batch_shape=shape), batch_shape=shape
+    )
+    kernel.outputscale = torch.linspace(0.5, 2.0, size)
+    return kernel
+
+
+@pytest.mark.parametrize("held", [1, 3])
+@pytest.mark.parametrize("known_noise", [False, True])
+def test_folds_from_one_factorization_are_those_of_the_remaining_rows(
+    held, known_noise
+):
+    X, Y = unit_waves(12)
+    Y = torch.cat([Y, Y**2], dim=-1)
+    Yvar = 0.05 + 0.1 * X if known_noise else None
+    objective = Exact(Stack([plain(kernel_of_batch(2), X, Y, Yvar)], None, None))
+    theta = objective.start + 0.2
+    held_out = torch.zeros(4, 12, dtype=torch.bool)
+    for i in range(4):
+        held_out[i, [(i + 3 * k) % 12 for k in range(held)]] = True
+    losses, gradients = objective.without(theta, held_out)
+    assert losses.shape == (4, 2) and gradients.shape == (4, 2, theta.shape[1])
+    for i, rows in enumerate(~held_out):
+        rest = None if Yvar is None else Yvar[rows]
+        fold = plain(kernel_of_batch(2), X[rows], Y[rows], rest)
+        expected = Exact(Stack([fold], None, None))(theta, [0, 1])
+        assert_close(losses[i], expected[0], **SAME)
+        assert_close(gradients[i], expected[1], **SAME)
+
+
+def test_a_fold_without_a_value_is_nan_in_its_model_only():
+    X, Y = unit_waves(8)
+    objective = Exact(Stack(fold_mlls(normalized_gp, X, Y, 2), None, None))
+    theta = objective.start.copy()
+    columns = objective.stack.table.columns
+    theta[1, columns["likelihood.noise_covar.raw_noise"]] = -3.0
+    losses, _ = objective.without(theta, torch.eye(7, dtype=torch.bool))
+    assert np.isfinite(losses[:, 0]).all() and np.isnan(losses[:, 1]).all()
+
+
+@pytest.mark.parametrize("known_noise", [False, True])
+def test_predictions_are_those_of_the_models(known_noise):
+    X, Y = unit_waves(10)
+    Yvar = 0.05 + 0.1 * X[:, :1] if known_noise else None
+    mlls = []
+    for i in range(3):
+        kept = torch.arange(10) != i
+        kernel = ScaleKernel(RBFKernel(ard_num_dims=2))
+        noise = None if Yvar is None else Yvar[kept]
+        mlls.append(plain(kernel, X[kept], Y[kept], noise))
+    objective = Exact(Stack(mlls, None, None))
+    theta = objective.start + 0.1 * np.arange(1, 4)[:, None]
+    objective.write(theta)
+    generator = torch.Generator().manual_seed(0)
+    others = torch.rand(2, 5, 2, generator=generator, dtype=torch.float64)
+    means, variances, noise = objective.predict(theta[[2, 0]], [2, 0], others)
+    for k, model in enumerate((2, 0)):
+        own = mlls[model].model.eval()
+        posterior = own.posterior(others[k])
+        assert_close(means[k], posterior.mean[:, 0], **SAME)
+        assert_close(variances[k], posterior.variance[:, 0], **SAME)
+        assert_close(noise[k], own.likelihood.noise[:1], **SAME)
+
+
+def test_predictions_of_a_covariance_that_is_none_are_refused():
+    objective = Exact(Stack([plain(kernel_of_batch(2), *_two())], None, None))
+    theta = objective.start.copy()
+    columns = objective.stack.table.columns
+    theta[1, columns["likelihood.noise_covar.raw_noise"]] = -3.0
+    with pytest.raises(Unsupported, match="not positive definite"):
+        objective.predict(theta, [0, 1], torch.rand(2, 3, 2).double())
+
+
+def _two() -> tuple[Tensor, Tensor]:
+    X, Y = unit_waves(8)
+    return X, torch.cat([Y, Y**2], dim=-1)

@@ -16,9 +16,8 @@ from gpytorch.kernels import (
     RBFKernel,
     ScaleKernel,
 )
-from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import GammaPrior
-from helpers import assert_close, noisy_waves, tuning_trials
+from helpers import assert_close, mll_of, noisy_waves, tuning_trials
 
 from botorch_xval import ScalarChoiceGP
 from botorch_xval.fitting.losses.parameters import (
@@ -32,14 +31,10 @@ from botorch_xval.fitting.losses.parameters import (
 pytestmark = pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWarning")
 
 
-def wrap(model):
-    return ExactMarginalLogLikelihood(model.likelihood, model)
-
-
 @pytest.fixture
 def tuning():
     table = tuning_trials(8)
-    return wrap(ScalarChoiceGP(table.X, table.Y, choice_dims=table.choice_dims))
+    return mll_of(ScalarChoiceGP(table.X, table.Y, choice_dims=table.choice_dims))
 
 
 def test_the_table_has_what_gpytorch_has(tuning):
@@ -69,7 +64,7 @@ def test_a_prior_of_something_else_is_named():
         "sum_prior", GammaPrior(1.0, 1.0), lambda m: m.lengthscale.sum(), None
     )
     table = ParameterTable(
-        wrap(SingleTaskGP(*noisy_waves(5), covar_module=kernel)), torch.Size()
+        mll_of(SingleTaskGP(*noisy_waves(5), covar_module=kernel)), torch.Size()
     )
     assert table.other_priors == ["covar_module.sum_prior"]
     assert len(table.with_priors) == 1  # that of the noise
@@ -77,7 +72,7 @@ def test_a_prior_of_something_else_is_named():
 
 def test_rows_of_numbers_and_their_bounds():
     X, Y = noisy_waves(6, m=2, batch=(3,))
-    mll = wrap(SingleTaskGP(X, Y))
+    mll = mll_of(SingleTaskGP(X, Y))
     shape = torch.Size([3, 2])
     table = ParameterTable(mll, shape)
     rows = table.read(mll)
@@ -95,7 +90,7 @@ def test_rows_of_numbers_and_their_bounds():
 
 def test_bounds_may_differ_between_the_models():
     X, Y = noisy_waves(6, batch=(3,))
-    mll = wrap(SingleTaskGP(X, Y))
+    mll = mll_of(SingleTaskGP(X, Y))
     name = "likelihood.noise_covar.raw_noise"
     low = torch.tensor([0.1, 0.2, 0.3])[:, None]
     table = ParameterTable(mll, torch.Size([3]), bounds={name: (low, 5.0)})
@@ -108,7 +103,7 @@ def test_parameters_without_the_batch_shape_are_shared():
     X, Y = noisy_waves(6, batch=(3,))
     kernel = ScaleKernel(RBFKernel(ard_num_dims=2), batch_shape=torch.Size([3]))
     table = ParameterTable(
-        wrap(SingleTaskGP(X, Y, covar_module=kernel)), torch.Size([3])
+        mll_of(SingleTaskGP(X, Y, covar_module=kernel)), torch.Size([3])
     )
     assert table.shared == ["model.covar_module.base_kernel.raw_lengthscale"]
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 from botorch.models import SingleTaskGP
+from botorch.models.map_saas import EnsembleMapSaasSingleTaskGP
 from botorch.models.transforms import Normalize
 from gpytorch.kernels import MaternKernel, RBFKernel
-from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import GammaPrior
-from helpers import noisy_waves
+from helpers import mll_of, noisy_waves
 
 from botorch_xval.fitting.losses.together import (
     DifferentModels,
     batch_shape_of,
     check_alike,
     groups_of,
+    held_by_priors,
     shared_part,
 )
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWar
 
 def mll(n=6, kernel=None, batch=(), m=1, **kwargs):
     model = SingleTaskGP(*noisy_waves(n, m, batch), covar_module=kernel, **kwargs)
-    return ExactMarginalLogLikelihood(model.likelihood, model)
+    return mll_of(model)
 
 
 def test_models_of_one_structure_and_size_are_together():
@@ -76,3 +77,22 @@ def test_batch_shapes():
     assert batch_shape_of(mll()) == torch.Size()
     assert batch_shape_of(mll(m=2)) == torch.Size([2])
     assert batch_shape_of(mll(batch=(3,), m=2)) == torch.Size([3, 2])
+
+
+def test_columns_that_kernels_select_may_not_differ():
+    one, other = (mll(kernel=RBFKernel(active_dims=(k,))) for k in (0, 1))
+    with pytest.raises(DifferentModels, match="another prior, bound or index"):
+        check_alike([one, other])
+    assert groups_of([one, other]) == [[0], [1]]
+
+
+def test_what_priors_hold_for_each_model_is_found():
+    """BoTorch's SAAS ensembles keep a shrinkage for each model beside its prior."""
+    torch.manual_seed(0)
+    X, Y = noisy_waves(6)
+    ensemble = mll_of(EnsembleMapSaasSingleTaskGP(X, Y, num_taus=3))
+    held = list(held_by_priors(ensemble))
+    assert {tuple(value.shape) for _, _, value in held} == {(3,)}
+    for owner, name, value in held:
+        assert getattr(owner, name) is value
+    assert list(held_by_priors(mll())) == []

@@ -7,9 +7,8 @@ import torch
 from botorch.models import SingleTaskGP
 from gpytorch.constraints import Interval
 from gpytorch.kernels import RBFKernel, ScaleKernel
-from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import GammaPrior, HalfCauchyPrior, LogNormalPrior, NormalPrior
-from helpers import assert_close, noisy_waves, tuning_trials
+from helpers import assert_close, mll_of, noisy_waves, tuning_trials
 
 from botorch_xval import ScalarChoiceGP
 from botorch_xval.fitting.losses.parameters import ParameterTable, Unsupported
@@ -40,7 +39,7 @@ def priors_of_all_kinds():
 @pytest.mark.parametrize("build", [tuning, priors_of_all_kinds])
 def test_values_slopes_and_priors(build):
     model = build()
-    mll = ExactMarginalLogLikelihood(model.likelihood, model)
+    mll = mll_of(model)
     table = ParameterTable(mll, torch.Size())
     values = Values(table, CPU)
     generator = torch.Generator().manual_seed(0)
@@ -74,7 +73,7 @@ def test_values_slopes_and_priors(build):
 def test_what_has_no_closed_form_is_named():
     kernel = RBFKernel(lengthscale_prior=HalfCauchyPrior(1.0))
     model = SingleTaskGP(*noisy_waves(5), covar_module=kernel)
-    mll = ExactMarginalLogLikelihood(model.likelihood, model)
+    mll = mll_of(model)
     with pytest.raises(Unsupported, match="raw_lengthscale: HalfCauchyPrior"):
         Values(ParameterTable(mll, torch.Size()), CPU)
     names = ["model.mean_module.raw_constant"]
@@ -85,7 +84,7 @@ def test_what_has_no_closed_form_is_named():
 def test_a_parameter_that_no_part_asks_for_belongs_to_an_unknown_part():
     kernel = RBFKernel(lengthscale_prior=GammaPrior(2.0, 1.0))
     model = SingleTaskGP(*noisy_waves(5), covar_module=kernel)
-    mll = ExactMarginalLogLikelihood(model.likelihood, model)
+    mll = mll_of(model)
     values = Values(ParameterTable(mll, torch.Size()), CPU)
     assert values.of(kernel, "raw_lengthscale").start is not None
     with pytest.raises(Unsupported, match="raw_constant"):
