@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from time import sleep
 
 import numpy as np
 import pytest
@@ -23,9 +24,11 @@ from helpers import (
 from botorch_xval import FitOptions, ScalarChoiceGP, cross_validate, k_fold
 from botorch_xval.cross_validation import warm
 from botorch_xval.cross_validation.cross_validate import FITS
-from botorch_xval.fitting import search
+from botorch_xval.fitting import drive, search
+from botorch_xval.fitting.coordinates import LogCoordinates, WhitenedCoordinates
 
 NOISE = "likelihood.noise_covar.raw_noise"
+MEAN = "model.mean_module.raw_constant"
 FOLDED = ("refit", "warm", "adaptive")  # ways that search for each fold
 FULL = ("warm", "predicted", "fixed", "adaptive")  # ways with a fit to all rows
 TABLE = tuning_trials(9)
@@ -264,3 +267,132 @@ def test_the_warning_handler_decides_what_fails(fit):
     )
     assert asked and result.failed == {}
     assert {r.attempts for r in result.records} == {1}
+
+
+@pytest.mark.parametrize("data", MODELS)
+@pytest.mark.parametrize("fit", FITS)
+def test_bounds_of_each_output(fit, data):
+    model, X, Y = MODELS[data]
+    Y = torch.cat([Y, Y.flip(0) ** 2], dim=-1)
+    low = torch.tensor([[0.5], [2.0]], dtype=Y.dtype)  # more than both want
+    options = FitOptions(bounds={NOISE: (low, None)})
+    kwargs = {"fit": fit, "fit_options": options, "folds": k_fold(4)}
+    result = cross_validate(model, X, Y, **kwargs, keep_models=True, threshold=0.0)
+    models = [*(result.models or []), result.full_model]
+    assert len([m for m in models if m is not None]) == {"refit": 4, "fixed": 1}.get(
+        fit, 5
+    )
+    for each in models:
+        if each is not None:
+            noise = each.likelihood.raw_noise.detach()
+            assert (noise >= low * (1 - 1e-9)).all()
+            if fit != "predicted":
+                np.testing.assert_allclose(noise, low, rtol=1e-6)
+
+
+@pytest.fixture
+def rescued(monkeypatch):
+    """The number of a fold that no warm start can be found for."""
+    steps = warm._FoldWork.take_steps
+
+    def without(self, gradients):
+        gradients[3] = np.nan
+        steps(self, gradients)
+
+    monkeypatch.setattr(warm._FoldWork, "take_steps", without)
+    return 3
+
+
+@pytest.mark.parametrize("data", MODELS)
+@pytest.mark.parametrize("fit", ["warm", "predicted", "adaptive"])
+def test_options_reach_second_starts_and_rescues(fit, data, rescued, monkeypatch):
+    """Bounds, parameters and iterations, as the callback sees them in every stage."""
+    monkeypatch.setattr(warm, "INFLUENTIAL", 0.0)
+    told = []
+    options = FitOptions(
+        bounds={NOISE: (0.7, None)},
+        parameters=[NOISE, MEAN],
+        options={"maxiter": 3},
+        callback=lambda parameters, result: told.append((parameters, result)),
+    )
+    result = run(fit, options, data, keep_models=True)
+    assert [i for i, each in enumerate(result.fits) if each.how == "refit"] == [rescued]
+    assert all(set(parameters) == {NOISE, MEAN} for parameters, _ in told)
+    assert min(parameters[NOISE].item() for parameters, _ in told) >= 0.7 * (1 - 1e-9)
+    assert min(noises(result)) >= 0.7 * (1 - 1e-9)
+    assert max(each.step for _, each in told) <= 3
+    names = {each.fold for _, each in told}
+    alone = f"row {rescued}"
+    expected = {"all rows", alone}
+    if fit != "predicted":
+        expected |= set(result.folds.names)
+        searched = [not math.isnan(each.cold_loss) for each in result.fits]
+        assert searched == [i != rescued for i in range(9)]
+    assert names <= expected and {"all rows", alone} <= names
+
+
+@pytest.mark.parametrize("fit", ["warm", "adaptive"])
+@pytest.mark.parametrize("coordinates", ["log", "raw"])
+def test_coordinates_of_every_stage(fit, coordinates, rescued, monkeypatch):
+    monkeypatch.setattr(warm, "INFLUENTIAL", 0.0)
+    seen = []
+
+    class Seen(search.Search):
+        def __init__(self, *arguments):
+            seen.append((type(arguments[5]), arguments[3].get("maxcor")))
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(drive, "Search", Seen)
+    options = FitOptions(coordinates=coordinates, options={"maxiter": 2})
+    run(fit, options)
+    cold = (LogCoordinates, 30) if coordinates == "log" else (type(None), None)
+    # All rows, eight second starts, and the rescue.
+    whitened = (WhitenedCoordinates, cold[1])
+    assert seen.count(whitened) == 8
+    assert {each for each in seen if each != whitened} == {cold}
+    assert len(seen) >= 18
+
+
+@pytest.mark.parametrize("fit", ["warm", "adaptive"])
+def test_a_rescue_has_the_time_that_is_left(fit, rescued):
+    slept = []
+
+    def callback(_, result):
+        if result.fold != "all rows" and not slept:
+            slept.append(sleep(0.4))
+
+    options = FitOptions(timeout_sec=0.3, callback=callback)
+    result = run(fit, options)
+    record = result.records[rescued]
+    assert slept and result.fits[rescued].how == "refit"
+    assert record.status is OptimizationStatus.STOPPED and record.iterations <= 1
+
+
+@pytest.mark.parametrize("fit", ["refit", "warm"])
+def test_attempts_of_folds(fit, rescued):
+    options = FitOptions(
+        max_attempts=2, pick_best_of_all_attempts=True, options={"maxiter": 5}
+    )
+    attempts = [record.attempts for record in run(fit, options).records]
+    # A fold from the fit to all rows has other starts only where that one fails.
+    expected = [2 if fit == "refit" or i == rescued else 1 for i in range(9)]
+    assert attempts == expected
+
+
+def test_a_callback_is_told_the_output_that_is_rescued(monkeypatch):
+    steps, told = warm._FoldWork.take_steps, set()
+
+    def without(self, gradients):
+        gradients[2, 1] = np.nan
+        steps(self, gradients)
+
+    monkeypatch.setattr(warm._FoldWork, "take_steps", without)
+    X, Y = noisy_waves(8, m=2)
+    options = FitOptions(
+        callback=lambda _, result: told.add((result.fold, result.output))
+    )
+    kwargs = {"fit": "predicted", "fit_options": options}
+    result = cross_validate(normalized_gp, X, Y, **kwargs)
+    assert told == {("all rows", 0), ("all rows", 1), ("row 2", 1)}
+    hows = result.fit_table().set_index(["fold", "output"]).how
+    assert hows["row 2", 1] == "refit" and (hows == "predicted").sum() == 15
