@@ -4,18 +4,39 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from botorch.exceptions.errors import InputDataError
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Normalize
+from fold_helpers import standard_waves
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from helpers import SAME, SCORED, assert_close, noisy_waves, tuning_trials
+from helpers import (
+    SAME,
+    SCORED,
+    assert_close,
+    losses_of,
+    noisy_waves,
+    normalized_gp,
+    tuning_trials,
+)
 
-from botorch_xval import FitOptions, ScalarChoiceGP, cross_validate, k_fold
+from botorch_xval import (
+    FitOptions,
+    ScalarChoiceGP,
+    cross_validate,
+    k_fold,
+    leave_one_out,
+)
 from botorch_xval.cross_validation import fold_models
 from botorch_xval.cross_validation.cross_validate import FITS
-from botorch_xval.cross_validation.fold_models import FoldBatch, builds_batches
+from botorch_xval.cross_validation.fold_models import (
+    FoldBatch,
+    FoldData,
+    builds_batches,
+)
+from botorch_xval.cross_validation.folds import make_folds
 from botorch_xval.cross_validation.warm import _FoldWork
 
 TABLE = tuning_trials(9)
@@ -142,3 +163,82 @@ def test_an_error_names_the_fold_that_has_it():
     with pytest.raises(InputDataError, match="NaN") as caught:
         cross_validate(BATCHED, TABLE.X, Y)
     assert caught.value.__notes__ == ["raised by the model of fold 'row 0'"]
+
+
+class Plain(SingleTaskGP):
+    """A user's model that says that its batches are independent."""
+
+    def __init__(self, train_X, train_Y, scaled=False):
+        shape = train_X.shape[:-2]
+        transform = Normalize(2, batch_shape=shape) if scaled else None
+        super().__init__(
+            train_X, train_Y, input_transform=transform, outcome_transform=None
+        )
+
+    @classmethod
+    def builds_independent_batches(cls, **kwargs):
+        return kwargs.keys() <= {"scaled"}
+
+
+class Changed(Plain):
+    """It does not say it again, and may have changed what is learned."""
+
+
+@pytest.mark.filterwarnings("ignore:Data .outcome observations. is not standardized")
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [(Plain, 1), (partial(Plain, scaled=True), 1), (Changed, 0)],
+    ids=["plain", "with a keyword", "a subclass"],
+)
+def test_a_users_class_says_that_it_builds_batches(model, count, batches):
+    X, Y = standard_waves(8)
+    kwargs = {"fit": "warm", "fit_options": FitOptions(options={"maxiter": 9})}
+    found = cross_validate(model, X, Y, **kwargs)
+    assert len(batches) == count
+
+    def build(train_X, train_Y):
+        return model(train_X, train_Y)
+
+    expected = cross_validate(build, X, Y, **kwargs)
+    assert len(batches) == count
+    assert_close(found.log_density, expected.log_density, **SAME)
+
+
+def test_ordinary_models_have_the_values_of_the_batch():
+    data = FoldData(
+        BATCHED,
+        ExactMarginalLogLikelihood,
+        TABLE.X,
+        TABLE.Y,
+        None,
+        make_folds(leave_one_out, 9),
+    )
+    models = data.models_of(range(9))
+    assert isinstance(models, FoldBatch)
+    objective = models.objective(FitOptions())
+    theta = objective.start + 0.1 * np.arange(objective.start.size).reshape(9, -1) / 9
+    objective.write(theta)
+    losses, _ = objective(theta, list(range(9)))
+    assert models.models(objective).tolist() == [[i] for i in range(9)]
+    for i in (0, 3, 8):  # two of them are members, with which the batch is compared
+        mll = models.ordinary(i)
+        assert_close(losses_of(mll), losses[i], **SAME)
+        rows = torch.arange(9) != i
+        X = mll.model.transform_inputs(TABLE.X[[i]])
+        assert_close(models.transform_inputs([i], [TABLE.X[[i]]])[0], X)
+        assert torch.equal(mll.model.train_inputs[0], TABLE.X[rows])
+
+
+def test_only_whole_sets_of_models_are_kept():
+    """An "adaptive" fit may refit all folds of one size, and not those of another."""
+    X, Y = standard_waves(10)
+    Y[0] += 5.0
+    held_out = torch.eye(10, dtype=torch.bool)
+    held_out[0, 1] = True  # the only fold of its size, of large influence
+    kwargs = {"folds": held_out, "fit": "adaptive", "keep_models": True}
+    some = cross_validate(normalized_gp, X, Y, **kwargs, threshold=1.0)
+    hows = [fit.how for fit in some.fits]
+    assert hows[0] == "warm" and "fixed" in hows
+    assert some.models is None and some.full_model is not None
+    every = cross_validate(normalized_gp, X, Y, **kwargs, threshold=0.0)
+    assert len(every.models) == 10
