@@ -122,7 +122,7 @@ class OwnKernelGP(SingleTaskGP):
 
 
 def test_agrees_with_a_plain_loop_over_botorchs_fits():
-    x, y = noisy_waves(16)
+    x, y = noisy_waves(13)
     mean, variance, density, losses = plain_loop(normalized_gp, x, y)
     found = cross_validate(normalized_gp, x, y, fit_options=RAW)
     assert_close([record.loss for record in found.records], losses, **SOLVED)
@@ -130,7 +130,7 @@ def test_agrees_with_a_plain_loop_over_botorchs_fits():
     # On a scale where outcomes vary by tens.
     assert_close(found.mean, mean, rtol=1e-4, atol=1e-4)
     assert_close(found.variance, variance, rtol=1e-4, atol=1e-4)
-    assert_close(found.elpd, density.sum(), rtol=0, atol=16 * SCORED["atol"])
+    assert_close(found.elpd, density.sum(), rtol=0, atol=13 * SCORED["atol"])
     assert torch.equal(found.observed, y)
     assert found.failed == {}
 
@@ -227,7 +227,7 @@ def test_real_trials_with_one_hot_choices():
 
 @pytest.mark.parametrize("options", [TIGHT, {}], ids=["tight", "default options"])
 def test_a_held_out_row_never_touches_its_own_prediction(options):
-    x, y = noisy_waves(12)
+    x, y = noisy_waves(8)
     other_x, other_y = x.clone(), y.clone()
     other_y[4] = 1e3
     other_x[4] = torch.tensor([-50.0, 4e3])  # far outside the range of all others
@@ -241,7 +241,7 @@ def test_a_held_out_row_never_touches_its_own_prediction(options):
     expected = without_seconds(before.records[4:5])
     assert without_seconds(changed_y.records[4:5]) == expected
     assert without_seconds(changed_x.records[4:5]) == expected
-    others = torch.arange(12) != 4
+    others = torch.arange(8) != 4
     assert (changed_y.mean[others] != before.mean[others]).all()
     assert (changed_x.mean[others] != before.mean[others]).all()
 
@@ -414,8 +414,7 @@ no_jitter_warnings = pytest.mark.filterwarnings("ignore:A not p.d.")
 
 
 @no_jitter_warnings
-@pytest.mark.parametrize("strategy", ["loop", "auto", "batch"])
-@pytest.mark.parametrize("row", [0, 3, 8])
+@pytest.mark.parametrize(("strategy", "row"), [("loop", 0), ("auto", 3), ("batch", 8)])
 def test_a_fold_that_fails_is_recorded_and_the_others_are_as_ever(strategy, row):
     x, y = unit_problem(9)
     nothing_wrong = leave_one_out(9).held_out[torch.arange(9) != row]

@@ -127,7 +127,7 @@ correlated = seeded(KroneckerMultiTaskGP)
 def test_models_of_several_tasks_predict_the_task_of_a_row(fit):
     X, Y = standard_waves(8)
     X = torch.cat([X, torch.arange(8)[:, None] % 2], dim=-1)
-    options = optimizer(maxiter=40)  # a Newton step begins near an optimum
+    options = optimizer(maxiter=25)  # a Newton step begins near an optimum
     found = cross_validate(
         two_tasks, X, Y, fit=fit, fit_options=options, keep_models=True, threshold=0
     )
