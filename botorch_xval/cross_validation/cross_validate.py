@@ -250,7 +250,7 @@ class _Work:
         return replace(
             result,
             models=models if len(models) == len(self.data.folds.names) else None,
-            full_model=None if full is None else full.mll.model,
+            full_model=None if full is None else full.mll.eval().model,
         )
 
     def _assemble(self, full_evaluations: int) -> CrossValidation:

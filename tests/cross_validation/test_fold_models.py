@@ -242,3 +242,4 @@ def test_only_whole_sets_of_models_are_kept():
     assert some.models is None and some.full_model is not None
     every = cross_validate(normalized_gp, X, Y, **kwargs, threshold=0.0)
     assert len(every.models) == 10
+    assert not any(model.training for model in [*every.models, every.full_model])
