@@ -281,6 +281,8 @@ class _FoldWork:
             for i, record in zip(todo, fitted.records, strict=True):
                 length = float(self.influences[i])
                 fold = models.numbers[i[0]]
+                if i in self.records:  # of a start from all rows that has failed
+                    record = _with_costs(record, self.records[i])
                 fits[i] = FoldFit(fold, i[1], "refit", length, record)
             theta[rest] = fitted.theta[rest]
             self.objective.write(theta)
@@ -370,6 +372,15 @@ class _FoldWork:
             at_bounds=names_at_bounds(self.objective, theta, model),
             condition=self.full.whitened[i[1]].condition,
         )
+
+
+def _with_costs(record: FitRecord, before: FitRecord) -> FitRecord:
+    """A record with the costs of an earlier fit of its model, too."""
+    return replace(
+        record,
+        evaluations=record.evaluations + before.evaluations,
+        seconds=record.seconds + before.seconds,
+    )
 
 
 def _is_part(

@@ -32,6 +32,7 @@ from botorch_xval import (
 from botorch_xval.cross_validation import warm as module
 from botorch_xval.cross_validation.folds import leave_one_out
 from botorch_xval.cross_validation.full_fit import fit_all_rows
+from botorch_xval.fitting import drive
 from botorch_xval.fitting.threads import evaluate_each
 
 FIT = FitOptions(warning_handler=accept_abnormal)
@@ -247,3 +248,20 @@ def test_models_without_a_closed_form_are_fitted_from_the_full_fit():
     assert {fit.how for fit in warm.fits} == {"warm"}
     losses = [[r.loss for r in result.records] for result in (warm, cold)]
     assert_close(*losses, **SOLVED)
+
+
+def test_what_failed_starts_have_cost_is_counted(monkeypatch):
+    X, Y = noisy_waves(9, seed=1)
+    advances = []
+
+    class Counted(drive.Search):
+        def advance(self, *values):
+            advances.append(1)
+            super().advance(*values)
+
+    monkeypatch.setattr(drive, "Search", Counted)
+    monkeypatch.setattr(module, "has_succeeded", lambda *_: False)
+    found = cross_validate(normalized_gp, X, Y, fit="warm")
+    assert {fit.how for fit in found.fits} == {"refit"} and found.failed == {}
+    # Beside those of searches the Hessian's, and one of each fold at the full fit.
+    assert found.evaluations == len(advances) + 2 * 4 + 9
