@@ -7,6 +7,7 @@ from typing import Any
 from warnings import WarningMessage
 
 import numpy as np
+import pandas as pd
 import torch
 from botorch.models import SingleTaskGP
 from botorch.models.model import Model
@@ -19,6 +20,7 @@ from gpytorch.priors import GammaPrior
 from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
+from botorch_xval.comparison.table import Comparison
 from botorch_xval.data.tables import EncodedTable
 from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
 from botorch_xval.fitting.options import FitOptions
@@ -59,6 +61,14 @@ def assert_close(
         for value in (found, expected)
     )
     torch.testing.assert_close(found, expected, rtol=rtol, atol=atol, equal_nan=True)
+
+
+def assert_same(found: Comparison, expected: Comparison) -> None:
+    """Comparisons that agree to the last bit, except in the time that they took."""
+    exact = {"check_exact": True}
+    pd.testing.assert_frame_equal(found.points, expected.points, **exact)
+    fits = [frame.drop(columns="seconds") for frame in (found.fits, expected.fits)]
+    pd.testing.assert_frame_equal(*fits, **exact)
 
 
 def optimizer(

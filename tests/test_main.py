@@ -8,17 +8,15 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-import torch
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from helpers import assert_close, noisy_waves
 
 from botorch_xval.__main__ import main
 from botorch_xval.comparison.compare import compare
 from botorch_xval.data.tables import encode_table
 from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
 from botorch_xval.fitting.fit import fit_gpytorch_mll
-from botorch_xval.models.configurations import default_configurations, default_model
-from botorch_xval.models.scalar_choice import PRIOR_CONFIGURATIONS, ScalarChoiceGP
+from botorch_xval.models.configurations import default_configurations
+from botorch_xval.models.scalar_choice import ScalarChoiceGP
 from botorch_xval.reporting.expressions import describe, format_number
 
 FILES = ["cells", "fits.csv", "losses.png", "points.csv", "report.html"]
@@ -262,29 +260,3 @@ def test_wrong_arguments_are_explained(arguments, message, capsys):
         main(arguments)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
-
-
-# What is compared
-
-
-def test_configurations_are_the_named_priors_and_botorchs_default():
-    found = default_configurations([1])
-    assert list(found) == NAMES
-    x, y = noisy_waves(6)
-    x[:, 1] = torch.arange(6) % 2
-    for name, priors in zip(NAMES, PRIOR_CONFIGURATIONS, strict=False):
-        model = found[name](x, y)
-        assert isinstance(model, ScalarChoiceGP)
-        assert model.priors == PRIOR_CONFIGURATIONS[priors]
-        assert list(model.choice_dims) == [1]
-    assert found["BoTorch default"] is default_model
-
-
-def test_the_default_model_scales_inputs_and_outcomes_itself():
-    x, y = noisy_waves(6)
-    model = default_model(x, y, torch.full_like(y, 4.0))
-    scaled = model.input_transform(x)
-    assert_close(scaled.min(dim=0).values, [0.0, 0.0])
-    assert_close(scaled.max(dim=0).values, [1.0, 1.0])
-    assert_close(model.train_targets.std(), 1.0)
-    assert_close(model.likelihood.noise * y.var(), [4.0] * 6)

@@ -125,7 +125,8 @@ def cross_validate(
         named in one warning.
 
     Raises:
-        ValueError: If shapes, folds or `fit` are not as described.
+        ValueError: If shapes, folds or `fit` are not as described, or if the models of
+            folds differ in their hyper-parameters.
         UnsupportedError: If the model's posterior on the outcome's scale is not
             Gaussian.
         ModelFittingError: If there is to be a fit to all rows, and it fails.

@@ -26,7 +26,7 @@ from torch import Tensor
 from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.fitting.losses.make import make_batch_objective, make_objective
 from botorch_xval.fitting.losses.objective import Objective
-from botorch_xval.fitting.losses.together import shared_part
+from botorch_xval.fitting.losses.together import shared_part, trainable_shapes
 from botorch_xval.fitting.options import FitOptions
 
 __all__ = ["FoldBatch", "FoldData", "FoldModels", "builds_batches"]
@@ -160,8 +160,16 @@ class FoldModels:
 
         Raises:
             DifferentModels: If a batch is not as ordinary models are.
+            ValueError: If models have other hyper-parameters than the first one.
         """
-        for mll in self.mlls:
+        first = trainable_shapes(self.mlls[0])
+        for name, mll in zip(self.names, self.mlls, strict=True):
+            if (own := trainable_shapes(mll)) != first:
+                raise ValueError(
+                    "model: expected the same hyper-parameters in each fold, got "
+                    f"{dict(first)} in fold {self.names[0]!r} and {dict(own)} in fold "
+                    f"{name!r}; build them alike, whatever the training rows are"
+                )
             mll.train()
         return make_objective(self.mlls, options.parameters, options.bounds)
 

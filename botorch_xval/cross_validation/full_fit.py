@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from botorch.exceptions.errors import ModelFittingError
+from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.mlls import MarginalLogLikelihood
+from torch import Tensor
 
 from botorch_xval.fitting.coordinates import Array, LogCoordinates, WhitenedCoordinates
 from botorch_xval.fitting.losses.make import make_objective
+from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.retries import Fitted, fit_models, log_coordinates
 from botorch_xval.fitting.threads import evaluate_each
@@ -28,6 +32,54 @@ class FullFit:
     coordinates: LogCoordinates
     whitened: list[WhitenedCoordinates]  # m
     evaluations: int  # of fit and Hessian
+
+    def contains(self, mll: MarginalLogLikelihood, rows: Tensor) -> bool:
+        """Whether a model of some rows has the data, transforms and priors of this one.
+
+        By their tensors: what a model learns from its data and keeps elsewhere is not
+        seen.
+
+        Args:
+            mll: Of the other model.
+            rows: Boolean mask, `n`, of its rows.
+        """
+        targets = self.mll.model.train_targets
+        if targets.shape[-1] != len(rows):  # the outputs of a row are correlated
+            return False
+        if not torch.equal(mll.model.train_targets, targets[..., rows]):
+            return False
+        if isinstance(mll.likelihood, FixedNoiseGaussianLikelihood):
+            own, noise = mll.likelihood.noise, self.mll.likelihood.noise
+            if not torch.equal(own, noise[..., rows]):
+                return False
+        own, others = dict(mll.named_buffers()), dict(self.mll.named_buffers())
+        return own.keys() == others.keys() and all(
+            torch.equal(buffer, others[name]) for name, buffer in own.items()
+        )
+
+    def check_parameters(self, objective: Objective, fold: str) -> None:
+        """Refuse models of folds that cannot start from this one.
+
+        Args:
+            objective: Of the folds.
+            fold: The name of the first one.
+
+        Raises:
+            ValueError: If they have other hyper-parameters than the model of all rows.
+        """
+        expected, found = (
+            [
+                (name, tuple(values.shape))
+                for name, values in each.parameters(each.start[0], 0).items()
+            ]
+            for each in (self.fitted.objective, objective)
+        )
+        if found != expected:
+            raise ValueError(
+                "model: expected the same hyper-parameters for all rows and for each "
+                f"fold, got {dict(expected)} for all rows and {dict(found)} for fold "
+                f"{fold!r}; build them alike, or take fit='refit'"
+            )
 
 
 def fit_all_rows(mll: MarginalLogLikelihood, options: FitOptions) -> FullFit:

@@ -24,12 +24,8 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-import torch
 from botorch.optim.core import OptimizationStatus
-from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
-from gpytorch.mlls import MarginalLogLikelihood
 from numpy.typing import NDArray
-from torch import Tensor
 
 from botorch_xval.cross_validation.fold_models import FoldBatch, FoldModels
 from botorch_xval.cross_validation.full_fit import FullFit
@@ -88,6 +84,8 @@ def fit_folds(
 
     Raises:
         DifferentModels: If a batch is not as ordinary models are.
+        ValueError: If models have other hyper-parameters than others of their size, or
+            than the model of all rows.
     """
     objective = models.objective(options)
     numbers = models.models(objective)
@@ -98,6 +96,7 @@ def fit_folds(
             FoldFit(models.numbers[j], k, "refit", math.nan, fitted.records[model])
             for (j, k), model in np.ndenumerate(numbers)
         ]
+    full.check_parameters(objective, models.names[0])
     work = _FoldWork(full, objective, numbers, options)
     losses, gradients = work.at_full(models)
     work.take_steps(gradients)
@@ -147,7 +146,7 @@ class _FoldWork:
         if not isinstance(models, FoldBatch):  # a batch learns its transforms by fold
             alike = np.array(
                 [
-                    _is_part(mll, self.full.mll, ~rows.to(self.objective.device))
+                    self.full.contains(mll, ~rows.to(self.objective.device))
                     for mll, rows in zip(models.mlls, models.held_out, strict=True)
                 ]
             )
@@ -221,7 +220,7 @@ class _FoldWork:
         """Fit folds of large influence from their initial values, too.
 
         The fit to all rows may be in another basin than theirs. What was found is
-        replaced where the other start leads to a lower loss.
+        replaced where the other start leads to a lower loss, or did not succeed.
         """
         starts = self.objective.start[self.numbers]
         searches = self._search(chosen, starts, warm_up=WARM_UP)
@@ -230,7 +229,8 @@ class _FoldWork:
             before = self.records[i]
             record = self._record_after(before, search, i)
             ended = has_succeeded(search, self.options)
-            if ended and not record.loss >= before.loss - BETTER:
+            is_better = not record.loss >= before.loss - BETTER
+            if ended and (is_better or i in self.failed):
                 self._take(i, search, record)
             else:
                 self.records[i] = replace(
@@ -380,26 +380,4 @@ def _with_costs(record: FitRecord, before: FitRecord) -> FitRecord:
         record,
         evaluations=record.evaluations + before.evaluations,
         seconds=record.seconds + before.seconds,
-    )
-
-
-def _is_part(
-    mll: MarginalLogLikelihood, full: MarginalLogLikelihood, rows: Tensor
-) -> bool:
-    """Whether a fold's model has data, transforms and priors of the model of all rows.
-
-    By their tensors: what a model learns from its data and keeps elsewhere is not seen.
-    """
-    targets = full.model.train_targets
-    if targets.shape[-1] != len(rows):  # the outputs of a row are correlated
-        return False
-    if not torch.equal(mll.model.train_targets, targets[..., rows]):
-        return False
-    if isinstance(mll.likelihood, FixedNoiseGaussianLikelihood):
-        own, noise = mll.likelihood.noise, full.likelihood.noise
-        if not torch.equal(own, noise[..., rows]):
-            return False
-    own, others = dict(mll.named_buffers()), dict(full.named_buffers())
-    return own.keys() == others.keys() and all(
-        torch.equal(buffer, others[name]) for name, buffer in own.items()
     )

@@ -116,8 +116,11 @@ def fit_gpytorch_mll(
     ours = [i for i, each in enumerate(members) if is_default and _is_ours(each)]
     if not is_list and not ours:
         if optimizer is None and optimizer_kwargs is not None:
-            known = set(optimizer_kwargs) - OUR_OPTIONS
-            arguments["optimizer_kwargs"] = {n: optimizer_kwargs[n] for n in known}
+            arguments["optimizer_kwargs"] = {
+                name: value
+                for name, value in optimizer_kwargs.items()
+                if name not in OUR_OPTIONS
+            }
         return botorch.fit.fit_gpytorch_mll(mll, **arguments)
     mll.train()
     failed: dict[int, Exception] = {}

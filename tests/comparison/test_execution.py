@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.models import SingleTaskGP
-from helpers import noisy_waves, normalized_gp, optimizer, short_sighted
+from helpers import assert_same, noisy_waves, normalized_gp, optimizer, short_sighted
 from torch import Tensor
 
 from botorch_xval.comparison.compare import compare
@@ -36,13 +36,6 @@ def run(**changes: object) -> Comparison:
     arguments = {"sizes": [6, 8], "replicates": 2, **QUICK, **changes}
     configurations = arguments.pop("configurations", CONFIGURATIONS)
     return compare(configurations, *noisy_waves(14), **arguments)
-
-
-def assert_same(found: Comparison, expected: Comparison) -> None:
-    exact = {"check_exact": True}
-    pd.testing.assert_frame_equal(found.points, expected.points, **exact)
-    fits = [frame.drop(columns="seconds") for frame in (found.fits, expected.fits)]
-    pd.testing.assert_frame_equal(*fits, **exact)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import torch
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.models import SingleTaskGP
 from gpytorch.mlls import LeaveOneOutPseudoLikelihood
-from helpers import noisy_waves, normalized_gp, optimizer, short_sighted
+from helpers import assert_same, noisy_waves, normalized_gp, optimizer, short_sighted
 from torch import Tensor
 
 import botorch_xval.comparison.store
@@ -45,13 +45,6 @@ def cells(folder: Path) -> dict[str, int]:
     """By name of a cell's file when it was written."""
     files = (folder / "cells").glob("*.json") if folder.exists() else ()
     return {p.name: p.stat().st_mtime_ns for p in files if p.name != "manifest.json"}
-
-
-def assert_same(found: Comparison, expected: Comparison) -> None:
-    exact = {"check_exact": True}
-    pd.testing.assert_frame_equal(found.points, expected.points, **exact)
-    fits = [frame.drop(columns="seconds") for frame in (found.fits, expected.fits)]
-    pd.testing.assert_frame_equal(*fits, **exact)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from botorch_xval import (
 )
 from botorch_xval.cross_validation import warm as module
 from botorch_xval.cross_validation.folds import leave_one_out
-from botorch_xval.cross_validation.full_fit import fit_all_rows
+from botorch_xval.cross_validation.full_fit import FullFit, fit_all_rows
 from botorch_xval.fitting import drive
 from botorch_xval.fitting.threads import evaluate_each
 
@@ -225,7 +225,7 @@ def test_only_folds_that_transform_alike_share_a_factorization(monkeypatch):
 def test_one_factorization_changes_no_result(fit, monkeypatch):
     X, Y = standard_waves(14)
     shared = cross_validate(untransformed, X, Y, fit=fit, fit_options=FIT)
-    monkeypatch.setattr(module, "_is_part", lambda *_: False)
+    monkeypatch.setattr(FullFit, "contains", lambda *_: False)
     own = cross_validate(untransformed, X, Y, fit=fit, fit_options=FIT)
     assert_close(shared.mean, own.mean, rtol=1e-6, atol=1e-6)
     assert_close(shared.variance, own.variance, rtol=1e-6, atol=1e-6)
@@ -265,3 +265,51 @@ def test_what_failed_starts_have_cost_is_counted(monkeypatch):
     assert {fit.how for fit in found.fits} == {"refit"} and found.failed == {}
     # Beside those of searches the Hessian's, and one of each fold at the full fit.
     assert found.evaluations == len(advances) + 2 * 4 + 9
+
+
+def test_a_second_start_that_succeeds_replaces_a_fit_that_failed(monkeypatch):
+    cold, search = [], module._FoldWork._search
+
+    def spy(self, chosen, starts, *arguments, **options):
+        found = search(self, chosen, starts, *arguments, **options)
+        if "warm_up" in options:  # from the initial values
+            cold.extend(found.values())
+        return found
+
+    monkeypatch.setattr(module._FoldWork, "_search", spy)
+    monkeypatch.setattr(module, "has_succeeded", lambda found, _: found in cold)
+    monkeypatch.setattr(module, "fit_models", None)  # no third one
+    monkeypatch.setattr(module, "INFLUENTIAL", 0.0)
+    X, Y = noisy_waves(9, seed=1)
+    found = cross_validate(normalized_gp, X, Y, fit="warm")
+    assert len(cold) == 9 and found.failed == {}
+    for fit, second in zip(found.fits, cold, strict=True):
+        assert fit.how == "warm" and fit.record.loss == second.best_loss
+        assert fit.record.evaluations > second.evaluations  # and those of the first
+
+
+def of_varied_columns(X, Y):
+    """With as many lengthscales as there are columns whose values differ."""
+    varied = X.amax(dim=0) > X.amin(dim=0)
+    active = tuple(varied.nonzero()[:, 0].tolist())
+    kernel = RBFKernel(ard_num_dims=len(active), active_dims=active)
+    return SingleTaskGP(X, Y, covar_module=kernel)
+
+
+@pytest.mark.parametrize("fit", ["warm", "predicted", "adaptive"])
+def test_hyper_parameters_that_depend_on_the_rows_are_refused(fit):
+    X, Y = standard_waves(12)
+    X = X - X.amin(dim=0)
+    X = torch.cat([X / X.amax(dim=0), torch.zeros(12, 1).to(X)], dim=-1)
+    X[0, 2] = 1.0
+    message = r"in each fold, got .*\(1, 2\)\} in fold 'row 0' and .* in fold 'row 1'"
+    for how in (fit, "refit"):
+        with pytest.raises(ValueError, match=message):
+            cross_validate(of_varied_columns, X, Y, fit=how)
+    alone = [(range(1, 12), [0])]
+    message = r"got .*\(1, 3\)\} for all rows and .*\(1, 2\)\} for fold 'fold 0'"
+    with pytest.raises(ValueError, match=message):
+        cross_validate(of_varied_columns, X, Y, fit=fit, folds=alone)
+    refitted = cross_validate(of_varied_columns, X, Y, folds=alone)
+    expected = cross_validate(of_varied_columns, X[:, :2], Y, folds=alone)
+    assert_close(refitted.log_density, expected.log_density)

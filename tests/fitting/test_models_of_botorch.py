@@ -622,8 +622,11 @@ def test_botorchs_mock_makes_fits_short(name, shape):
 def test_our_own_options_do_not_break_a_fit_that_is_left_to_botorch():
     model = robust(True)(*data(torch.float64))
     mll = ExactMarginalLogLikelihood(model.likelihood, model)
+    start = losses_of(mll)
     fit_gpytorch_mll(
         mll,
         numbers_of_outliers=[1],
         optimizer_kwargs={"coordinates": "raw", "options": {"maxiter": 2}},
     )
+    assert not mll.training
+    assert losses_of(mll) < start

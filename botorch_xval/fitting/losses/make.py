@@ -23,7 +23,11 @@ from botorch_xval.fitting.losses.exact import Exact
 from botorch_xval.fitting.losses.modules import ByModules, Joint, Separate
 from botorch_xval.fitting.losses.objective import Objective, Stack, StackedObjective
 from botorch_xval.fitting.losses.parameters import Array, ParameterBounds, Unsupported
-from botorch_xval.fitting.losses.together import DifferentModels, batch_shape_of
+from botorch_xval.fitting.losses.together import (
+    DifferentModels,
+    batch_shape_of,
+    trainable_shapes,
+)
 
 __all__ = ["make_batch_objective", "make_objective"]
 
@@ -119,14 +123,14 @@ def _check(
     parameters: Collection[str] | None,
     bounds: ParameterBounds | None,
 ) -> None:
-    names = [n for n, p in mlls[0].named_parameters() if p.requires_grad]
-    if not names or (parameters is not None and not parameters):
+    own = trainable_shapes(mlls[0])
+    if not own or (parameters is not None and not parameters):
         raise ValueError(
             f"the {type(mlls[0].model).__name__} has no parameter to optimize; at "
             "least one must require a gradient"
         )
     for i, mll in enumerate(mlls):
-        if [n for n, p in mll.named_parameters() if p.requires_grad] != names:
+        if trainable_shapes(mll) != own:
             raise ValueError(
                 f"mll {i} has other parameters to optimize than mll 0; fit them apart"
             )

@@ -27,6 +27,7 @@ __all__ = [
     "groups_of",
     "held_by_priors",
     "shared_part",
+    "trainable_shapes",
 ]
 
 
@@ -164,6 +165,15 @@ def held_by_priors(
             for name, value in vars(owner).items():
                 if isinstance(value, Tensor):
                     yield owner, name, value
+
+
+def trainable_shapes(mll: MarginalLogLikelihood) -> list[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the parameters that can be optimized, in order."""
+    return [
+        (name, tuple(parameter.shape))
+        for name, parameter in mll.named_parameters()
+        if parameter.requires_grad
+    ]
 
 
 def batch_shape_of(mll: MarginalLogLikelihood) -> torch.Size:

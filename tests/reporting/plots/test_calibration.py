@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 from helpers import assert_close
 from reporting_helpers import dots
 from scipy import stats
@@ -16,15 +14,11 @@ from botorch_xval.reporting.plots import (
     plot_calibration,
     plot_normal_quantiles,
     plot_pit,
-    plot_predictions,
-    plot_residuals,
 )
 from botorch_xval.reporting.plots.calibration import (
     distribution_band,
     order_statistics_band,
 )
-
-EACH = [plot_normal_quantiles, plot_pit, plot_calibration]
 
 
 def test_quantiles_are_of_the_whitened_errors_if_there_are_any(warm):
@@ -69,25 +63,3 @@ def test_bands_hold_95_percent_of_uniform_samples(band, n):
             values = np.searchsorted(values, at, side="right") / n
         inside.append(((low <= values) & (values <= high)).all())
     assert np.mean(inside) == pytest.approx(0.95, abs=0.025)
-
-
-@pytest.mark.parametrize("plot", EACH)
-def test_axes_in_axes_out_and_failed_folds_are_left_out(warm, plot):
-    blank = {
-        name: getattr(warm, name).clone() for name in ("mean", "variance", "whitened")
-    }
-    for values in blank.values():
-        values[:2] = torch.nan
-    failed = replace(warm, **{**blank, "whitened": None})
-    ax = plt.subplots()[1]
-    assert plot(failed, ax) is ax
-    if plot in (plot_predictions, plot_residuals, plot_normal_quantiles):
-        assert len(dots(ax)) == 18
-
-
-@pytest.mark.parametrize("plot", EACH)
-def test_an_output_that_is_not_there_is_refused(warm, plot):
-    if plot is plot_normal_quantiles:
-        warm = replace(warm, whitened=None)
-    with pytest.raises(ValueError, match="output: expected 0 to 1, got 2"):
-        plot(warm, output=2)

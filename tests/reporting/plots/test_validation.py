@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -14,14 +13,11 @@ from reporting_helpers import dots, sorted_rows
 
 from botorch_xval import difference, optimism
 from botorch_xval.reporting.plots import (
-    plot_normal_quantiles,
     plot_pointwise,
     plot_predictions,
     plot_residuals,
 )
 from botorch_xval.reporting.plots.style import COLORS
-
-EACH = [plot_predictions, plot_residuals]
 
 
 @pytest.mark.parametrize("output", [0, 1])
@@ -67,28 +63,6 @@ def test_refit_minus_fixed_is_drawn_as_it_is():
     points = optimism(normalized_gp, *noisy_waves(12))
     ax = plot_pointwise(points, labels=("refit", "fixed"))
     assert f"{points.difference.sum():+.2f} nats" in ax.get_title(loc="left")
-
-
-@pytest.mark.parametrize("plot", EACH)
-def test_axes_in_axes_out_and_failed_folds_are_left_out(warm, plot):
-    blank = {
-        name: getattr(warm, name).clone() for name in ("mean", "variance", "whitened")
-    }
-    for values in blank.values():
-        values[:2] = torch.nan
-    failed = replace(warm, **{**blank, "whitened": None})
-    ax = plt.subplots()[1]
-    assert plot(failed, ax) is ax
-    if plot in (plot_predictions, plot_residuals, plot_normal_quantiles):
-        assert len(dots(ax)) == 18
-
-
-@pytest.mark.parametrize("plot", EACH)
-def test_an_output_that_is_not_there_is_refused(warm, plot):
-    if plot is plot_normal_quantiles:
-        warm = replace(warm, whitened=None)
-    with pytest.raises(ValueError, match="output: expected 0 to 1, got 2"):
-        plot(warm, output=2)
 
 
 def test_only_failed_folds_are_refused(warm):
