@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +15,23 @@ from torch import Tensor
 from botorch_xval.fitting.coordinates import Array, LogCoordinates, WhitenedCoordinates
 from botorch_xval.fitting.losses.make import make_objective
 from botorch_xval.fitting.losses.objective import Objective
+from botorch_xval.fitting.multistart import distinct
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.retries import Fitted, fit_models, log_coordinates
 from botorch_xval.fitting.threads import evaluate_each
 
-__all__ = ["FullFit", "fit_all_rows"]
+__all__ = ["Center", "FullFit", "centers_at", "fit_all_rows"]
 
 STEP = 1e-4  # of the central differences, in logarithms
+MOST_OPTIMA = 8  # of all rows that are offered to the folds
+
+
+@dataclass(frozen=True)
+class Center:
+    """An optimum from which folds may start."""
+
+    theta: Array  # p
+    whitened: WhitenedCoordinates  # by the Hessian there
 
 
 @dataclass(frozen=True)
@@ -29,9 +40,8 @@ class FullFit:
 
     mll: MarginalLogLikelihood
     fitted: Fitted  # m models: one, or one per output
-    coordinates: LogCoordinates
-    whitened: list[WhitenedCoordinates]  # m
-    evaluations: int  # of fit and Hessian
+    centers: list[list[Center]]  # for each of these its optima, the lowest first
+    evaluations: int  # of fit and Hessians
 
     def contains(self, mll: MarginalLogLikelihood, rows: Tensor) -> bool:
         """Whether a model of some rows has the data, transforms and priors of this one.
@@ -105,29 +115,55 @@ def fit_all_rows(mll: MarginalLogLikelihood, options: FitOptions) -> FullFit:
             + "; ".join(str(error) for error in fitted.errors.values())
         )
     coordinates = log_coordinates(objective)
-    hessians = _hessians(fitted, coordinates)
-    whitened = []
-    for values, bounds, hessian in zip(
-        fitted.theta, objective.bounds, hessians, strict=True
-    ):
-        near = 1e-6 * (1 + np.abs(values))
+    centers = []
+    for k, tried in enumerate(fitted.tried):
+        groups = distinct(tried, objective.num_points)[:MOST_OPTIMA]
+        points = np.stack([group[0].search.best_point for group in groups])
+        centers.append(centers_at(objective, [k] * len(points), points, coordinates))
+    spent = sum(record.evaluations for record in fitted.records)
+    spent += sum(2 * fitted.theta.shape[1] * len(each) for each in centers)
+    return FullFit(mll, fitted, centers, spent)
+
+
+def centers_at(
+    objective: Objective,
+    models: Sequence[int],
+    theta: Array,
+    coordinates: LogCoordinates,
+) -> list[Center]:
+    """Optima of models with the coordinates that their Hessians give.
+
+    Args:
+        objective: Of the models.
+        models: Numbers of `a` models.
+        theta: Their optima, `a x p`.
+        coordinates: Logarithms of positive parameters.
+    """
+    hessians = _hessians(objective, models, theta, coordinates)
+    found = []
+    for model, values, hessian in zip(models, theta, hessians, strict=True):
+        bounds, near = objective.bounds[model], 1e-6 * (1 + np.abs(values))
         resting = (values <= bounds.lb + near) | (values >= bounds.ub - near)
         center = coordinates.from_raw(values)
-        whitened.append(WhitenedCoordinates.of(coordinates, center, hessian, resting))
-    spent = sum(record.evaluations for record in fitted.records)
-    return FullFit(mll, fitted, coordinates, whitened, spent + 2 * fitted.theta.size)
+        whitened = WhitenedCoordinates.of(coordinates, center, hessian, resting)
+        found.append(Center(values, whitened))
+    return found
 
 
-def _hessians(fitted: Fitted, coordinates: LogCoordinates) -> Array:
-    """Hessians of the summed losses, `m x p x p`, by central differences."""
-    objective = fitted.objective
-    m, p = fitted.theta.shape
-    u = coordinates.from_raw(fitted.theta)
+def _hessians(
+    objective: Objective,
+    models: Sequence[int],
+    theta: Array,
+    coordinates: LogCoordinates,
+) -> Array:
+    """Hessians of the summed losses, `a x p x p`, by central differences."""
+    a, p = theta.shape
+    u = coordinates.from_raw(theta)
     steps = STEP * np.concatenate([np.eye(p), -np.eye(p)])  # 2p x p
     points = (u[:, None] + steps).reshape(-1, p)
-    theta, pull_back = coordinates.at(points)
-    _, gradients = evaluate_each(objective, theta, list(np.repeat(np.arange(m), 2 * p)))
-    slopes = pull_back(gradients).reshape(m, 2, p, p) * objective.num_points
+    moved, pull_back = coordinates.at(points)
+    _, gradients = evaluate_each(objective, moved, list(np.repeat(models, 2 * p)))
+    slopes = pull_back(gradients).reshape(a, 2, p, p) * objective.num_points
     hessians = (slopes[:, 0] - slopes[:, 1]) / (2 * STEP)
     # NaN where a step leads to a covariance that is not positive definite.
     hessians = np.nan_to_num(hessians)

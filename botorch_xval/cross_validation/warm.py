@@ -1,10 +1,10 @@
-r"""What a model fitted to all rows says about the fits without some of them.
+r"""How the models of folds are fitted: each from its own starts, or from all rows.
 
-Let :math:`\theta^*` minimize the summed loss :math:`L`, the negative log marginal
-likelihood minus log priors of all rows, with the Hessian :math:`H` there, by logarithms
-of positive parameters. The loss without the rows :math:`S` has at :math:`\theta^*` a
-gradient :math:`g_{-S}`, and one Newton step (the infinitesimal jackknife: Giordano et
-al. 2019; Rad & Maleki 2020)
+**What a fit to all rows says about those without some.** Let :math:`\theta^*` minimize
+the summed loss :math:`L`, the negative log marginal likelihood minus log priors of all
+rows, with the Hessian :math:`H` there, by logarithms of positive parameters. The loss
+without the rows :math:`S` has at :math:`\theta^*` a gradient :math:`g_{-S}`, and one
+Newton step (the infinitesimal jackknife: Giordano et al. 2019; Rad & Maleki 2020)
 
 .. math:: \theta_{-S} \approx \theta^* - H^{-1} g_{-S}, \qquad
     \mathrm{influence}_S = \| H^{-1/2} g_{-S} \|,
@@ -14,36 +14,47 @@ standard deviations, in the role that Pareto's :math:`k` has for importance samp
 Where the folds transform their data as the model of all rows does, all :math:`g_{-S}`
 come from one factorization, :math:`O(p n^3)` for leave-one-out; else each takes an
 evaluation of its own.
+
+**One answer.** A fold's loss has several optima, and the lowest one that is known is the
+fold's. So an optimum of any fold is offered to all others, in the same way: one Newton
+step from there, by its Hessian, and a search where the quadratic model promises a lower
+loss, until no fold has an optimum that the others have not seen. Folds that were fitted
+from their own starts and folds that began at the fit to all rows end in the same places.
+Only hyper-parameters are offered; a fold's loss never knows its held-out values.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
-from typing import Any
 
 import numpy as np
 from botorch.optim.core import OptimizationStatus
 from numpy.typing import NDArray
 
 from botorch_xval.cross_validation.fold_models import FoldBatch, FoldModels
-from botorch_xval.cross_validation.full_fit import FullFit
+from botorch_xval.cross_validation.full_fit import Center, FullFit, centers_at
 from botorch_xval.cross_validation.result import FoldFit
 from botorch_xval.fitting.coordinates import Array, WhitenedCoordinates
 from botorch_xval.fitting.losses.objective import Objective
+from botorch_xval.fitting.multistart import SAME, Tried, search_starts
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.progress import FitProgress
 from botorch_xval.fitting.records import FitRecord
 from botorch_xval.fitting.retries import (
-    WARM_UP,
     Fitted,
     fit_models,
     has_succeeded,
+    log_coordinates,
     names_at_bounds,
+    optima_of,
     record_of,
 )
 from botorch_xval.fitting.search import Search, gradient_norm
+from botorch_xval.fitting.starts import OWN, Start
 from botorch_xval.fitting.threads import evaluate_each, search_each
 
 __all__ = ["FoldFits", "fit_folds"]
@@ -52,11 +63,16 @@ LONGEST = 2.0  # posterior standard deviations that a Newton step may go in a di
 # A whitened search that ends with a larger gradient (per point, by logarithms) goes on
 # in logarithms: its Hessian was not that of the fold, or it had left the bounds.
 UNFINISHED = 1e-3
-# Posterior standard deviations from which on a fold is fitted from its initial values,
-# too, and by how much (per point) another minimum has to be better.
+# Posterior standard deviations from which on a fold is fitted from its own starts, too.
 INFLUENTIAL = 0.5
-BETTER = 1e-6
+ALL_ROWS, OTHER_FOLD = "all rows", "another fold"  # labels of starts
+# Nats between what the quadratic model promises a fold and its own optimum: up to NEAR
+# they are one; beyond REACH a search is not worth its price.
+NEAR, REACH = 0.1, 2.0
+FOLD_STARTS = 4  # of several; what other folds have found is offered to a fold, too
+MOST_CENTERS = 12  # optima that are offered, for each output
 
+Key = tuple[int, int]  # fold and output
 FoldFits = tuple[Fitted, list[FoldFit]]
 
 
@@ -67,12 +83,12 @@ def fit_folds(
     threshold: float,
     options: FitOptions,
 ) -> FoldFits:
-    """Fit the models of folds, from their initial values or the fit to all rows.
+    """Fit the models of folds, from their own starts or the fit to all rows.
 
     Args:
         models: Of folds of one size.
         full: The fit to all rows; None for "refit".
-        how: "refit": from initial values. "warm": one Newton step, refined with
+        how: "refit": from their own starts. "warm": one Newton step, refined with
             L-BFGS-B, in coordinates whitened by the Hessian, to the tolerance of a cold
             fit. "predicted": that step alone. "adaptive": as "warm" where the influence
             of a fold exceeds `threshold`; other folds stay as they are.
@@ -90,205 +106,356 @@ def fit_folds(
     objective = models.objective(options)
     numbers = models.models(objective)
     options = options.named(models.names, numbers.shape[1])
+    work = _FoldWork(objective, numbers, options)
     if full is None:
-        fitted = fit_models(objective, options)
-        return fitted, [
-            FoldFit(models.numbers[j], k, "refit", math.nan, fitted.records[model])
-            for (j, k), model in np.ndenumerate(numbers)
-        ]
+        work.fit_cold(list(np.ndindex(numbers.shape)))
+        work.share()
+        return work.end(models)
     full.check_parameters(objective, models.names[0])
-    work = _FoldWork(full, objective, numbers, options)
-    losses, gradients = work.at_full(models)
-    work.take_steps(gradients)
+    losses, gradients = work.at_full(full, models)
+    steps = work.take_steps(full, losses, gradients)
     chosen = np.full(len(numbers), True)
     if how == "adaptive":
         influences = np.nan_to_num(work.influences, nan=np.inf)
         chosen = influences.max(axis=1) > threshold
-    starts = [
-        tuple(i) for i in np.argwhere(np.isfinite(work.influences)) if chosen[i[0]]
-    ]
+        work.keep_fixed(full, ~chosen, losses, gradients)
+    steps = {i: start for i, start in steps.items() if chosen[i[0]]}
     if how == "predicted":
-        work.evaluate(starts)
+        work.keep_steps(full, steps)
     else:
-        work.refine(starts)
-        work.fit_cold([i for i in starts if work.influences[i] > INFLUENTIAL])
-    return work.end(models, chosen, losses, gradients)
+        work.how = "warm"
+        work.refine(
+            [(i, start, full.centers[i[1]][0]) for i, start in steps.items()], ALL_ROWS
+        )
+        work.fit_influential([i for i in steps if work.influences[i] > INFLUENTIAL])
+        work.share(full)
+    return work.end(models)
 
 
 class _FoldWork:
-    """The fits of folds that start from all rows; arrays are by fold and output."""
+    """The fits of folds of one size; arrays are by fold and output."""
 
     def __init__(
-        self,
-        full: FullFit,
-        objective: Objective,
-        numbers: NDArray[np.intp],
-        options: FitOptions,
+        self, objective: Objective, numbers: NDArray[np.intp], options: FitOptions
     ) -> None:
-        self.full, self.objective, self.options = full, objective, options
+        self.objective, self.options = objective, options
         self.numbers = numbers  # of the models, f x m
-        self.theta = np.tile(full.fitted.theta, (len(numbers), 1, 1))  # f x m x p
+        self.coordinates = log_coordinates(objective)
         self.influences = np.full(numbers.shape, np.nan)
-        self.records: dict[tuple[int, int], FitRecord] = {}
-        self.failed: set[tuple[int, int]] = set()  # of those with a record
-        self.cold_losses: dict[tuple[int, int], float] = {}
-        self.how = "warm"
+        self.tried: dict[Key, list[Tried]] = defaultdict(list)  # that succeeded
+        self.spent: dict[Key, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
+        self.cold: dict[Key, FitRecord] = {}  # of fits with all attempts
+        self.errors: dict[int, Exception] = {}
+        self.fixed: dict[Key, tuple[Array, FoldFit]] = {}  # not searched
+        self.conditions: dict[Key, float] = {}
+        self.cold_losses: dict[Key, float] = {}
+        self.how = "refit"
         self.deadline = options.deadline()
 
-    def at_full(self, models: FoldModels) -> tuple[Array, Array]:
+    def at_full(self, full: FullFit, models: FoldModels) -> tuple[Array, Array]:
         """Losses, `f x m`, and gradients, `f x m x p`, at the fit to all rows.
 
         Of folds that transform their data as the model of all rows does, they come from
         one factorization.
         """
-        losses, gradients = np.empty(self.numbers.shape), np.empty(self.theta.shape)
+        theta = np.tile(full.fitted.theta, (len(self.numbers), 1, 1))
+        losses, gradients = np.empty(self.numbers.shape), np.empty(theta.shape)
         rest = np.full(len(losses), True)
         if not isinstance(models, FoldBatch):  # a batch learns its transforms by fold
             alike = np.array(
                 [
-                    self.full.contains(mll, ~rows.to(self.objective.device))
+                    full.contains(mll, ~rows.to(self.objective.device))
                     for mll, rows in zip(models.mlls, models.held_out, strict=True)
                 ]
             )
             held_out = models.held_out[alike.tolist()]
             found = None
             if alike.any():
-                found = self.full.fitted.objective.without(
-                    self.full.fitted.theta, held_out
-                )
+                found = full.fitted.objective.without(full.fitted.theta, held_out)
             if found is not None:
                 losses[alike], gradients[alike] = found
                 rest = ~alike
         if rest.any():
-            theta, numbers = self.theta[rest], self.numbers[rest]
+            numbers = self.numbers[rest]
             found = evaluate_each(
                 self.objective,
-                theta.reshape(-1, theta.shape[-1]),
+                theta[rest].reshape(-1, theta.shape[-1]),
                 numbers.reshape(-1).tolist(),
             )
             losses[rest] = found[0].reshape(numbers.shape)
-            gradients[rest] = found[1].reshape(theta.shape)
+            gradients[rest] = found[1].reshape(theta[rest].shape)
+        for i in np.ndindex(self.numbers.shape):
+            self._spend(i, 1)
         return losses, gradients
 
-    def take_steps(self, gradients: Array) -> None:
-        """Influences of all models, and their parameters after one Newton step."""
+    def take_steps(
+        self, full: FullFit, losses: Array, gradients: Array
+    ) -> dict[Key, Array]:
+        """Influences of all models, and the parameters of those that have one."""
+        steps = {}
         for j, k in np.argwhere(np.isfinite(gradients).all(axis=-1)):
-            coordinates = self.full.whitened[k]
-            bounds = self.objective.bounds[self.numbers[j, k]]
-            start = coordinates.from_raw(self.theta[j, k])
-            slope = gradients[j, k] * self.objective.num_points
-            slope = coordinates.at(start)[1](slope)
-            self.influences[j, k] = np.linalg.norm(slope[~coordinates.resting])
-            limits = coordinates.bounds(bounds)
-            z = start - np.clip(slope, -LONGEST, LONGEST)
-            moved, _ = coordinates.at(np.clip(z, limits.lb, limits.ub))
-            self.theta[j, k] = np.clip(moved, bounds.lb, bounds.ub)
+            i, center = (int(j), int(k)), full.centers[k][0]
+            steps[i], self.influences[i], _ = self._step(
+                i, center, losses[i], gradients[i]
+            )
+            self.conditions[i] = center.whitened.condition
+        return steps
 
-    def evaluate(self, chosen: list[tuple[int, int]]) -> None:
-        """Keep the values after the Newton step, and evaluate their losses."""
-        self.how = "predicted"
+    def _step(
+        self, i: Key, center: Center, loss: float, gradient: Array
+    ) -> tuple[Array, float, float]:
+        """One Newton step of a model: where to, its length, the summed loss there."""
+        whitened, bounds = center.whitened, self.objective.bounds[self.numbers[i]]
+        n = self.objective.num_points
+        start = whitened.from_raw(center.theta)
+        slope = whitened.at(start)[1](gradient * n)
+        limits = whitened.bounds(bounds)
+        z = np.clip(start - np.clip(slope, -LONGEST, LONGEST), limits.lb, limits.ub)
+        moved, _ = whitened.at(z)
+        promised = loss * n + slope @ (z - start) + 0.5 * ((z - start) ** 2).sum()
+        length = float(np.linalg.norm(slope[~whitened.resting]))
+        return np.clip(moved, bounds.lb, bounds.ub), length, float(promised)
+
+    def keep_fixed(
+        self, full: FullFit, which: NDArray[np.bool_], losses: Array, slopes: Array
+    ) -> None:
+        """Folds that stay at the fit to all rows."""
+        for j, k in np.ndindex(self.numbers.shape):
+            if which[j]:
+                values = full.fitted.theta[k]
+                self._keep((j, k), values, losses[j, k], slopes[j, k], "fixed")
+
+    def keep_steps(self, full: FullFit, steps: dict[Key, Array]) -> None:
+        """Folds that keep the values after the Newton step; evaluates their losses."""
+        if not steps:
+            return
+        theta = np.stack(list(steps.values()))
+        found = evaluate_each(
+            self.objective, theta, [int(self.numbers[i]) for i in steps]
+        )
+        for i, values, loss, gradient in zip(steps, theta, *found, strict=True):
+            self._spend(i, 1)
+            if np.isfinite(loss):
+                self._keep(i, values, loss, gradient, "predicted")
+
+    def _keep(
+        self, i: Key, theta: Array, loss: float, gradient: Array, how: str
+    ) -> None:
+        """Values that no search has found, and their record."""
+        status, model = OptimizationStatus, int(self.numbers[i])
+        record = FitRecord(
+            losses=(float(loss),),
+            evaluations=self.spent[i][0],
+            iterations=0,
+            status=status.STOPPED if np.isfinite(loss) else status.FAILURE,
+            message="not refined",
+            seconds=0.0,
+            attempts=1,
+            gradient_norm=gradient_norm(
+                theta, gradient, self.objective.bounds[model], self.coordinates
+            ),
+            at_bounds=names_at_bounds(self.objective, theta, model),
+            condition=self.conditions.get(i, math.nan),
+        )
+        self.fixed[i] = theta, FoldFit(*i, how, float(self.influences[i]), record)
+
+    def refine(
+        self, chosen: Sequence[tuple[Key, Array, Center]], label: str
+    ) -> list[float]:
+        """Searches from Newton steps, in the coordinates of the center.
+
+        Returns:
+            The summed losses in which they end; infinite for one that fails.
+        """
+        if not chosen:
+            return []
+        starts = [Start(values, label) for _, values, _ in chosen]
+        keys = [i for i, _, _ in chosen]
+        searches = self._search(keys, starts, [c.whitened for _, _, c in chosen])
+        again = [
+            a
+            for a, (i, s) in enumerate(zip(keys, searches, strict=True))
+            if self._is_unfinished(i, s)
+        ]
+        more = self._search([keys[a] for a in again], [starts[a] for a in again])
+        for a, search in zip(again, more, strict=True):
+            searches[a] = search
+        ends = []
+        for i, start, search in zip(keys, starts, searches, strict=True):
+            succeeded = has_succeeded(search, self.options)
+            if succeeded:
+                self.tried[i].append(Tried(start, search))
+            ends.append(search.best_loss if succeeded else np.inf)
+        return [end * self.objective.num_points for end in ends]
+
+    def _is_unfinished(self, i: Key, search: Search) -> bool:
+        """Whether a whitened search did not end at an optimum, but may still do so."""
+        if search.status is OptimizationStatus.STOPPED or search.best_gradient is None:
+            return False
+        if not has_succeeded(search, self.options):
+            return True
+        norm = gradient_norm(
+            search.best_point,
+            search.best_gradient,
+            self.objective.bounds[self.numbers[i]],
+            self.coordinates,
+        )
+        return not norm <= UNFINISHED
+
+    def fit_cold(self, chosen: Sequence[Key]) -> None:
+        """Fit models from their own starts, with all attempts."""
         if not chosen:
             return
-        theta = np.stack([self.theta[i] for i in chosen])
-        numbers = [int(self.numbers[i]) for i in chosen]
-        found = evaluate_each(self.objective, theta, numbers)
-        for i, values, loss, gradient in zip(chosen, theta, *found, strict=True):
-            self.records[i] = self._record(i, values, loss, gradient, 2)
-            if not np.isfinite(loss):
-                self.failed.add(i)
+        rest = [int(self.numbers[i]) for i in chosen]
+        fitted = fit_models(self.objective, self._left(), rest, most=FOLD_STARTS)
+        self.errors |= fitted.errors
+        for i, tried, record in zip(chosen, fitted.tried, fitted.records, strict=True):
+            self.cold[i] = record
+            self.tried[i] += tried
+            self._spend(i, record.evaluations, record.seconds)
 
-    def refine(self, chosen: list[tuple[int, int]]) -> None:
-        """Go on with L-BFGS-B from the Newton step."""
-        with FitProgress(len(chosen), self.options.progress) as bar:
-            on_end = bar.on_end(self.objective.bounds, self.full.coordinates)
-            whitened = [self.full.whitened[k] for _, k in chosen]
-            searches = self._search(chosen, self.theta, whitened, on_end=on_end)
-        again = []
-        for i, search in searches.items():
-            # One evaluation more: that at the optimum of all rows.
-            spent = search.evaluations + 1, search.seconds
-            self._take(i, search, self._record_of(search, i, *spent))
-            record = self.records[i]
-            is_done = i not in self.failed and record.gradient_norm <= UNFINISHED
-            is_stopped = record.status is OptimizationStatus.STOPPED
-            if np.isfinite(record.loss) and not is_done and not is_stopped:
-                again.append(i)
-        for i, search in self._search(again, self.theta).items():
-            self._take(i, search, self._record_after(self.records[i], search, i))
+    def fit_influential(self, chosen: Sequence[Key]) -> None:
+        """Search from the own starts of folds for which all rows say little, too."""
+        if not chosen:
+            return
+        with FitProgress(self.options.progress) as bar:
+            found = search_starts(
+                self.objective,
+                [int(self.numbers[i]) for i in chosen],
+                self.options,
+                self.coordinates,
+                bar,
+                self.deadline,
+                most=FOLD_STARTS,
+            )
+        for i, tried in zip(chosen, found.values(), strict=True):
+            good = [t for t in tried if has_succeeded(t.search, self.options)]
+            self.tried[i] += good
+            losses = [t.search.best_loss for t in tried]
+            self.cold_losses[i] = min(losses)
+            for each in tried:
+                self._spend(i, each.search.evaluations, each.search.seconds)
 
-    def fit_cold(self, chosen: list[tuple[int, int]]) -> None:
-        """Fit folds of large influence from their initial values, too.
-
-        The fit to all rows may be in another basin than theirs. What was found is
-        replaced where the other start leads to a lower loss, or did not succeed.
-        """
-        starts = self.objective.start[self.numbers]
-        searches = self._search(chosen, starts, warm_up=WARM_UP)
-        for i, search in searches.items():
-            self.cold_losses[i] = search.best_loss
-            before = self.records[i]
-            record = self._record_after(before, search, i)
-            ended = has_succeeded(search, self.options)
-            is_better = not record.loss >= before.loss - BETTER
-            if ended and (is_better or i in self.failed):
-                self._take(i, search, record)
-            else:
-                self.records[i] = replace(
-                    before, evaluations=record.evaluations, seconds=record.seconds
-                )
-
-    def end(
-        self,
-        models: FoldModels,
-        chosen: NDArray[np.bool_],
-        losses: Array,
-        slopes: Array,
-    ) -> FoldFits:
-        """Give all models their values; those without any are fitted cold.
+    def share(self, full: FullFit | None = None) -> None:
+        """Offer every optimum to all folds, until none has one that is new to others.
 
         Args:
-            models: Of the folds.
-            chosen: Which folds are fitted; the others stay as they are.
-            losses: At the fit to all rows, `f x m`.
-            slopes: Gradients there, `f x m x p`.
+            full: The fit to all rows, whose further optima are offered first.
         """
-        theta, fits, todo = self.objective.start.copy(), {}, []
-        for i in np.ndindex(self.numbers.shape):
-            fold, output, influence = models.numbers[i[0]], i[1], self.influences[i]
-            if not chosen[i[0]]:
-                values = self.full.fitted.theta[output]
-                record = self._record(i, values, float(losses[i]), slopes[i], 1)
-                fits[i] = FoldFit(fold, output, "fixed", float(influence), record)
+        if self.options.starts == OWN or self._has_limits():
+            return
+        for k in range(self.numbers.shape[1]):
+            folds = [j for j in range(len(self.numbers)) if self.tried.get((j, k))]
+            waiting = [] if full is None else list(full.centers[k][1:])
+            # Folds in an optimum that others have been offered.
+            seen = {j for j in folds if self._best((j, k)).start.label == ALL_ROWS}
+            if len(folds) < 2 and not waiting:
                 continue
-            if i in self.failed or i not in self.records:
-                todo.append(i)
+            for _ in range(MOST_CENTERS):
+                if monotonic() > self.deadline:
+                    return
+                if waiting:
+                    center, label = waiting.pop(0), ALL_ROWS
+                else:
+                    new = [j for j in folds if j not in seen]
+                    if not new:
+                        break
+                    j = min(new, key=lambda j: self._loss((j, k)))
+                    seen.add(j)
+                    center, label = self._center((j, k)), OTHER_FOLD
+                self._offer(center, label, [j for j in folds], k, seen)
+
+    def _offer(
+        self, center: Center, label: str, folds: list[int], k: int, seen: set[int]
+    ) -> None:
+        """Offer one optimum to folds; those that it leads to their own are `seen`."""
+        keys = [(j, k) for j in folds]
+        theta = np.tile(center.theta, (len(keys), 1))
+        losses, gradients = evaluate_each(
+            self.objective, theta, [int(self.numbers[i]) for i in keys]
+        )
+        todo = []
+        for i, loss, gradient in zip(keys, losses, gradients, strict=True):
+            self._spend(i, 1)
+            if not (np.isfinite(loss) and np.isfinite(gradient).all()):
                 continue
-            theta[self.numbers[i]] = self.theta[i]
-            fits[i] = FoldFit(
-                fold,
-                output,
-                self.how,
-                float(influence),
-                self.records[i],
-                self.cold_losses.get(i, math.nan),
-            )
+            start, _, promised = self._step(i, center, float(loss), gradient)
+            gap = promised - self._loss(i)
+            if abs(gap) < NEAR:
+                seen.add(i[0])
+            if gap < -SAME or NEAR <= gap < REACH:
+                todo.append((i, start, center))
+        before = [self._loss(i) for i, _, _ in todo]
+        ends = self.refine(todo, label)
+        for (i, _, _), own, end in zip(todo, before, ends, strict=True):
+            if end < own + SAME:
+                seen.add(i[0])
+
+    def _center(self, i: Key) -> Center:
+        """The optimum of a fold, with its Hessian."""
+        theta = self._best(i).search.best_point
+        model = int(self.numbers[i])
+        (center,) = centers_at(self.objective, [model], theta[None], self.coordinates)
+        self._spend(i, 2 * len(theta))
+        return center
+
+    def _best(self, i: Key) -> Tried:
+        return min(self.tried[i], key=lambda t: t.search.best_loss)
+
+    def _loss(self, i: Key) -> float:
+        """Its lowest summed loss."""
+        return self._best(i).search.best_loss * self.objective.num_points
+
+    def _has_limits(self) -> bool:
+        """Whether a search was stopped by a limit of the user."""
+        stopped = OptimizationStatus.STOPPED
+        return any(
+            t.search.status is stopped for tried in self.tried.values() for t in tried
+        )
+
+    def end(self, models: FoldModels) -> FoldFits:
+        """Give all models their values; those without any are fitted cold."""
+        keys = list(np.ndindex(self.numbers.shape))
+        rest = [
+            i for i in keys if not (i in self.fixed or i in self.cold or self.tried[i])
+        ]
+        self.fit_cold(rest)
+        theta, fits = self.objective.start.copy(), []
+        for i in keys:
+            fold = models.numbers[i[0]]
+            if i in self.fixed:
+                theta[self.numbers[i]], fit = self.fixed[i]
+                fits.append(replace(fit, fold=fold))
+                continue
+            how = "refit" if i in self.cold else self.how
+            length = float(self.influences[i])
+            cold = self.cold_losses.get(i, math.nan)
+            if self.tried[i]:
+                theta[self.numbers[i]] = self._best(i).search.best_point
+            fits.append(FoldFit(fold, i[1], how, length, self._record(i), cold))
         self.objective.write(theta)
-        errors: dict[int, Exception] = {}
-        if todo:  # as if there were no fit to all rows
-            rest = [int(self.numbers[i]) for i in todo]
-            fitted = fit_models(self.objective, self._left(), rest)
-            errors = fitted.errors
-            for i, record in zip(todo, fitted.records, strict=True):
-                length = float(self.influences[i])
-                fold = models.numbers[i[0]]
-                if i in self.records:  # of a start from all rows that has failed
-                    record = _with_costs(record, self.records[i])
-                fits[i] = FoldFit(fold, i[1], "refit", length, record)
-            theta[rest] = fitted.theta[rest]
-            self.objective.write(theta)
-        ordered = [fits[i] for i in np.ndindex(self.numbers.shape)]
-        records = [fit.record for fit in ordered]
-        return Fitted(self.objective, theta, records, errors), ordered
+        records = [fit.record for fit in fits]
+        return Fitted(self.objective, theta, records, self.errors), fits
+
+    def _record(self, i: Key) -> FitRecord:
+        evaluations, seconds = self.spent[i]
+        if not self.tried[i]:
+            return replace(self.cold[i], evaluations=evaluations, seconds=seconds)
+        model = int(self.numbers[i])
+        seen = self.coordinates
+        if i in self.cold and not self.options.has_logarithms:
+            seen = None
+        return record_of(
+            self._best(i).search,
+            self.objective,
+            model,
+            seen,
+            evaluations,
+            seconds,
+            self.cold[i].attempts if i in self.cold else 1,
+            self.conditions.get(i, math.nan),
+            optima_of(self.tried[i], self.objective, model),
+        )
 
     def _left(self) -> FitOptions:
         """The options, with what is left of the time."""
@@ -297,87 +464,31 @@ class _FoldWork:
         left = max(self.deadline - monotonic(), 0.0)
         return replace(self.options, timeout_sec=left)
 
-    def _take(self, i: tuple[int, int], search: Search, record: FitRecord) -> None:
-        self.records[i], self.theta[i] = record, search.best_point
-        if has_succeeded(search, self.options):
-            self.failed.discard(i)
-        else:
-            self.failed.add(i)
+    def _spend(self, i: Key, evaluations: int, seconds: float = 0.0) -> None:
+        before = self.spent[i]
+        self.spent[i] = before[0] + evaluations, before[1] + seconds
 
     def _search(
         self,
-        chosen: list[tuple[int, int]],
-        starts: Array,
-        coordinates: list[WhitenedCoordinates] | None = None,
-        **arguments: Any,
-    ) -> dict[tuple[int, int], Search]:
-        """Searches from the starts, `f x m x p`, of chosen models; by default in the
-        coordinates of a cold fit.
-        """
-        if not chosen:
-            return {}
-        cold = self.full.coordinates if self.options.has_logarithms else None
-        searches = search_each(
-            self.objective,
-            np.stack([starts[i] for i in chosen]),
-            [int(self.numbers[i]) for i in chosen],
-            self.options,
-            coordinates=cold if coordinates is None else coordinates,
-            deadline=self.deadline,
-            **arguments,
-        )
-        return dict(zip(chosen, searches, strict=True))
-
-    def _record_of(
-        self, search: Search, i: tuple[int, int], evaluations: int, seconds: float
-    ) -> FitRecord:
-        return record_of(
-            search,
-            self.objective,
-            int(self.numbers[i]),
-            self.full.coordinates,
-            evaluations,
-            seconds,
-            condition=self.full.whitened[i[1]].condition,
-        )
-
-    def _record_after(
-        self, before: FitRecord, search: Search, i: tuple[int, int]
-    ) -> FitRecord:
-        """The record of a further search, with the costs of both."""
-        evaluations = before.evaluations + search.evaluations
-        return self._record_of(search, i, evaluations, before.seconds + search.seconds)
-
-    def _record(
-        self,
-        i: tuple[int, int],
-        theta: Array,
-        loss: float,
-        gradient: Array,
-        evaluations: int,
-    ) -> FitRecord:
-        """The record of a model that is not refined."""
-        status, model = OptimizationStatus, int(self.numbers[i])
-        return FitRecord(
-            losses=(float(loss),),
-            evaluations=evaluations,
-            iterations=0,
-            status=status.STOPPED if np.isfinite(loss) else status.FAILURE,
-            message="not refined",
-            seconds=0.0,
-            attempts=1,
-            gradient_norm=gradient_norm(
-                theta, gradient, self.objective.bounds[model], self.full.coordinates
-            ),
-            at_bounds=names_at_bounds(self.objective, theta, model),
-            condition=self.full.whitened[i[1]].condition,
-        )
-
-
-def _with_costs(record: FitRecord, before: FitRecord) -> FitRecord:
-    """A record with the costs of an earlier fit of its model, too."""
-    return replace(
-        record,
-        evaluations=record.evaluations + before.evaluations,
-        seconds=record.seconds + before.seconds,
-    )
+        keys: Sequence[Key],
+        starts: Sequence[Start],
+        whitened: list[WhitenedCoordinates] | None = None,
+    ) -> list[Search]:
+        """Searches of models from a start each; by default in those of a cold fit."""
+        if not keys:
+            return []
+        cold = self.coordinates if self.options.has_logarithms else None
+        with FitProgress(self.options.progress) as bar:
+            bar.expect(len(keys))
+            searches = search_each(
+                self.objective,
+                np.stack([start.values for start in starts]),
+                [int(self.numbers[i]) for i in keys],
+                self.options,
+                coordinates=cold if whitened is None else whitened,
+                on_end=bar.on_end(self.objective.bounds, self.coordinates),
+                deadline=self.deadline,
+            )
+        for i, search in zip(keys, searches, strict=True):
+            self._spend(i, search.evaluations, search.seconds)
+        return searches

@@ -67,8 +67,9 @@ def minimize_each(
             order of evaluations, not the results.
         method: A gradient-based method of :func:`scipy.optimize.minimize`.
         options: Its options, the same for every model.
-        on_iteration: Called as `(model, parameters, iteration, loss)` after every
-            accepted iteration; StopIteration ends that model only.
+        on_iteration: Called as `(search, parameters, iteration, loss)` after every
+            accepted iteration, with the row of `starts`; StopIteration ends that search
+            only.
         on_end: Called as `(model, search)` when a search has ended, from its thread.
         deadline: By `time.monotonic`, when every running model stops at its best point.
         undefined: Exceptions that say that the loss has no value at this point; the
@@ -91,7 +92,7 @@ def minimize_each(
     def reporter(i: int) -> Callable[[Array, int, float], None] | None:
         if on_iteration is None:
             return None
-        return lambda x, iteration, loss: on_iteration(names[i], x, iteration, loss)
+        return lambda x, iteration, loss: on_iteration(i, x, iteration, loss)
 
     def drive(evaluate: Evaluate) -> None:
         running: list[int] = []

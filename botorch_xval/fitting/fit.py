@@ -8,7 +8,7 @@ the folds of a cross-validation, as if they were one batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, cast
@@ -43,7 +43,7 @@ __all__ = [
 
 
 # Options that BoTorch's own optimizers do not take.
-OUR_OPTIONS = {"strategy", "coordinates", "progress"}
+OUR_OPTIONS = {"strategy", "coordinates", "starts", "progress"}
 
 
 @dataclass(slots=True)
@@ -285,6 +285,7 @@ def fit_independently(
     timeout_sec: float | None = None,
     strategy: str = "auto",
     coordinates: str = "log",
+    starts: str | Sequence[Mapping[str, Tensor | float]] = "several",
     progress: bool = False,
 ) -> IndependentResult | OptimizationResult:
     """One attempt to fit each model of an mll with its own SciPy optimizer.
@@ -305,6 +306,7 @@ def fit_independently(
         timeout_sec: See :class:`FitOptions`.
         strategy: See :class:`FitOptions`.
         coordinates: See :class:`FitOptions`.
+        starts: See :class:`FitOptions`.
         progress: See :class:`FitOptions`.
 
     Returns:
@@ -333,6 +335,7 @@ def fit_independently(
         timeout_sec=timeout_sec,
         strategy=strategy,
         coordinates=coordinates,
+        starts=starts,
         progress=progress,
         max_attempts=1,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from numbers import Integral, Real
@@ -23,6 +23,7 @@ __all__ = ["Callback", "FitOptions", "ModelResult"]
 Callback = Callable[[dict[str, Tensor], OptimizationResult], None]
 STRATEGIES = ("auto", "loop", "batch")
 COORDINATES = ("log", "raw")
+STARTS = ("several", "own")
 # L-BFGS-B's memory in logarithmic coordinates, see benchmarks/coordinates.py.
 MEMORY = 30
 
@@ -33,6 +34,9 @@ class ModelResult(OptimizationResult):
 
     model: int = 0
     """Number of the model among those that are fitted together, in batch order."""
+
+    search: int = 0
+    """Number of the search among all of this fit: a model has one for each start."""
 
     fold: str | None = None
     """In a cross-validation the name of the fold, or "all rows"."""
@@ -63,9 +67,9 @@ class FitOptions:
     """Its options, for each model: `maxiter`, `ftol`, ..."""
 
     callback: Callback | None = None
-    """Called after every accepted iteration of every model with that model's parameters
-    and a :class:`ModelResult`; StopIteration ends the fit of that model at its best
-    point. With a callback one thread does all the work."""
+    """Called after every accepted iteration of every search with the parameters of its
+    model and a :class:`ModelResult`; StopIteration ends the fit of that model at its
+    best point. With a callback one thread does all the work."""
 
     timeout_sec: float | None = None
     """Seconds after which all models that are fitted together stop, each at its best
@@ -84,12 +88,20 @@ class FitOptions:
     others have "raw". Refinements of warm folds have coordinates that the Hessian of
     the fit to all rows gives."""
 
+    starts: str | Sequence[Mapping[str, Tensor | float]] = "several"
+    """Where each model's searches begin. "several": four different starts, its initial
+    values among them, then up to sixteen more, until four searches have ended in the
+    lowest optimum; "own": its initial values only, as BoTorch does; or starts of yours,
+    each by full name of a parameter unconstrained values that broadcast to it (others
+    keep their initial ones). The lowest optimum is kept, the others are in the
+    record."""
+
     progress: bool = False
-    """Whether to show a bar of the models that are done, fits per second, and the worst
-    gradient norm among them."""
+    """Whether to show a bar of the searches that are done, searches per second, and the
+    worst gradient norm among them."""
 
     max_attempts: int = 5
-    """How often a model is tried: first from its initial values, then, where the fit
+    """How often a model is tried: first from its starts, then, where all searches
     failed, from values sampled from its priors."""
 
     pick_best_of_all_attempts: bool = False
@@ -106,6 +118,11 @@ class FitOptions:
         for name, value, known in (
             ("strategy", self.strategy, STRATEGIES),
             ("coordinates", self.coordinates, COORDINATES),
+            *(
+                [("starts", self.starts, STARTS)]
+                if isinstance(self.starts, str)
+                else []
+            ),
         ):
             if value not in known:
                 raise ValueError(f"{name}: expected one of {known}, got {value!r}")
@@ -125,6 +142,15 @@ class FitOptions:
                 raise ValueError(
                     f"{name}: expected a dictionary or None, got {value!r}"
                 )
+        if not isinstance(self.starts, str) and not (
+            isinstance(self.starts, Sequence)
+            and self.starts
+            and all(isinstance(start, Mapping) for start in self.starts)
+        ):
+            raise ValueError(
+                f"starts: expected one of {STARTS}, or a list with a dictionary of "
+                f"values by name of a parameter for each start, got {self.starts!r}"
+            )
         if isinstance(self.parameters, str):
             raise ValueError(
                 f"parameters: expected names of parameters, got {self.parameters!r}; "

@@ -1,4 +1,4 @@
-"""A bar of the models that are done while a fit runs."""
+"""A bar of the searches that are done while a fit runs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ __all__ = ["FitProgress"]
 
 
 class FitProgress:
-    """A bar of the models that are done, with the worst gradient norm among them."""
+    """A bar of the searches that are done, with the worst gradient norm among them."""
 
-    def __init__(self, total: int, shown: bool) -> None:
+    def __init__(self, shown: bool) -> None:
         """
         Args:
-            total: Number of models.
             shown: Whether there is a bar at all.
         """
-        self._bar = tqdm(total=total, unit="fit", disable=not shown)
+        self._bar = tqdm(total=0, unit="search", disable=not shown)
         self._worst, self._shown, self._lock = 0.0, shown, Lock()
+
+    def expect(self, count: int) -> None:
+        """Say that so many searches begin."""
+        self._bar.total += count
+        self._bar.refresh()
 
     def on_end(
         self, bounds: Sequence[Bounds], coordinates: LogCoordinates | None
@@ -52,8 +56,7 @@ class FitProgress:
                 self._bar.set_postfix_str(
                     f"worst gradient norm {self._worst:.1e}", refresh=False
                 )
-                # A model that is tried again has been counted already.
-                self._bar.update(self._bar.n < self._bar.total)
+                self._bar.update()
 
         return report
 

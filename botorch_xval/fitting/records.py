@@ -7,7 +7,21 @@ from dataclasses import dataclass
 
 from botorch.optim.core import OptimizationStatus
 
-__all__ = ["FitRecord"]
+__all__ = ["FitRecord", "Optimum"]
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """One of the optima that the searches of a model ended in."""
+
+    loss: float
+    """As in :class:`FitRecord`, per training point."""
+
+    starts: tuple[str, ...]
+    """Labels of the starts that led there; "own" for the model's initial values."""
+
+    values: dict[str, tuple[float, ...]]
+    """By full name of a parameter its constrained values."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,10 @@ class FitRecord:
     condition: float = math.nan
     """Condition number of the Hessian of the full fit's loss, by logarithms, over
     parameters that are on no bound; known for folds that began there."""
+
+    optima: tuple[Optimum, ...] = ()
+    """The optima that were found, the lowest first. Those whose losses differ by less
+    than 0.01 nats (not per point) count as one."""
 
     @property
     def loss(self) -> float:

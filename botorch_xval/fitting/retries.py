@@ -1,8 +1,8 @@
 """The engine: an objective and options in, fitted values and records out.
 
-Each model is tried from its initial values; one whose attempt fails is tried again
-alone, from values sampled from its priors. At the end every model has the values of its
-best attempt, or its initial ones.
+Each model is tried from its starts (:mod:`~botorch_xval.fitting.multistart`); one for
+which all of them fail is tried again alone, from values sampled from its priors. At the
+end every model has the values of its best search, or its initial ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from warnings import warn
 
@@ -23,28 +23,25 @@ from botorch.optim.core import OptimizationStatus
 
 from botorch_xval.fitting.coordinates import Array, LogCoordinates
 from botorch_xval.fitting.losses.objective import Objective
+from botorch_xval.fitting.multistart import Tried, distinct, search_from, search_starts
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.progress import FitProgress
-from botorch_xval.fitting.records import FitRecord
+from botorch_xval.fitting.records import FitRecord, Optimum
 from botorch_xval.fitting.search import Search, gradient_norm
-from botorch_xval.fitting.threads import UNDEFINED, search_each
+from botorch_xval.fitting.starts import Start
+from botorch_xval.fitting.threads import UNDEFINED
 
 __all__ = [
-    "WARM_UP",
     "Fitted",
     "fit_models",
     "has_succeeded",
     "log_coordinates",
     "names_at_bounds",
+    "optima_of",
     "record_of",
 ]
 
 logger = logging.getLogger(__name__)
-# Iterations on the raw parameters before those in logarithmic coordinates. The first
-# steps decide in which of several optima a fit ends. Of the 1,065 models of
-# benchmarks/coordinates.py 79 end more than 1e-3 worse than in raw coordinates without
-# these steps, 14 with them (and 132 and 46 better).
-WARM_UP = 8
 
 
 @dataclass(frozen=True)
@@ -63,11 +60,15 @@ class Fitted:
     errors: dict[int, Exception]
     """By number of a model that failed the error that ended its last attempt."""
 
+    tried: list[list[Tried]] = field(default_factory=list)
+    """For each record the searches of its model that succeeded."""
+
 
 def fit_models(
     objective: Objective,
     options: FitOptions,
     models: Sequence[int] | None = None,
+    most: int | None = None,
 ) -> Fitted:
     """Fit the models of an objective, with all attempts, and write their values.
 
@@ -76,37 +77,37 @@ def fit_models(
         options: The options of the fit.
         models: Numbers of the models to fit; default: all. Others keep their initial
             values, and have no record.
+        most: How many of several starts there are at most.
 
     Returns:
         What was found.
     """
     deadline = options.deadline()
     is_grad_enabled = torch.is_grad_enabled()
-    coordinates = log_coordinates(objective) if options.has_logarithms else None
+    coordinates = log_coordinates(objective)
     models = list(range(objective.num_models) if models is None else models)
     attempts = {i: _Attempts() for i in models}
-    todo, starts = models, objective.start[models]
     theta = objective.start.copy()
     try:
-        with FitProgress(len(todo), options.progress) as bar:
-            for attempt in range(options.max_attempts):
-                if attempt > 0:
-                    todo = [i for i in todo if attempts[i].goes_on(options)]
-                    todo, starts = _new_starts(objective, todo)
-                if not todo or (attempt > 0 and monotonic() > deadline):
+        with FitProgress(options.progress) as bar:
+            given = bar, deadline
+            found = search_starts(
+                objective, models, options, coordinates, *given, most
+            )
+            for i, tried in found.items():
+                attempts[i].add(tried, options)
+            todo = models
+            for _ in range(options.max_attempts - 1):
+                todo = [i for i in todo if attempts[i].goes_on(options)]
+                pairs = _new_starts(objective, todo)
+                if not pairs or monotonic() > deadline:
                     break
-                searches = search_each(
-                    objective,
-                    starts,
-                    todo,
-                    options,
-                    coordinates=coordinates,
-                    warm_up=WARM_UP,
-                    on_end=bar.on_end(objective.bounds, coordinates),
-                    deadline=deadline,
+                searches = search_from(
+                    objective, pairs, options, coordinates, *given, True
                 )
-                for i, search in zip(todo, searches, strict=True):
-                    attempts[i].add(search, has_succeeded(search, options))
+                for (i, start), search in zip(pairs, searches, strict=True):
+                    attempts[i].add([Tried(start, search)], options)
+                todo = [i for i, _ in pairs]
         for i, each in attempts.items():
             if each.best is not None:
                 theta[i] = each.best.best_point
@@ -118,8 +119,10 @@ def fit_models(
         objective.write(objective.start)
         raise
     errors = {i: each.error for i, each in attempts.items() if each.best is None}
-    records = [each.record(objective, i, coordinates) for i, each in attempts.items()]
-    return Fitted(objective, theta, records, errors)
+    seen = coordinates if options.has_logarithms else None
+    records = [each.record(objective, i, seen) for i, each in attempts.items()]
+    tried = [each.succeeded for each in attempts.values()]
+    return Fitted(objective, theta, records, errors, tried)
 
 
 def log_coordinates(objective: Objective) -> LogCoordinates:
@@ -129,8 +132,8 @@ def log_coordinates(objective: Objective) -> LogCoordinates:
     )
 
 
-def _new_starts(objective: Objective, models: list[int]) -> tuple[list[int], Array]:
-    """The models whose priors can be sampled, and the samples, `a x p`."""
+def _new_starts(objective: Objective, models: list[int]) -> list[tuple[int, Start]]:
+    """Samples of the priors of those models whose priors can be sampled."""
     found: dict[int, Array] = {}
     try:
         if models:
@@ -141,41 +144,71 @@ def _new_starts(objective: Objective, models: list[int]) -> tuple[list[int], Arr
                 found[i] = objective.sample([i])[0]
             except Exception as error:  # of any kind of prior
                 logger.debug("model %d cannot be tried again: %s", i, error)
-    return list(found), np.array(list(found.values()))
+    return [(i, Start(values, "sampled")) for i, values in found.items()]
 
 
 class _Attempts:
-    """The attempts to fit one model."""
+    """The attempts to fit one model: that from all of its starts, and repetitions."""
 
     def __init__(self) -> None:
-        self.best: Search | None = None
-        self.count, self.evaluations, self.seconds = 0, 0, 0.0
+        self.count = 0
+        self.tried: list[Tried] = []
+        self.succeeded: list[Tried] = []
 
-    def add(self, search: Search, succeeded: bool) -> None:
-        self.last, self.succeeded = search, succeeded
+    def add(self, tried: Sequence[Tried], options: FitOptions) -> None:
         self.count += 1
-        self.evaluations += search.evaluations
-        self.seconds += search.seconds
-        if succeeded and (self.best is None or search.best_loss < self.best.best_loss):
-            self.best = search
+        self.tried += tried
+        self.last = tried
+        self.succeeded += [t for t in tried if has_succeeded(t.search, options)]
+
+    @property
+    def best(self) -> Search | None:
+        """The search with the lowest loss; of equal ones the first."""
+        if not self.succeeded:
+            return None
+        return min((t.search for t in self.succeeded), key=lambda s: s.best_loss)
 
     def goes_on(self, options: FitOptions) -> bool:
         """Whether there is to be another attempt."""
-        if self.succeeded:
+        if any(t in self.succeeded for t in self.last):
             return options.pick_best_of_all_attempts
         caught = (*options.caught_exception_types, *UNDEFINED)
-        return self.last.error is None or isinstance(self.last.error, caught)
+        errors = [t.search.error for t in self.last]
+        return any(error is None or isinstance(error, caught) for error in errors)
 
     @property
     def error(self) -> Exception:
-        return self.last.error or ModelFittingError(self.last.message)
+        last = self.last[0].search
+        return last.error or ModelFittingError(last.message)
 
     def record(
         self, objective: Objective, model: int, coordinates: LogCoordinates | None
     ) -> FitRecord:
-        search = self.last if self.best is None else self.best
-        costs = self.evaluations, self.seconds, self.count
-        return record_of(search, objective, model, coordinates, *costs)
+        search = self.best or self.last[0].search
+        return record_of(
+            search,
+            objective,
+            model,
+            coordinates,
+            sum(t.search.evaluations for t in self.tried),
+            sum(t.search.seconds for t in self.tried),
+            self.count,
+            optima=optima_of(self.succeeded, objective, model),
+        )
+
+
+def optima_of(
+    succeeded: Sequence[Tried], objective: Objective, model: int
+) -> tuple[Optimum, ...]:
+    """The different optima that searches of a model ended in, the lowest first."""
+    return tuple(
+        Optimum(
+            loss=group[0].search.best_loss,
+            starts=tuple(t.start.label for t in group),
+            values=objective.table.constrained(group[0].search.best_point),
+        )
+        for group in distinct(succeeded, objective.num_points)
+    )
 
 
 def record_of(
@@ -187,6 +220,7 @@ def record_of(
     seconds: float,
     attempts: int = 1,
     condition: float = math.nan,
+    optima: tuple[Optimum, ...] = (),
 ) -> FitRecord:
     """What is kept of an ended search, with the costs of all attempts."""
     losses = list(search.losses)
@@ -212,6 +246,7 @@ def record_of(
         step_length=search.step_length,
         at_bounds=names_at_bounds(objective, search.best_point, model),
         condition=condition,
+        optima=optima,
     )
 
 

@@ -82,6 +82,8 @@ def search_each(
         width = 1
     elif options.strategy == "batch" and objective.device.type != "cuda":
         width = None
+    if width is not None:  # no thread may take what others are waiting for
+        width = min(width, -(-len(models) // count))
     with threads_for(objective):
         return minimize_each(
             objective.workers(count),
@@ -91,7 +93,7 @@ def search_each(
             width=width,
             method=options.method,
             options=options.scipy_options,
-            on_iteration=_reporter(objective, options),
+            on_iteration=_reporter(objective, models, options),
             on_end=on_end,
             deadline=deadline,
             undefined=(NotPSDError, *UNDEFINED),
@@ -100,22 +102,33 @@ def search_each(
         )
 
 
-def _reporter(objective: Objective, options: FitOptions) -> OnIteration | None:
+def _reporter(
+    objective: Objective, models: Sequence[int], options: FitOptions
+) -> OnIteration | None:
     callback, begin = options.callback, monotonic()
     if callback is None:
         return None
+    stopped: dict[int, StopIteration] = {}  # by model
 
-    def report(model: int, theta: Array, iteration: int, loss: float) -> None:
-        callback(
-            objective.parameters(theta, model),
-            ModelResult(
-                step=iteration,
-                fval=loss,
-                status=OptimizationStatus.RUNNING,
-                runtime=monotonic() - begin,
-                model=model,
-            ),
-        )
+    def report(search: int, theta: Array, iteration: int, loss: float) -> None:
+        model = models[search]
+        if model in stopped:  # by what its callback said of another of its searches
+            raise StopIteration(*stopped[model].args)
+        try:
+            callback(
+                objective.parameters(theta, model),
+                ModelResult(
+                    step=iteration,
+                    fval=loss,
+                    status=OptimizationStatus.RUNNING,
+                    runtime=monotonic() - begin,
+                    model=model,
+                    search=search,
+                ),
+            )
+        except StopIteration as stop:
+            stopped[model] = stop
+            raise
 
     return report
 

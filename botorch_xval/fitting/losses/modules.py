@@ -29,6 +29,7 @@ from botorch_xval.fitting.losses.objective import (
     Stack,
     StackedObjective,
     sampled,
+    variances_of,
 )
 from botorch_xval.fitting.losses.parameters import (
     Array,
@@ -200,16 +201,17 @@ class Joint(Objective):
         self._mll = mll
         targets = mll.model.train_targets
         self.device, self.num_points = targets.device, targets.shape[-1]
-        self._table = ParameterTable(mll, torch.Size(), parameters, bounds)
-        self._tensors = [each.tensor for each in self._table.parameters]
+        self.table = ParameterTable(mll, torch.Size(), parameters, bounds)
+        self._tensors = [each.tensor for each in self.table.parameters]
         self._closure = get_loss_closure(mll)
-        self.start, self.bounds = self._table.read(mll), self._table.bounds
-        self.softplus = self._table.softplus
-        self.untransformed = self._table.untransformed
+        self.start, self.bounds = self.table.read(mll), self.table.bounds
+        self.softplus = self.table.softplus
+        self.untransformed = self.table.untransformed
+        self.variances = variances_of(targets.reshape(-1, self.num_points)).mean()[None]
 
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
         """The loss per point and its gradient, `1 x p`, at `theta`, `1 x p`."""
-        before = self._table.read(self._mll)
+        before = self.table.read(self._mll)
         self.write(theta)
         try:
             loss = self._closure().sum()
@@ -224,15 +226,15 @@ class Joint(Objective):
 
     def write(self, theta: Array) -> None:
         """Give all models the values `theta`, `1 x p`."""
-        self._table.write(self._mll, torch.as_tensor(theta))
+        self.table.write(self._mll, torch.as_tensor(theta))
 
     def sample(self, models: Sequence[int]) -> Array:
         """New starting values from the priors, `1 x p`."""
-        return sampled(self._mll, self._table)
+        return sampled(self._mll, self.table)
 
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
         """The parameters by name, from a row of values, `p`."""
-        return self._table.named(torch.as_tensor(theta))
+        return self.table.named(torch.as_tensor(theta))
 
 
 class Separate(Objective):
@@ -261,6 +263,8 @@ class Separate(Objective):
         own = [(objectives[o], i) for o, i in places.reshape(-1, 2)]
         self.start = np.stack([objective.start[i] for objective, i in own])
         self.bounds = [objective.bounds[i] for objective, i in own]
+        self.table = objectives[0].table
+        self.variances = np.array([objective.variances[i] for objective, i in own])
         # Logarithms only where every model takes them.
         self.softplus = np.all([each.softplus for each in objectives], axis=0)
         self.untransformed = np.all([each.untransformed for each in objectives], axis=0)

@@ -14,7 +14,7 @@ in stacked tensors, from which two kinds of objectives evaluate, in closed form
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any, cast
@@ -43,6 +43,7 @@ __all__ = [
     "Stack",
     "StackedObjective",
     "sampled",
+    "variances_of",
 ]
 
 # Groups on CPU: small enough for the cache, large enough that Python's share is small.
@@ -67,6 +68,8 @@ class Objective(ABC):
         bounds: Of the parameters, for each model.
         softplus: Whether a parameter's value is its softplus, `p`.
         untransformed: Whether its value is the parameter itself, `p`.
+        table: The parameters of a model.
+        variances: Of the training targets, for each model.
     """
 
     num_models: int
@@ -76,6 +79,8 @@ class Objective(ABC):
     bounds: list[Bounds]
     softplus: NDArray[np.bool_]
     untransformed: NDArray[np.bool_]
+    table: ParameterTable
+    variances: Array
 
     @property
     def group_size(self) -> int:
@@ -102,6 +107,24 @@ class Objective(ABC):
     @abstractmethod
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
         """The parameters of one model by name, from its row of values, `p`."""
+
+    def start_from(self, values: Mapping[str, Tensor | float], model: int) -> Array:
+        """The start of a model with other values of some parameters, `p`.
+
+        Args:
+            values: By full name unconstrained values that broadcast to the parameter of
+                one model, or to that of all models.
+            model: The number of the model.
+
+        Raises:
+            ValueError: If a name is unknown or values do not broadcast.
+        """
+        start = self.start[model].copy()
+        for name, given in values.items():
+            member = model % self.table.num_members
+            numbers = self.table.numbers_of(name, given, member)
+            start[self.table.columns[name]] = numbers
+        return start
 
     def workers(self, count: int) -> Sequence[Objective]:
         """Up to `count` equal objectives that different threads may evaluate."""
@@ -139,6 +162,12 @@ class Objective(ABC):
             Unsupported: If there is no closed form.
         """
         raise Unsupported("this way to evaluate losses")
+
+
+def variances_of(targets: Tensor) -> Array:
+    """Variance of each row of targets; 1 where there is none."""
+    found = targets.double().var(dim=-1, unbiased=False).cpu().numpy()
+    return np.where(np.isfinite(found) & (found > 0), found, 1.0)
 
 
 def sampled(mll: MarginalLogLikelihood, table: ParameterTable) -> Array:
@@ -271,8 +300,11 @@ class StackedObjective(Objective):
         self.num_points = stack.targets.shape[-1]
         self.device = stack.device
         self.start, self.bounds = stack.start, stack.table.bounds * len(stack.mlls)
+        self.table = stack.table
         self.softplus = stack.table.softplus
         self.untransformed = stack.table.untransformed
+        targets = stack.targets.reshape(stack.num_models, -1)
+        self.variances = variances_of(targets)
 
     @property
     def group_size(self) -> int:

@@ -252,6 +252,7 @@ class ParameterTable:
         parameters: In the order of the columns.
         columns: By full name, the columns of a parameter.
         size: Number of columns.
+        num_members: Of the batch.
         is_complete: Whether these are all parameters of the mll.
         with_priors: Those with a prior, in the order of `named_priors`.
         other_priors: Names of priors that are not of the value of one parameter.
@@ -288,6 +289,7 @@ class ParameterTable:
         by_tensor = {id(each.tensor): each for each in self.parameters}
         self.with_priors = [by_tensor[key] for key in priors if key in by_tensor]
         self._batch_shape = batch_shape
+        self.num_members = batch_shape.numel()
         self.columns: dict[str, slice] = {}
         self.size = 0
         for each in self.parameters:
@@ -306,6 +308,44 @@ class ParameterTable:
         """Full names of parameters that the models of the batch share."""
         return [p.full_name for p in self.parameters if not p.has_batch_shape]
 
+    def columns_of(self, raw_name: str) -> list[NDArray[np.intp]]:
+        """Columns of each parameter with this name, in whatever module it is."""
+        numbers = np.arange(self.size)
+        return [
+            numbers[self.columns[each.full_name]]
+            for each in self.parameters
+            if each.raw_name == raw_name
+        ]
+
+    def numbers_of(self, name: str, given: float | Tensor, member: int) -> Array:
+        """The numbers of a parameter of one model, from values that broadcast to it.
+
+        Args:
+            name: Its full name.
+            given: Unconstrained values that broadcast to the parameter of one model, or
+                to that of all models of the batch.
+            member: Which model of the batch.
+
+        Raises:
+            ValueError: If there is no such parameter, or values do not broadcast.
+        """
+        found = [each for each in self.parameters if each.full_name == name]
+        if not found:
+            raise ValueError(
+                f"starts: expected names among {sorted(self.columns)}, got {name!r}"
+            )
+        (own,) = found
+        values = torch.as_tensor(given, dtype=torch.float64).detach().cpu()
+        with suppress(RuntimeError):
+            return values.expand(own.shape).reshape(-1).numpy()
+        with suppress(RuntimeError):
+            whole = values.expand(own.tensor.shape)
+            return whole.reshape(-1, own.shape.numel())[member].numpy()
+        raise ValueError(
+            f"starts: expected values of {name!r} that broadcast to "
+            f"{tuple(own.shape)}, got shape {tuple(values.shape)}"
+        )
+
     def read(self, mll: MarginalLogLikelihood) -> Array:
         """The numbers of an mll of this structure, a row for each model."""
         own = dict(mll.named_parameters())
@@ -321,6 +361,17 @@ class ParameterTable:
         with torch.no_grad():
             for name, columns in self.columns.items():
                 own[name].copy_(values[:, columns].reshape(own[name].shape))
+
+    def constrained(self, row: Array) -> dict[str, tuple[float, ...]]:
+        """The constrained values of one model, by full name, from its numbers."""
+        found = {}
+        for each in self.parameters:
+            values = torch.as_tensor(row[self.columns[each.full_name]])
+            if each.constraint is not None:
+                with torch.no_grad():
+                    values = each.constraint.transform(values.reshape(each.shape))
+            found[each.full_name] = tuple(values.reshape(-1).tolist())
+        return found
 
     def named(self, values: Tensor) -> dict[str, Tensor]:
         """The numbers of one model, `size`, by full name and in their shapes."""
