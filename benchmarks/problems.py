@@ -240,3 +240,28 @@ SINGLE: dict[str, Problem] = {
     "stackloss-21-sum": lambda: _table("stackloss", None, without_priors),
     "star98-100": lambda: _table("star98", 100),
 }
+
+FOLDS: tuple[str, ...] = (
+    "tuning-40-tight",
+    "tuning-60-loose",
+    "tuning-60-loosest",
+    "tuning-40-default",
+    "tuning-100-tight",
+    "hartmann-40",
+    "hartmann-40-mixed",
+    "hartmann-50-sum",
+    "iris-60",
+    "linnerud-20",
+    "copper-25",
+    "diabetes-40",
+    "diabetes-80",
+    "wine-60",
+    "accuracy-60-tight",
+    "branin-15",
+    "ackley-40",
+    "ackley-40-mixed",
+    "griewank-50",
+    "scotland-32",
+    "longley-16",
+)
+"""Problems whose leave-one-out folds are fitted, too."""

@@ -8,6 +8,8 @@ import matplotlib
 import pytest
 import torch
 
+from botorch_xval.fitting import FitOptions, fit_independently
+
 matplotlib.use("agg")
 
 # This folder is on the path for the helpers' sake. Where Ax is not installed, `ax`
@@ -26,3 +28,20 @@ no_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA devi
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=no_cuda)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
+
+
+@pytest.fixture(autouse=True)
+def one_start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One start for each model, but for tests that are marked `several`.
+
+    Most tests are about the path and the costs of a search. The other default takes
+    several times as long, and has tests of its own.
+    """
+    if request.node.get_closest_marker("several") is not None:
+        return
+    monkeypatch.setitem(FitOptions.__init__.__kwdefaults__, "starts", "own")
+    defaults = tuple(
+        "own" if value == "several" else value
+        for value in fit_independently.__defaults__
+    )
+    monkeypatch.setattr(fit_independently, "__defaults__", defaults)

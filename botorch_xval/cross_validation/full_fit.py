@@ -20,10 +20,10 @@ from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.retries import Fitted, fit_models, log_coordinates
 from botorch_xval.fitting.threads import evaluate_each
 
-__all__ = ["Center", "FullFit", "centers_at", "fit_all_rows"]
+__all__ = ["MOST_OPTIMA", "Center", "FullFit", "centers_at", "fit_all_rows"]
 
 STEP = 1e-4  # of the central differences, in logarithms
-MOST_OPTIMA = 8  # of all rows that are offered to the folds
+MOST_OPTIMA = 8  # of one model that are offered to folds
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,9 @@ def _hessians(
     points = (u[:, None] + steps).reshape(-1, p)
     moved, pull_back = coordinates.at(points)
     _, gradients = evaluate_each(objective, moved, list(np.repeat(models, 2 * p)))
-    slopes = pull_back(gradients).reshape(a, 2, p, p) * objective.num_points
-    hessians = (slopes[:, 0] - slopes[:, 1]) / (2 * STEP)
+    with np.errstate(invalid="ignore", over="ignore"):  # at extreme values
+        slopes = pull_back(gradients).reshape(a, 2, p, p) * objective.num_points
+        hessians = (slopes[:, 0] - slopes[:, 1]) / (2 * STEP)
     # NaN where a step leads to a covariance that is not positive definite.
     hessians = np.nan_to_num(hessians)
     return (hessians + hessians.transpose(0, 2, 1)) / 2

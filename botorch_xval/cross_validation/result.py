@@ -17,7 +17,7 @@ from torch import Tensor
 
 from botorch_xval.cross_validation import scores
 from botorch_xval.cross_validation.folds import Folds
-from botorch_xval.fitting.records import FitRecord
+from botorch_xval.fitting.records import FitRecord, Optimum
 
 __all__ = ["POINTS", "CrossValidation", "FoldFit", "difference"]
 
@@ -292,6 +292,7 @@ class CrossValidation:
             for name in ("losses", "at_bounds"):
                 record[name] = tuple(record.get(name, ()))
             record["status"] = OptimizationStatus[record["status"]]
+            record["optima"] = tuple(map(_optimum, record.get("optima", ())))
             fits.append(FoldFit(**{**fit, "record": FitRecord(**record)}))
         folds = Folds(held_out, text["names"])
         return cls(
@@ -368,3 +369,10 @@ def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
         other_optimum=list(dict.fromkeys(other)),
     )
     return frame
+
+
+def _optimum(saved: dict[str, Any]) -> Optimum:
+    """An optimum of a record as it was written to a file."""
+    values = {name: tuple(numbers) for name, numbers in saved["values"].items()}
+    lists = {name: tuple(saved[name]) for name in ("starts", "at_modes")}
+    return Optimum(**{**saved, "values": values, **lists})

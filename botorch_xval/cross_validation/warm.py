@@ -15,12 +15,13 @@ Where the folds transform their data as the model of all rows does, all :math:`g
 come from one factorization, :math:`O(p n^3)` for leave-one-out; else each takes an
 evaluation of its own.
 
-**One answer.** A fold's loss has several optima, and the lowest one that is known is the
-fold's. So an optimum of any fold is offered to all others, in the same way: one Newton
-step from there, by its Hessian, and a search where the quadratic model promises a lower
-loss, until no fold has an optimum that the others have not seen. Folds that were fitted
-from their own starts and folds that began at the fit to all rows end in the same places.
-Only hyper-parameters are offered; a fold's loss never knows its held-out values.
+**One answer.** A fold's loss has several optima, and the lowest one that is known is
+the fold's. So an optimum of any fold is offered to all others, in the same way: one
+Newton step from there, by its Hessian, and a search where the quadratic model promises
+a lower loss, until no fold has an optimum that the others have not seen. Folds that
+were fitted from their own starts and folds that began at the fit to all rows end in the
+same places. Only hyper-parameters are offered; a fold's loss never knows its held-out
+values.
 """
 
 from __future__ import annotations
@@ -36,11 +37,16 @@ from botorch.optim.core import OptimizationStatus
 from numpy.typing import NDArray
 
 from botorch_xval.cross_validation.fold_models import FoldBatch, FoldModels
-from botorch_xval.cross_validation.full_fit import Center, FullFit, centers_at
+from botorch_xval.cross_validation.full_fit import (
+    MOST_OPTIMA,
+    Center,
+    FullFit,
+    centers_at,
+)
 from botorch_xval.cross_validation.result import FoldFit
 from botorch_xval.fitting.coordinates import Array, WhitenedCoordinates
 from botorch_xval.fitting.losses.objective import Objective
-from botorch_xval.fitting.multistart import SAME, Tried, search_starts
+from botorch_xval.fitting.multistart import SAME, Tried, distinct, search_starts
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.progress import FitProgress
 from botorch_xval.fitting.records import FitRecord
@@ -68,9 +74,9 @@ INFLUENTIAL = 0.5
 ALL_ROWS, OTHER_FOLD = "all rows", "another fold"  # labels of starts
 # Nats between what the quadratic model promises a fold and its own optimum: up to NEAR
 # they are one; beyond REACH a search is not worth its price.
-NEAR, REACH = 0.1, 2.0
+NEAR, REACH = 0.03, 2.0
 FOLD_STARTS = 4  # of several; what other folds have found is offered to a fold, too
-MOST_CENTERS = 12  # optima that are offered, for each output
+MOST_CENTERS = 16  # optima that are offered, for each output
 
 Key = tuple[int, int]  # fold and output
 FoldFits = tuple[Fitted, list[FoldFit]]
@@ -108,7 +114,11 @@ def fit_folds(
     options = options.named(models.names, numbers.shape[1])
     work = _FoldWork(objective, numbers, options)
     if full is None:
-        work.fit_cold(list(np.ndindex(numbers.shape)))
+        # Some folds look further, as the fit to all rows would.
+        scouts = {0, len(numbers) // 2, len(numbers) - 1}
+        keys = list(np.ndindex(numbers.shape))
+        work.fit_cold([i for i in keys if i[0] in scouts], most=None)
+        work.fit_cold([i for i in keys if i[0] not in scouts])
         work.share()
         return work.end(models)
     full.check_parameters(objective, models.names[0])
@@ -127,7 +137,13 @@ def fit_folds(
         work.refine(
             [(i, start, full.centers[i[1]][0]) for i, start in steps.items()], ALL_ROWS
         )
-        work.fit_influential([i for i in steps if work.influences[i] > INFLUENTIAL])
+        # Where all rows have several optima, so may any fold.
+        unclear = [
+            i
+            for i in steps
+            if work.influences[i] > INFLUENTIAL or len(full.centers[i[1]]) > 1
+        ]
+        work.search_own_starts(unclear)
         work.share(full)
     return work.end(models)
 
@@ -256,6 +272,7 @@ class _FoldWork:
             ),
             at_bounds=names_at_bounds(self.objective, theta, model),
             condition=self.conditions.get(i, math.nan),
+            num_points=self.objective.num_points,
         )
         self.fixed[i] = theta, FoldFit(*i, how, float(self.influences[i]), record)
 
@@ -302,19 +319,19 @@ class _FoldWork:
         )
         return not norm <= UNFINISHED
 
-    def fit_cold(self, chosen: Sequence[Key]) -> None:
-        """Fit models from their own starts, with all attempts."""
+    def fit_cold(self, chosen: Sequence[Key], most: int | None = FOLD_STARTS) -> None:
+        """Fit models from up to `most` of their own starts, with all attempts."""
         if not chosen:
             return
         rest = [int(self.numbers[i]) for i in chosen]
-        fitted = fit_models(self.objective, self._left(), rest, most=FOLD_STARTS)
+        fitted = fit_models(self.objective, self._left(), rest, most)
         self.errors |= fitted.errors
         for i, tried, record in zip(chosen, fitted.tried, fitted.records, strict=True):
             self.cold[i] = record
             self.tried[i] += tried
             self._spend(i, record.evaluations, record.seconds)
 
-    def fit_influential(self, chosen: Sequence[Key]) -> None:
+    def search_own_starts(self, chosen: Sequence[Key]) -> None:
         """Search from the own starts of folds for which all rows say little, too."""
         if not chosen:
             return
@@ -346,7 +363,10 @@ class _FoldWork:
             return
         for k in range(self.numbers.shape[1]):
             folds = [j for j in range(len(self.numbers)) if self.tried.get((j, k))]
-            waiting = [] if full is None else list(full.centers[k][1:])
+            if full is not None:
+                waiting = list(full.centers[k][1:])
+            else:
+                waiting = self._other_optima((len(self.numbers) // 2, k))
             # Folds in an optimum that others have been offered.
             seen = {j for j in folds if self._best((j, k)).start.label == ALL_ROWS}
             if len(folds) < 2 and not waiting:
@@ -355,7 +375,8 @@ class _FoldWork:
                 if monotonic() > self.deadline:
                     return
                 if waiting:
-                    center, label = waiting.pop(0), ALL_ROWS
+                    center = waiting.pop(0)
+                    label = OTHER_FOLD if full is None else ALL_ROWS
                 else:
                     new = [j for j in folds if j not in seen]
                     if not new:
@@ -390,6 +411,16 @@ class _FoldWork:
         for (i, _, _), own, end in zip(todo, before, ends, strict=True):
             if end < own + SAME:
                 seen.add(i[0])
+
+    def _other_optima(self, i: Key) -> list[Center]:
+        """What a fold that has looked further has found beside its own optimum."""
+        groups = distinct(self.tried.get(i, []), self.objective.num_points)
+        points = [g[0].search.best_point for g in groups[1:MOST_OPTIMA]]
+        if not points:
+            return []
+        self._spend(i, 2 * len(points) * len(points[0]))
+        models = [int(self.numbers[i])] * len(points)
+        return centers_at(self.objective, models, np.stack(points), self.coordinates)
 
     def _center(self, i: Key) -> Center:
         """The optimum of a fold, with its Hessian."""
@@ -482,7 +513,7 @@ class _FoldWork:
             bar.expect(len(keys))
             searches = search_each(
                 self.objective,
-                np.stack([start.values for start in starts]),
+                starts,
                 [int(self.numbers[i]) for i in keys],
                 self.options,
                 coordinates=cold if whitened is None else whitened,

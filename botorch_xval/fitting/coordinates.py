@@ -88,10 +88,12 @@ class LogCoordinates:
         """`theta` of `u`, and `d theta / d u`, elementwise."""
         theta, slopes = u.copy(), np.ones_like(u)
         with np.errstate(over="ignore", invalid="ignore"):
-            value = np.exp(u[..., self.softplus])
+            own = u[..., self.softplus]
+            is_tiny = own < -30.0  # there softplus and the exponential function are one
+            value = np.exp(np.maximum(own, -30.0))
             decay = -np.expm1(-value)
-            theta[..., self.softplus] = value + np.log(decay)
-            slopes[..., self.softplus] = value / decay
+            theta[..., self.softplus] = np.where(is_tiny, own, value + np.log(decay))
+            slopes[..., self.softplus] = np.where(is_tiny, 1.0, value / decay)
             theta[..., self.positive] = slopes[..., self.positive] = np.exp(
                 u[..., self.positive]
             )
@@ -175,6 +177,7 @@ class WhitenedCoordinates:
     def bounds(self, bounds: Bounds) -> Bounds:
         """Bounds of resting parameters only: a box of `theta` is no box of `z`."""
         inner, diagonal = self.inner.bounds(bounds), self.inverse.diagonal()
-        low = np.where(self.resting, (inner.lb - self.center) * diagonal, -np.inf)
-        high = np.where(self.resting, (inner.ub - self.center) * diagonal, np.inf)
+        with np.errstate(invalid="ignore"):  # infinite bounds of others times zero
+            low = np.where(self.resting, (inner.lb - self.center) * diagonal, -np.inf)
+            high = np.where(self.resting, (inner.ub - self.center) * diagonal, np.inf)
         return Bounds(low, high)

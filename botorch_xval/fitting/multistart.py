@@ -1,10 +1,10 @@
 """Several searches for each model, until its lowest optimum was reached often enough.
 
 All models' searches of a round run in one batch. A model has a further round while
-fewer than `ENOUGH` of its searches have ended in its lowest optimum: the rule of a
-multi-start search by how often the best is found again (Boender & Rinnooy Kan 1987,
-Math. Programming 37). To stop searches that are behind after some iterations (successive
-halving) was tried and lost: those that end lowest are often behind for long.
+fewer than `ENOUGH` of its searches have ended in its lowest optimum: how often optima
+are found again says how likely there is another one (Boender & Rinnooy Kan 1987,
+Mathematical Programming 37). To stop searches that are behind after some iterations
+(successive halving) was tried and lost: those that end lowest may be behind for long.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ __all__ = ["SAME", "WARM_UP", "Tried", "distinct", "search_from", "search_starts
 
 # Iterations on the raw parameters before those in logarithmic coordinates, where there
 # is one start only: its first steps decide in which optimum the fit ends. Of the 1,065
-# models of benchmarks/coordinates.py 79 end more than 1e-3 worse than in raw coordinates
-# without these steps, 14 with them (and 132 and 46 better).
+# models of benchmarks/coordinates.py 79 end more than 1e-3 worse than in raw
+# coordinates without these steps, 14 with them (and 132 and 46 better).
 WARM_UP = 8
 ROUNDS = (8, 4, 4, 4)  # starts
 ENOUGH = 5  # searches in the lowest optimum
 SAME = 0.01  # nats by which optima may differ that count as one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tried:
     """A start, and the search that began there."""
 
@@ -112,11 +112,11 @@ def search_from(
     deadline: float,
     is_warming_up: bool = False,
 ) -> list[Search]:
-    """Search from one start each of chosen models, in the coordinates of the options."""
+    """Search from one start each, in the coordinates of the options."""
     bar.expect(len(pairs))
     return search_each(
         objective,
-        np.stack([start.values for _, start in pairs]),
+        [start for _, start in pairs],
         [i for i, _ in pairs],
         options,
         coordinates=coordinates if options.has_logarithms else None,

@@ -35,8 +35,9 @@ class ModelResult(OptimizationResult):
     model: int = 0
     """Number of the model among those that are fitted together, in batch order."""
 
-    search: int = 0
-    """Number of the search among all of this fit: a model has one for each start."""
+    start: str = "own"
+    """Label of the start of this search: a model has several, see `FitOptions.starts`.
+    "own" for its initial values."""
 
     fold: str | None = None
     """In a cross-validation the name of the fold, or "all rows"."""

@@ -23,6 +23,14 @@ class Optimum:
     values: dict[str, tuple[float, ...]]
     """By full name of a parameter its constrained values."""
 
+    at_modes: tuple[str, ...] = ()
+    """Full names of lengthscales that are all within a tenth of their prior's mode: the
+    data say next to nothing about them."""
+
+    is_dead: bool = False
+    """Whether these are all lengthscales that there are. In many dimensions no two
+    points are then near each other, and the model predicts little but its mean."""
+
 
 @dataclass(frozen=True)
 class FitRecord:
@@ -74,6 +82,18 @@ class FitRecord:
     optima: tuple[Optimum, ...] = ()
     """The optima that were found, the lowest first. Those whose losses differ by less
     than 0.01 nats (not per point) count as one."""
+
+    num_points: int = 0
+    """Training points of the model, by which losses are divided."""
+
+    @property
+    def gain(self) -> float:
+        """By how many nats the lowest optimum is below that of the initial values.
+
+        NaN if no search from there succeeded.
+        """
+        own = [each.loss for each in self.optima if "own" in each.starts]
+        return (own[0] - self.optima[0].loss) * self.num_points if own else math.nan
 
     @property
     def loss(self) -> float:

@@ -91,9 +91,7 @@ def fit_models(
     try:
         with FitProgress(options.progress) as bar:
             given = bar, deadline
-            found = search_starts(
-                objective, models, options, coordinates, *given, most
-            )
+            found = search_starts(objective, models, options, coordinates, *given, most)
             for i, tried in found.items():
                 attempts[i].add(tried, options)
             todo = models
@@ -201,14 +199,20 @@ def optima_of(
     succeeded: Sequence[Tried], objective: Objective, model: int
 ) -> tuple[Optimum, ...]:
     """The different optima that searches of a model ended in, the lowest first."""
-    return tuple(
-        Optimum(
-            loss=group[0].search.best_loss,
-            starts=tuple(t.start.label for t in group),
-            values=objective.table.constrained(group[0].search.best_point),
+    found = []
+    for group in distinct(succeeded, objective.num_points):
+        best = group[0].search
+        at_modes, is_dead = objective.table.at_prior_modes(best.best_point)
+        found.append(
+            Optimum(
+                loss=best.best_loss,
+                starts=tuple(t.start.label for t in succeeded if t in group),
+                values=objective.table.constrained(best.best_point),
+                at_modes=tuple(at_modes),
+                is_dead=is_dead,
+            )
         )
-        for group in distinct(succeeded, objective.num_points)
-    )
+    return tuple(found)
 
 
 def record_of(
@@ -247,6 +251,7 @@ def record_of(
         at_bounds=names_at_bounds(objective, search.best_point, model),
         condition=condition,
         optima=optima,
+        num_points=objective.num_points,
     )
 
 

@@ -1,12 +1,12 @@
 r"""Where the fit of a model starts: its own values, and others that lead elsewhere.
 
-A marginal likelihood has several optima. They differ most in how much of the outcomes is
-noise, and in how long the lengthscales are *together*: with short ones no two points are
-near each other, and the model predicts its mean; with long ones it is smooth, and the
-rest is noise. Lengthscales drawn one by one from a prior are never all long. So a start
-gives those of a kernel a common factor, with a low or a high noise. Later starts are
-spread over factors, noises, output scales and all other parameters by a Sobol' sequence.
-It is always the same one: a model's starts depend on that model only.
+A marginal likelihood has several optima. They differ most in how much of the outcomes
+is noise, and in how long the lengthscales are *together*: with short ones no two points
+are near each other, and the model predicts its mean; with long ones it is smooth, and
+the rest is noise. Lengthscales drawn one by one from a prior are never all long. So a
+start gives those of a kernel a common factor, with a low or a high noise. Later starts
+are spread over factors, noises, output scales and all other parameters by a Sobol'
+sequence. It is always the same one: a model's starts depend on that model only.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["OWN", "Start", "starts_of"]
 
 OWN = "own"
 # Chosen on 170 problems none of which is in benchmarks/fit_quality.py.
-# Factor of all lengthscales, and noise as a share of the variance of the outcomes (None:
-# its own), of the first starts beside the model's own.
+# Factor of all lengthscales, and noise as a share of the variance of the outcomes
+# (None: its own), of the first starts beside the model's own.
 FIRST = ((16.0, None), (4.0, 0.01), (0.25, 0.5))
 MOST = 16  # points of the sequence
 FACTORS = np.log([1 / 8, 32])  # of the lengthscales of a kernel
@@ -34,7 +34,7 @@ NOISES = np.log([1e-4, 2.0])  # shares of the variance of the outcomes
 SCALES = np.array([-4.0, 1.0])  # logarithms of factors of the output scales
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Start:
     """Initial values of one model, `p`, and how they came about."""
 

@@ -26,6 +26,7 @@ from botorch_xval.fitting.drive import OnEnd, OnIteration, minimize_each
 from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.options import FitOptions, ModelResult
 from botorch_xval.fitting.search import Search
+from botorch_xval.fitting.starts import Start
 
 __all__ = [
     "UNDEFINED",
@@ -50,7 +51,7 @@ LARGE_MODEL_OF_MODULES = 100
 
 def search_each(
     objective: Objective,
-    starts: Array,
+    starts: Sequence[Start],
     models: Sequence[int],
     options: FitOptions,
     *,
@@ -63,7 +64,7 @@ def search_each(
 
     Args:
         objective: Of the models.
-        starts: Initial parameters, `a x p`.
+        starts: Initial parameters, `a`.
         models: Which models, `a`.
         options: The options of the fit.
         coordinates: What SciPy sees instead of the parameters, for all or for each.
@@ -74,6 +75,7 @@ def search_each(
     Returns:
         The ended searches.
     """
+    labels = [start.label for start in starts]
     count = 1
     if not options.is_for_one_thread:
         count = max(1, min(_THREADS.number(), len(models)))
@@ -87,13 +89,13 @@ def search_each(
     with threads_for(objective):
         return minimize_each(
             objective.workers(count),
-            starts,
+            np.stack([start.values for start in starts]),
             [objective.bounds[i] for i in models],
             models=models,
             width=width,
             method=options.method,
             options=options.scipy_options,
-            on_iteration=_reporter(objective, models, options),
+            on_iteration=_reporter(objective, models, labels, options),
             on_end=on_end,
             deadline=deadline,
             undefined=(NotPSDError, *UNDEFINED),
@@ -103,7 +105,10 @@ def search_each(
 
 
 def _reporter(
-    objective: Objective, models: Sequence[int], options: FitOptions
+    objective: Objective,
+    models: Sequence[int],
+    labels: Sequence[str],
+    options: FitOptions,
 ) -> OnIteration | None:
     callback, begin = options.callback, monotonic()
     if callback is None:
@@ -123,7 +128,7 @@ def _reporter(
                     status=OptimizationStatus.RUNNING,
                     runtime=monotonic() - begin,
                     model=model,
-                    search=search,
+                    start=labels[search],
                 ),
             )
         except StopIteration as stop:

@@ -28,21 +28,26 @@ class Course:
     A fit with a callback uses one thread, so it takes longer.
 
     Attributes:
-        points: By number of a model, its parameters by name after each iteration.
+        points: By number of a model and label of a start, the parameters by name after
+            each iteration.
+        losses: Likewise the last loss.
     """
 
     def __init__(self) -> None:
-        self.points: dict[int, list[dict[str, Tensor]]] = {}
+        self.points: dict[tuple[int, str], list[dict[str, Tensor]]] = {}
+        self.losses: dict[tuple[int, str], float] = {}
 
     def __call__(self, parameters: dict[str, Tensor], result: ModelResult) -> None:
         """Keep the parameters after one iteration; the fit calls this.
 
         Args:
             parameters: By name the raw parameters of one model.
-            result: Whose `model` is the number of that model.
+            result: Whose `model` is the number of that model, `start` its start.
         """
         kept = {name: value.detach().clone() for name, value in parameters.items()}
-        self.points.setdefault(result.model, []).append(kept)
+        key = result.model, result.start
+        self.points.setdefault(key, []).append(kept)
+        self.losses[key] = float(result.fval)
 
     def descriptions(
         self,
@@ -52,7 +57,8 @@ class Course:
     ) -> list[Description]:
         """Describe the models after each iteration.
 
-        A model that has ended keeps its last values.
+        Shown is the search of each model that ended lowest. A model that has ended
+        keeps its last values.
 
         Args:
             model: The model, or the models in the order of the fit, each unbatched and
@@ -69,9 +75,12 @@ class Course:
                 has several outputs.
         """
         models = list(model) if isinstance(model, Sequence) else [model]
-        if not models or sorted(self.points) != list(range(len(models))):
+        lowest: dict[int, list[dict[str, Tensor]]] = {}
+        for i, start in sorted(self.losses, key=lambda key: -self.losses[key]):
+            lowest[i] = self.points[i, start]
+        if not models or sorted(lowest) != list(range(len(models))):
             raise ValueError(
-                f"model: expected the {len(self.points)} models of the fit, got "
+                f"model: expected the {len(lowest)} models of the fit, got "
                 f"{len(models)}; pass all of them in the order of the fit"
             )
         for i, each in enumerate(models):
@@ -84,11 +93,11 @@ class Course:
         copies = [deepcopy(each) for each in models]
         mlls = [ExactMarginalLogLikelihood(each.likelihood, each) for each in copies]
         described = copies if isinstance(model, Sequence) else copies[0]
-        end = max(len(points) for points in self.points.values())
+        end = max(len(points) for points in lowest.values())
         found = []
         for step in _steps(end, longest):
             for i, mll in enumerate(mlls):
-                points = self.points[i]
+                points = lowest[i]
                 _write(mll, points[min(step, len(points) - 1)])
             found.append(describe(described, names))
         return found

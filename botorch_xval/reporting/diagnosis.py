@@ -20,6 +20,7 @@ __all__ = ["summarize_fits"]
 FAR_IN_PRIOR = 0.005  # a value is far out if its prior has less beyond it
 LARGE_GRADIENT = 1e-2  # of the loss per training point, by logarithms of parameters
 OTHER_OPTIMUM = 10.0  # ratio to the median of all models, or its reciprocal
+NOTICEABLE_GAIN = 0.1  # nats
 NEAR_BOUND = 1e-3  # relative distance from a bound
 
 
@@ -30,11 +31,13 @@ def summarize_fits(
 ) -> str:
     """Say in words how fits ended, and what looks wrong.
 
-    Named are fits that failed or reached a limit, gradients that are still large, and
-    fits that took several attempts. With the models, also values at a bound; values
-    with less than 0.5 % of their prior beyond them in more than half of the models (the
-    prior contradicts the data); and single models with a value ten times that of most
-    others (perhaps another optimum).
+    Named are fits that failed or reached a limit, gradients that are still large, fits
+    that took several attempts, models with a better optimum than their initial values
+    lead to (as BoTorch's fit begins), and models in the dead optimum, where all
+    lengthscales are at their priors' modes. With the models, also values at a bound;
+    values with less than 0.5 % of their prior beyond them in more than half of the
+    models (the prior contradicts the data); and single models with a value ten times
+    that of most others (perhaps another optimum).
 
     Args:
         records: Such as `mll.fit_records`, or `records` of a cross-validation.
@@ -109,6 +112,23 @@ def _ends(records: list[FitRecord]) -> Iterator[str]:
     again = [i for i, record in enumerate(records) if record.attempts > 1]
     if again:
         yield f"Took more than one attempt: {_list(again)}."
+    gains = {
+        i: record.gain
+        for i, record in enumerate(records)
+        if record.gain > NOTICEABLE_GAIN
+    }
+    if gains:
+        yield (
+            "The initial values alone lead to a worse optimum (by up to "
+            f"{format_number(max(gains.values()))} nats): {_list(list(gains))}."
+        )
+    dead = [i for i, r in enumerate(records) if r.optima and r.optima[0].is_dead]
+    if dead:
+        yield (
+            "All lengthscales are at the modes of their priors, so the data say "
+            "nothing of them (the prior may be too tight for so many inputs): "
+            f"{_list(dead)}."
+        )
 
 
 def _values(table: pd.DataFrame) -> Iterator[str]:

@@ -373,6 +373,28 @@ class ParameterTable:
             found[each.full_name] = tuple(values.reshape(-1).tolist())
         return found
 
+    def at_prior_modes(self, row: Array) -> tuple[list[str], bool]:
+        """Lengthscales of one model that are where their priors alone would have them.
+
+        Args:
+            row: The numbers of the model.
+
+        Returns:
+            Full names of those whose numbers are all within a tenth of the mode of
+            their prior, and whether these are all that there are.
+        """
+        values = self.constrained(row)
+        lengths = [p for p in self.parameters if p.raw_name == "raw_lengthscale"]
+        found = []
+        for each in lengths:
+            with suppress(
+                AttributeError, NotImplementedError
+            ):  # not every prior has one
+                mode = each.prior.mode.detach().cpu().double().numpy().max()
+                if np.allclose(values[each.full_name], mode, rtol=0.1, atol=0.0):
+                    found.append(each.full_name)
+        return found, bool(lengths) and len(found) == len(lengths)
+
     def named(self, values: Tensor) -> dict[str, Tensor]:
         """The numbers of one model, `size`, by full name and in their shapes."""
         return {

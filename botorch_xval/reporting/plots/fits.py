@@ -211,13 +211,13 @@ class LiveLosses:
         interval: Shortest time between two drawings, in seconds.
 
     Attributes:
-        losses: By number of a model, its loss after each iteration (nats per training
-            point; smaller is better).
+        losses: By number of a model and label of a start, the loss after each iteration
+            (nats per training point; smaller is better).
         ax: The axes.
     """
 
     def __init__(self, ax: Axes | None = None, *, interval: float = 0.5) -> None:
-        self.losses: dict[int, list[float]] = {}
+        self.losses: dict[tuple[int, str], list[float]] = {}
         self.ax = axes_of(ax, figsize=(7, 3.6))
         self._interval, self._last = interval, monotonic()
         self._display: Any = None
@@ -227,9 +227,11 @@ class LiveLosses:
 
         Args:
             parameters: Not used.
-            result: The model's number and its loss.
+            result: The model's number, the start, and the loss.
         """
-        self.losses.setdefault(result.model, []).append(float(result.fval))
+        self.losses.setdefault((result.model, result.start), []).append(
+            float(result.fval)
+        )
         if monotonic() - self._last >= self._interval:
             self.draw()
             self._last = monotonic()
@@ -253,10 +255,13 @@ class LiveLosses:
             marker=".",
             color="black",
         )
+        lowest: dict[int, float] = {}
+        for (model, _), end in zip(self.losses, ends, strict=True):
+            lowest[model] = max(lowest.get(model, end), end)
         if ends:
             ax.set_title(
-                f"{len(ends)} models, {sum(lengths):,} iterations, mean "
-                f"{np.mean(ends):.4f}",
+                f"{len(lowest)} models, {sum(lengths):,} iterations, mean "
+                f"{np.mean(list(lowest.values())):.4f}",
                 loc="left",
                 fontsize=11,
             )
