@@ -72,16 +72,20 @@ def assert_same(found: Comparison, expected: Comparison) -> None:
 
 
 def optimizer(
-    strategy: str = "auto", coordinates: str = "log", **options: float
+    strategy: str = "auto",
+    coordinates: str = "log",
+    starts: str = "own",
+    **options: float,
 ) -> FitOptions:
     """Options of a fit with `TIGHT` or other options of SciPy.
 
     The coordinates are "raw" where BoTorch's fit is the expected result, since the path
-    may decide between two minima.
+    may decide between two minima, and there is one start.
     """
     return FitOptions(
         strategy=strategy,
         coordinates=coordinates,
+        starts=starts,
         options=options or TIGHT,
         warning_handler=accept_abnormal,
     )

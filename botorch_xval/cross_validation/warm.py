@@ -114,11 +114,13 @@ def fit_folds(
     options = options.named(models.names, numbers.shape[1])
     work = _FoldWork(objective, numbers, options)
     if full is None:
-        # Some folds look further, as the fit to all rows would.
-        scouts = {0, len(numbers) // 2, len(numbers) - 1}
         keys = list(np.ndindex(numbers.shape))
-        work.fit_cold([i for i in keys if i[0] in scouts], most=None)
-        work.fit_cold([i for i in keys if i[0] not in scouts])
+        if options.starts == "several":
+            # Some folds look further, as the fit to all rows would.
+            scouts = {0, len(numbers) // 2, len(numbers) - 1}
+            work.fit_cold([i for i in keys if i[0] in scouts], most=None)
+            keys = [i for i in keys if i[0] not in scouts]
+        work.fit_cold(keys)
         work.share()
         return work.end(models)
     full.check_parameters(objective, models.names[0])
@@ -335,7 +337,7 @@ class _FoldWork:
         """Search from the own starts of folds for which all rows say little, too."""
         if not chosen:
             return
-        with FitProgress(self.options.progress) as bar:
+        with FitProgress(0, self.options.progress) as bar:
             found = search_starts(
                 self.objective,
                 [int(self.numbers[i]) for i in chosen],
@@ -509,8 +511,7 @@ class _FoldWork:
         if not keys:
             return []
         cold = self.coordinates if self.options.has_logarithms else None
-        with FitProgress(self.options.progress) as bar:
-            bar.expect(len(keys))
+        with FitProgress(len(keys), self.options.progress) as bar:
             searches = search_each(
                 self.objective,
                 starts,

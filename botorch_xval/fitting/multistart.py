@@ -95,6 +95,7 @@ def search_starts(
         pairs = [(i, start) for i in todo for start in left[i][:count]]
         for i in todo:
             left[i] = left[i][count:] if count else []
+        bar.expect(len(pairs))
         searches = search_from(
             objective, pairs, options, coordinates, bar, deadline, not is_several
         )
@@ -113,7 +114,6 @@ def search_from(
     is_warming_up: bool = False,
 ) -> list[Search]:
     """Search from one start each, in the coordinates of the options."""
-    bar.expect(len(pairs))
     return search_each(
         objective,
         [start for _, start in pairs],

@@ -20,16 +20,17 @@ __all__ = ["FitProgress"]
 class FitProgress:
     """A bar of the searches that are done, with the worst gradient norm among them."""
 
-    def __init__(self, shown: bool) -> None:
+    def __init__(self, total: int, shown: bool) -> None:
         """
         Args:
+            total: Number of searches that are known to come.
             shown: Whether there is a bar at all.
         """
-        self._bar = tqdm(total=0, unit="search", disable=not shown)
+        self._bar = tqdm(total=total, unit="fit", disable=not shown)
         self._worst, self._shown, self._lock = 0.0, shown, Lock()
 
     def expect(self, count: int) -> None:
-        """Say that so many searches begin."""
+        """Say that so many more are to come."""
         self._bar.total += count
         self._bar.refresh()
 
@@ -56,7 +57,8 @@ class FitProgress:
                 self._bar.set_postfix_str(
                     f"worst gradient norm {self._worst:.1e}", refresh=False
                 )
-                self._bar.update()
+                # That of a model that is tried again has been counted already.
+                self._bar.update(self._bar.n < self._bar.total)
 
         return report
 

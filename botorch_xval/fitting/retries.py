@@ -89,7 +89,7 @@ def fit_models(
     attempts = {i: _Attempts() for i in models}
     theta = objective.start.copy()
     try:
-        with FitProgress(options.progress) as bar:
+        with FitProgress(0, options.progress) as bar:
             given = bar, deadline
             found = search_starts(objective, models, options, coordinates, *given, most)
             for i, tried in found.items():

@@ -84,11 +84,12 @@ def search_each(
         width = 1
     elif options.strategy == "batch" and objective.device.type != "cuda":
         width = None
+    workers = objective.workers(count)
     if width is not None:  # no thread may take what others are waiting for
-        width = min(width, -(-len(models) // count))
+        width = min(width, -(-len(models) // len(workers)))
     with threads_for(objective):
         return minimize_each(
-            objective.workers(count),
+            workers,
             np.stack([start.values for start in starts]),
             [objective.bounds[i] for i in models],
             models=models,

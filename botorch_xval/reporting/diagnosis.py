@@ -14,6 +14,7 @@ from gpytorch.models import GP
 from botorch_xval.fitting.records import FitRecord
 from botorch_xval.reporting.expressions.tree import format_number
 from botorch_xval.reporting.hyperparameters import hyperparameters
+from botorch_xval.reporting.optima import in_other_optima
 
 __all__ = ["summarize_fits"]
 
@@ -53,6 +54,10 @@ def summarize_fits(
     """
     records = list(records)
     lines = [_costs(records), *_ends(records)]
+    lines += [
+        f"Model {i} sits in another optimum than most: its {words}."
+        for i, words in in_other_optima(records).items()
+    ]
     if model is not None:
         lines += _values(hyperparameters(model, names))
     else:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from gpytorch.mlls import MarginalLogLikelihood
 
 from botorch_xval.cross_validation.result import CrossValidation
-from botorch_xval.fitting.records import Optimum
+from botorch_xval.fitting.records import FitRecord, Optimum
 from botorch_xval.reporting.expressions.tree import format_number
 
-__all__ = ["describe_optimum", "optima"]
+__all__ = ["describe_optimum", "in_other_optima", "optima"]
 
 NOTICEABLE = math.log(1.5)  # by which parameters differ that are named
 NAMED = 3  # parameters, at most
+# Models agree about a parameter where four of five are within AGREEING of the median;
+# one that is ELSEWHERE is in another optimum.
+AGREEING, ELSEWHERE = math.log(1.5), math.log(4.0)
+FEWEST = 5  # models that say what most do
 
 
 def optima(fitted: MarginalLogLikelihood | CrossValidation) -> pd.DataFrame:
@@ -103,6 +108,42 @@ def describe_optimum(optimum: Optimum, lowest: Optimum | None = None) -> str:
                 f"{format_number(float(other))}"
             )
     return "; ".join(words)
+
+
+def in_other_optima(records: Sequence[FitRecord]) -> dict[int, str]:
+    """Which models, such as those of folds, sit in another optimum than most.
+
+    Args:
+        records: Of models that are alike, such as those of one output.
+
+    Returns:
+        By number of a model in words the parameter in which it differs most: the
+        geometric mean of its values is four times that of the median model, or a
+        quarter, and most models agree about it. Empty for fewer than five.
+    """
+    known = [i for i, record in enumerate(records) if record.optima]
+    if len(known) < FEWEST:
+        return {}
+    values = {i: records[i].optima[0].values for i in known}
+    found: dict[int, tuple[float, str]] = {}
+    for name in values[known[0]]:
+        table = [np.array(values[i].get(name, (np.nan,))) for i in known]
+        if not all((row > 0).all() for row in table):
+            continue
+        logs = np.array([np.log(row).mean() for row in table])
+        far = np.abs(logs - np.median(logs))
+        if np.quantile(far, 0.8) > AGREEING:
+            continue
+        for i, distance, own in zip(known, far, logs, strict=True):
+            if distance > max(ELSEWHERE, found.get(i, (0.0, ""))[0]):
+                found[i] = (
+                    distance,
+                    (
+                        f"{_short(name)} {format_number(float(np.exp(own)))}, the median "
+                        f"of all {format_number(float(np.exp(np.median(logs))))}"
+                    ),
+                )
+    return {i: words for i, (_, words) in sorted(found.items())}
 
 
 def _short(name: str) -> str:

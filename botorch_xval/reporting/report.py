@@ -25,6 +25,7 @@ from botorch_xval.reporting import plots
 from botorch_xval.reporting.diagnosis import summarize_fits
 from botorch_xval.reporting.expressions import describe, document, model_panels
 from botorch_xval.reporting.hyperparameters import hyperparameters
+from botorch_xval.reporting.optima import in_other_optima
 from botorch_xval.reporting.plots.style import figure_of
 
 __all__ = ["write_report"]
@@ -238,6 +239,17 @@ def _models(
         return ""
     described = {n: describe(result.models, features) for n, result in kept.items()}
     names = _fold_names(next(iter(kept.values())), row_names)
+    elsewhere = {
+        fit.fold
+        for result in kept.values()
+        for k in {fit.output for fit in result.fits}
+        for fits in [[fit for fit in result.fits if fit.output == k]]
+        for fit in [fits[i] for i in in_other_optima([f.record for f in fits])]
+    }
+    names = [
+        f"{name} (in another optimum)" * (i in elsewhere) or name
+        for i, name in enumerate(names)
+    ]
     return (
         '<div class="report"><section><h2>The fitted models</h2><p>Every value '
         "stands where it acts: the median over the folds, with the smallest and "

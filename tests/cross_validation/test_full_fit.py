@@ -13,21 +13,21 @@ from helpers import accept_abnormal, assert_close, mll_of
 from botorch_xval import FitOptions, cross_validate
 from botorch_xval.cross_validation.full_fit import fit_all_rows
 
-FIT = FitOptions(warning_handler=accept_abnormal)
+FIT = FitOptions(warning_handler=accept_abnormal, starts="own")
 
 
 def test_the_hessian_is_that_of_the_summed_loss():
     X, Y = standard_waves(12)
     mll = mll_of(untransformed(X, Y))
     full = fit_all_rows(mll, FIT)
-    (coordinates,) = full.whitened
+    coordinates = full.centers[0][0].whitened
     assert not coordinates.resting.any()
-    center = full.coordinates.from_raw(full.fitted.theta[0])
+    center = coordinates.inner.from_raw(full.fitted.theta[0])
     names = list(dict(mll.named_parameters()))
     closure = get_loss_closure(mll.train())
 
     def loss(u):
-        values = torch.as_tensor(full.coordinates.at(u)[0])
+        values = torch.as_tensor(coordinates.inner.at(u)[0])
         sizes = [p.numel() for p in mll.parameters()]
         parts = dict(zip(names, values.split(sizes), strict=True))
         with torch.no_grad():

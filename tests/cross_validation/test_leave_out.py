@@ -23,7 +23,7 @@ from botorch_xval.cross_validation.folds import leave_one_out
 from botorch_xval.cross_validation.full_fit import fit_all_rows
 from botorch_xval.cross_validation.leave_out import LeaveOut
 
-FIT = FitOptions(warning_handler=accept_abnormal)
+FIT = FitOptions(warning_handler=accept_abnormal, starts="own")
 
 
 @pytest.mark.parametrize("folds", [leave_one_out, k_fold(4), k_fold(3, repeats=2)])

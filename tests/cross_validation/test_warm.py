@@ -35,7 +35,7 @@ from botorch_xval.cross_validation.full_fit import FullFit, fit_all_rows
 from botorch_xval.fitting import drive
 from botorch_xval.fitting.threads import evaluate_each
 
-FIT = FitOptions(warning_handler=accept_abnormal)
+FIT = FitOptions(warning_handler=accept_abnormal, starts="own")
 
 
 def choices(n: int):
@@ -117,7 +117,7 @@ def test_influence_is_the_length_of_the_newton_step():
     models = models_of(mlls, held_out)
     _, fits = module.fit_folds(models, full, "adaptive", math.inf, FIT)
     found = [fit.influence for fit in fits]
-    (coordinates,) = full.whitened
+    coordinates = full.centers[0][0].whitened
     hessian = np.linalg.inv(coordinates.root @ coordinates.root.T)
     for i in (0, 3):
         for name, parameter in mlls[i].model.named_parameters():
@@ -125,8 +125,8 @@ def test_influence_is_the_length_of_the_newton_step():
         loss = 13 * get_loss_closure(mlls[i].train())()
         slopes = torch.autograd.grad(loss, list(mlls[i].parameters()))
         theta = torch.cat([slope.reshape(-1) for slope in slopes]).numpy()
-        u = full.coordinates.from_raw(full.fitted.theta[0])
-        slope = full.coordinates.at(u)[1](theta)
+        u = coordinates.inner.from_raw(full.fitted.theta[0])
+        slope = coordinates.inner.at(u)[1](theta)
         expected = math.sqrt(slope @ np.linalg.solve(hessian, slope))
         assert found[i] == pytest.approx(expected, rel=1e-4)
     assert np.argmax(found) == 3
@@ -180,8 +180,8 @@ def test_fold_gradients_from_one_factorization_are_the_folds_own(
     models = models_of(mlls, held_out)
     objective = models.objective(FIT)
     numbers = models.models(objective)
-    work = module._FoldWork(full, objective, numbers, FIT)
-    losses, gradients = work.at_full(models)
+    work = module._FoldWork(objective, numbers, FIT)
+    losses, gradients = work.at_full(full, models)
     theta = full.fitted.theta
     expected = objective(np.tile(theta, (n, 1)), numbers.reshape(-1).tolist())
     assert_close(losses.reshape(-1), expected[0], rtol=1e-9, atol=1e-9)
@@ -268,15 +268,14 @@ def test_what_failed_starts_have_cost_is_counted(monkeypatch):
 
 
 def test_a_second_start_that_succeeds_replaces_a_fit_that_failed(monkeypatch):
-    cold, search = [], module._FoldWork._search
+    cold, search = [], module.search_starts
 
-    def spy(self, chosen, starts, *arguments, **options):
-        found = search(self, chosen, starts, *arguments, **options)
-        if "warm_up" in options:  # from the initial values
-            cold.extend(found.values())
+    def spy(*arguments, **options):
+        found = search(*arguments, **options)
+        cold.extend(tried.search for (tried,) in found.values())
         return found
 
-    monkeypatch.setattr(module._FoldWork, "_search", spy)
+    monkeypatch.setattr(module, "search_starts", spy)
     monkeypatch.setattr(module, "has_succeeded", lambda found, _: found in cold)
     monkeypatch.setattr(module, "fit_models", None)  # no third one
     monkeypatch.setattr(module, "INFLUENTIAL", 0.0)

@@ -51,7 +51,7 @@ from botorch_xval.fitting import fit_or_raise
 
 FOLDS, N = 4, 12
 BOTORCH = tuple(int(part) for part in botorch.__version__.split(".")[:2])
-RAW = {"coordinates": "raw"}  # BoTorch's path
+RAW = {"coordinates": "raw", "starts": "own"}  # BoTorch's path
 X, Y = unit_waves(N)
 COORDINATES = pytest.mark.parametrize("coordinates", ["raw", "log"])
 

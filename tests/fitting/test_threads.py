@@ -21,6 +21,7 @@ from helpers import (
 )
 
 from botorch_xval import FitOptions, fit_each, fit_gpytorch_mll, make_objective
+from botorch_xval.fitting.starts import Start
 from botorch_xval.fitting.threads import (
     evaluate_each,
     search_each,
@@ -78,7 +79,11 @@ def test_how_many_threads_search(given, threads, monkeypatch):
     monkeypatch.setattr(type(objective), "workers", workers)
     options = FitOptions(**given, options={"maxiter": 2})
     searches = search_each(
-        objective, objective.start[[3, 1]], [3, 1], options, coordinates=None
+        objective,
+        [Start(objective.start[i], "own") for i in (3, 1)],
+        [3, 1],
+        options,
+        coordinates=None,
     )
     assert seen == [1 if given else threads]
     for model, search in zip((3, 1), searches, strict=True):

@@ -18,7 +18,7 @@ def test_the_kept_parameters_have_the_losses_of_the_record():
     course = Course()
     fit_gpytorch_mll(mll, optimizer_kwargs={"callback": course})
     (record,) = mll.fit_records
-    points = course.points[0]
+    points = course.points[0, "own"]
     assert len(points) == record.iterations
     for k in (0, len(points) // 2, -1):
         fresh = normalized_gp(X, Y)
@@ -53,7 +53,8 @@ def test_long_courses_are_thinned_and_keep_both_ends(length):
     values = {name: p.detach().clone() for name, p in mll.named_parameters()}
     (constant,) = (name for name in values if name.endswith("raw_constant"))
     course = Course()
-    course.points[0] = [
+    course.losses[0, "own"] = 1.0
+    course.points[0, "own"] = [
         {**values, constant: torch.full_like(values[constant], k)}
         for k in range(length)
     ]

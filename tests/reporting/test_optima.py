@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from botorch.models import SingleTaskGP
+from botorch.optim.core import OptimizationStatus
 from helpers import hartmann, mll_of, normalized_gp, unit_waves
 
 from botorch_xval import cross_validate, fit_gpytorch_mll
-from botorch_xval.fitting.records import Optimum
+from botorch_xval.fitting.records import FitRecord, Optimum
 from botorch_xval.reporting import describe_optimum, optima, summarize_fits
+from botorch_xval.reporting.optima import in_other_optima
 
 NOISE, LENGTH = "likelihood.noise_covar.raw_noise", "model.covar_module.raw_lengthscale"
 
@@ -30,6 +32,32 @@ def test_the_dead_optimum_is_described():
     assert "all lengthscales at the prior's mode" in describe_optimum(dead)
     part = optimum(0.1, 0.3, 0.3, at_modes=(LENGTH,))
     assert describe_optimum(part) == "at the prior's mode: lengthscale"
+
+
+def test_folds_in_another_optimum_than_most_are_found():
+    def record(noise: float, *lengths: float) -> FitRecord:
+        return FitRecord(
+            (1.0,),
+            1,
+            1,
+            OptimizationStatus.SUCCESS,
+            "",
+            0.0,
+            1,
+            optima=(optimum(noise, *lengths),),
+            num_points=20,
+        )
+
+    most = [record(0.01 + 0.001 * i, 1.0, 2.0) for i in range(7)]
+    assert in_other_optima(most) == {}
+    found = in_other_optima([*most, record(0.2, 1.0, 2.0)])
+    assert found == {7: "noise 0.2, the median of all 0.0135"}
+    assert "Model 7 sits in another optimum than most" in summarize_fits(
+        [*most, record(0.2, 1.0, 2.0)]
+    )
+    spread = [record(0.001 * 4**i, 1.0, 2.0) for i in range(7)]
+    assert in_other_optima(spread) == {}  # they do not agree
+    assert in_other_optima(most[:3] + [record(0.2, 1.0, 2.0)]) == {}  # too few
 
 
 @pytest.mark.several

@@ -126,7 +126,7 @@ def test_a_live_plot_has_the_losses_of_the_records():
     drawn = sorted(-line.get_ydata()[-1] for line in ax.lines[:-1])
     expected = [mll.fit_records[0].losses for mll in mlls]
     assert_close(np.array(drawn), np.array(sorted(each[-1] for each in expected)))
-    assert live.losses[2] == list(expected[2][1:])
+    assert live.losses[2, "own"] == list(expected[2][1:])
     assert f"mean {np.mean([-each[-1] for each in expected]):.4f}" in ax.get_title(
         loc="left"
     )
