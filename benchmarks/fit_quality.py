@@ -1,13 +1,13 @@
 """Which optimum is reached, and for what price: single fits and leave-one-out folds.
 
-    python benchmarks/fit_quality.py best     # the best known optima, about half an hour
+    python benchmarks/fit_quality.py best     # the best known optima, about an hour
     python benchmarks/fit_quality.py run      # all ways, in turn; about twenty minutes
-    python benchmarks/fit_quality.py table    # results/fit_quality.md from what there is
-    python benchmarks/fit_quality.py curve    # success against evaluations, single fits
+    python benchmarks/fit_quality.py table    # results/fit_quality.md again
 
 `best` searches from 200 seeded random starts in logarithmic and 20 in raw coordinates
-(folds: 60 and none), and keeps what it finds in `results/best_known.json`, a file that
-only improves: `run` puts in whatever any way finds. `run` fits every problem in every
+(with `Warp` 60 and none, folds 60 and none), and keeps what it finds in
+`results/best_known.json`, a file that only improves: `run` puts in whatever any way
+finds. `run` fits every problem in every
 way, one after the other in one process, three times for single fits, and appends to
 `results/fit_quality.jsonl`; a problem that is there is not run again. Names of problems
 after the verb restrict it to them.
@@ -175,7 +175,7 @@ def single(name: str) -> list[dict[str, Any]]:
             seconds = perf_counter() - start
             measured[way].append((seconds, evaluations, losses_of(mll)))
     for runs in measured.values():
-        best = improve(name, runs[0][2])
+        improve(name, runs[0][2])
     return [
         {
             "problem": name,
@@ -183,7 +183,7 @@ def single(name: str) -> list[dict[str, Any]]:
             "way": way,
             "seconds": median(seconds for seconds, _, _ in runs),
             "evaluations": runs[0][1],
-            "regrets": [float(x) for x in runs[0][2] - best],
+            "losses": [float(x) for x in runs[0][2]],
         }
         for way, runs in measured.items()
     ]
@@ -225,10 +225,9 @@ def folds(name: str) -> list[dict[str, Any]]:
             line["elpd"] = result.elpd
             losses[way] = np.array([r.loss * r.num_points for r in result.records])
         lines.append(line)
-    for found in losses.values():
-        best = improve(key, found)
     for line in lines:
-        line["regrets"] = [float(x) for x in losses[line["way"]] - best]
+        improve(key, losses[line["way"]])
+        line["losses"] = [float(x) for x in losses[line["way"]]]
     return lines
 
 
@@ -248,7 +247,7 @@ def run(names: list[str]) -> None:
                 line["way"]: (
                     round(line["seconds"], 3),
                     line["evaluations"],
-                    round(max(line["regrets"]), 3),
+                    round(sum(line["losses"]), 3),
                 )
                 for line in lines
             }
@@ -261,20 +260,18 @@ def read_lines() -> list[dict[str, Any]]:
     if not LINES.exists():
         return []
     lines = [json.loads(line) for line in LINES.read_text().splitlines()]
-    return list({(x["problem"], x["kind"], x["way"]): x for x in lines}.values())
+    found = {(x["problem"], x["kind"], x["way"]): x for x in lines}
+    known = read_best()
+    for line in found.values():
+        key = line["problem"] + (", folds" if line["kind"] == "folds" else "")
+        regrets = np.array(line["losses"]) - known[key]
+        line["regrets"] = np.maximum(regrets, 0.0)
+    return list(found.values())
 
 
 def table() -> None:
     """Write the table of what was measured."""
-    lines, known = read_lines(), read_best()
-    for line in lines:  # what is best may have improved since
-        key = line["problem"] + (", folds" if line["kind"] == "folds" else "")
-        others = [
-            x
-            for x in lines
-            if (x["problem"], x["kind"]) == (line["problem"], line["kind"])
-        ]
-        line["key"], line["others"] = key, others
+    lines = read_lines()
     text = [__doc__.split("\n")[0], ""]
     for kind, ways in (("single", WAYS), ("folds", FOLD_WAYS)):
         for title, is_chosen in (
@@ -296,8 +293,9 @@ def table() -> None:
                 f"{len({data_of(p) for p in problems})} data sets, "
                 f"{sum(len(x['regrets']) for x in rows if x['way'] == 'BoTorch')} models",
                 "",
-                "| way | within 0.01 nats | 0.1 | largest regret | mean | worse than BoTorch "
-                "by 0.01 | evaluations / BoTorch's | / own, log | seconds / BoTorch's | slower on |",
+                "| way | within 0.01 nats | 0.1 | largest regret | mean | worse than "
+                "BoTorch by 0.01 | evaluations / BoTorch's | / own, log | seconds / "
+                "BoTorch's | slower on |",
                 "|---|---|---|---|---|---|---|---|---|---|",
             ]
             text += [_row(way, rows, ways) for way in ways] + [""]

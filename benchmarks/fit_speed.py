@@ -10,6 +10,8 @@ default environment and with one thread. Finished measurements are kept in
 `results/fit_speed.md`.
 
 Evaluations are model evaluations: a batch of b models that is evaluated once counts b.
+Ours with a strategy and coordinates begin where BoTorch does, from the models' initial
+values alone; "several starts" is the default, which looks for the lowest optimum.
 The summed loss is the sum over the models of BoTorch's loss, the negative log marginal
 likelihood minus log priors per training point, at the end, by BoTorch's own closure.
 """
@@ -140,10 +142,12 @@ WAYS = {
         f"ours {strategy}, {coordinates}": {
             "strategy": strategy,
             "coordinates": coordinates,
+            "starts": "own",
         }
         for coordinates in ("raw", "log")
         for strategy in ("loop", "batch", "auto")
     },
+    "ours, several starts": {},
 }
 
 

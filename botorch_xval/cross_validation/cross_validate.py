@@ -79,14 +79,18 @@ def cross_validate(
 
     How folds are fitted, with `f` folds of `n` rows and `p` hyper-parameters:
 
-    * "refit": from the model's initial values, as BoTorch does. The cost of one fit per
-      fold. Nothing of a held-out value can reach its own fold.
+    * "refit": from starts of its own (:class:`~botorch_xval.FitOptions`), and from the
+      optima that other folds have found. Some fits per fold.
     * "warm": from the fit to all rows and one Newton step, to the same tolerance. One
-      fit, `2 p` evaluations for a Hessian, then about five evaluations per fold. The
-      loss of a fold does not know its held-out value; but where it has several minima,
-      the start (which does) may choose among them. So folds of an influence above
-      0.5 are fitted from the initial values, too, and the lower loss counts; see
-      `cold_loss` in :meth:`CrossValidation.fit_table`.
+      fit, `2 p` evaluations for a Hessian, then about five evaluations per fold. Folds
+      of an influence above 0.5, and all where the fit to all rows has several optima,
+      are fitted as by "refit", too.
+
+    Both end in the lowest optimum that is known for the fold's own loss, which never
+    knows a held-out value. With `starts="own"` folds have their initial values only
+    ("warm": and the fit to all rows), as BoTorch does it, and nothing of a held-out
+    value can reach its own fold in any way.
+
     * "predicted": that Newton step alone, two evaluations per fold. An approximation;
       see `gradient_norm` and `influence` in :meth:`CrossValidation.fit_table`.
     * "fixed": all folds with the values and the transforms of the fit to all rows, in

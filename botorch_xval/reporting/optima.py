@@ -136,13 +136,12 @@ def in_other_optima(records: Sequence[FitRecord]) -> dict[int, str]:
             continue
         for i, distance, own in zip(known, far, logs, strict=True):
             if distance > max(ELSEWHERE, found.get(i, (0.0, ""))[0]):
-                found[i] = (
-                    distance,
-                    (
-                        f"{_short(name)} {format_number(float(np.exp(own)))}, the median "
-                        f"of all {format_number(float(np.exp(np.median(logs))))}"
-                    ),
+                own, middle = (
+                    format_number(float(np.exp(value)))
+                    for value in (own, np.median(logs))
                 )
+                words = f"{_short(name)} {own}, the median of all {middle}"
+                found[i] = distance, words
     return {i: words for i, (_, words) in sorted(found.items())}
 
 

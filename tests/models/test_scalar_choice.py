@@ -118,7 +118,7 @@ def test_looser_priors_keep_the_mode_and_widen(name: str) -> None:
 
 @pytest.mark.parametrize("priors", [*PRIOR_CONFIGURATIONS])
 @pytest.mark.parametrize("choice_dims", [(), CHOICES, range(5)])
-def test_hyperparameters_start_at_the_prior_modes(
+def test_hyperparameters_start_at_the_prior_modes_but_scalars_by_their_number(
     priors: str, choice_dims: Sequence[int]
 ) -> None:
     model = make((2,), choice_dims=choice_dims, priors=priors)
@@ -130,6 +130,8 @@ def test_hyperparameters_start_at_the_prior_modes(
             mode = prior.mode
         else:
             mode = (prior.concentration - 1) / prior.rate
+        if isinstance(module, MaternKernel):
+            mode = mode * len(model.scalar_dims) ** 0.5
         assert_close(value, mode.expand(value.shape), **CONSTRAINT)
         # The prior has these numbers in double precision.
         assert [buffer.item() for buffer in prior.buffers()] == list(numbers)
