@@ -26,7 +26,7 @@ STEP = 1e-4  # of the central differences, in logarithms
 MOST_OPTIMA = 8  # of one model that are offered to folds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Center:
     """An optimum from which folds may start."""
 

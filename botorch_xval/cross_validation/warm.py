@@ -115,12 +115,9 @@ def fit_folds(
     work = _FoldWork(objective, numbers, options)
     if full is None:
         keys = list(np.ndindex(numbers.shape))
-        if options.starts == "several":
-            # Some folds look further, as the fit to all rows would.
-            scouts = {0, len(numbers) // 2, len(numbers) - 1}
-            work.fit_cold([i for i in keys if i[0] in scouts], most=None)
-            keys = [i for i in keys if i[0] not in scouts]
-        work.fit_cold(keys)
+        scouts = [i for i in keys if i[0] in work.scouts]
+        work.fit_cold(scouts, most=None)
+        work.fit_cold([i for i in keys if i not in scouts])
         work.share()
         return work.end(models)
     full.check_parameters(objective, models.names[0])
@@ -145,7 +142,9 @@ def fit_folds(
             for i in steps
             if work.influences[i] > INFLUENTIAL or len(full.centers[i[1]]) > 1
         ]
-        work.search_own_starts(unclear)
+        scouts = [i for i in steps if i[0] in work.scouts]
+        work.search_own_starts(scouts, most=None)
+        work.search_own_starts([i for i in unclear if i not in scouts])
         work.share(full)
     return work.end(models)
 
@@ -333,7 +332,16 @@ class _FoldWork:
             self.tried[i] += tried
             self._spend(i, record.evaluations, record.seconds)
 
-    def search_own_starts(self, chosen: Sequence[Key]) -> None:
+    @property
+    def scouts(self) -> set[int]:
+        """Folds that are searched from more starts than others, for all of them."""
+        last = len(self.numbers) - 1
+        is_several = self.options.starts == "several"
+        return {0, (last + 1) // 2, last} if is_several else set()
+
+    def search_own_starts(
+        self, chosen: Sequence[Key], most: int | None = FOLD_STARTS
+    ) -> None:
         """Search from the own starts of folds for which all rows say little, too."""
         if not chosen:
             return
@@ -345,7 +353,7 @@ class _FoldWork:
                 self.coordinates,
                 bar,
                 self.deadline,
-                most=FOLD_STARTS,
+                most,
             )
         for i, tried in zip(chosen, found.values(), strict=True):
             good = [t for t in tried if has_succeeded(t.search, self.options)]
@@ -365,10 +373,9 @@ class _FoldWork:
             return
         for k in range(self.numbers.shape[1]):
             folds = [j for j in range(len(self.numbers)) if self.tried.get((j, k))]
+            waiting = self._other_optima((len(self.numbers) // 2, k))
             if full is not None:
-                waiting = list(full.centers[k][1:])
-            else:
-                waiting = self._other_optima((len(self.numbers) // 2, k))
+                waiting += full.centers[k][1:]
             # Folds in an optimum that others have been offered.
             seen = {j for j in folds if self._best((j, k)).start.label == ALL_ROWS}
             if len(folds) < 2 and not waiting:
@@ -378,7 +385,8 @@ class _FoldWork:
                     return
                 if waiting:
                     center = waiting.pop(0)
-                    label = OTHER_FOLD if full is None else ALL_ROWS
+                    is_full = full is not None and center in full.centers[k]
+                    label = ALL_ROWS if is_full else OTHER_FOLD
                 else:
                     new = [j for j in folds if j not in seen]
                     if not new:

@@ -48,7 +48,7 @@ def minimize_each(
     deadline: float = np.inf,
     undefined: tuple[type[BaseException], ...] = (),
     coordinates: Coordinates | Sequence[Coordinates] | None = None,
-    warm_up: int = 0,
+    warm_up: int | Sequence[int] = 0,
 ) -> list[Search]:
     """Minimize every model's loss on its own, evaluating those that run together.
 
@@ -76,7 +76,8 @@ def minimize_each(
             search then tries a shorter step, as it does where the loss is not finite.
         coordinates: What SciPy is to see instead of the parameters, for all models or
             for each.
-        warm_up: Iterations to do before on the parameters themselves.
+        warm_up: Iterations to do before on the parameters themselves, of all searches
+            or of each.
 
     Returns:
         The ended searches, in the order of `starts`.
@@ -112,7 +113,7 @@ def minimize_each(
                     coordinates[i]
                     if isinstance(coordinates, Sequence)
                     else coordinates,
-                    warm_up,
+                    warm_up[i] if isinstance(warm_up, Sequence) else warm_up,
                 )
             if not running:
                 return

@@ -21,15 +21,16 @@ from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.progress import FitProgress
 from botorch_xval.fitting.search import Search
-from botorch_xval.fitting.starts import OWN, Start, starts_of
+from botorch_xval.fitting.starts import OWN, SAMPLED, Start, starts_of
 from botorch_xval.fitting.threads import search_each
 
 __all__ = ["SAME", "WARM_UP", "Tried", "distinct", "search_from", "search_starts"]
 
-# Iterations on the raw parameters before those in logarithmic coordinates, where there
-# is one start only: its first steps decide in which optimum the fit ends. Of the 1,065
-# models of benchmarks/coordinates.py 79 end more than 1e-3 worse than in raw
-# coordinates without these steps, 14 with them (and 132 and 46 better).
+# Iterations on the raw parameters before those in logarithmic coordinates, from a
+# model's own start: the first steps decide in which optimum a search ends, and so it is
+# mostly BoTorch's. Of the 1,065 models of benchmarks/coordinates.py 79 end more than
+# 1e-3 worse than in raw coordinates without these steps, 14 with them (and 132 and 46
+# better).
 WARM_UP = 8
 ROUNDS = (8, 4, 4, 4)  # starts
 ENOUGH = 5  # searches in the lowest optimum
@@ -96,9 +97,7 @@ def search_starts(
         for i in todo:
             left[i] = left[i][count:] if count else []
         bar.expect(len(pairs))
-        searches = search_from(
-            objective, pairs, options, coordinates, bar, deadline, not is_several
-        )
+        searches = search_from(objective, pairs, options, coordinates, bar, deadline)
         for (i, start), search in zip(pairs, searches, strict=True):
             found[i].append(Tried(start, search))
     return found
@@ -111,7 +110,6 @@ def search_from(
     coordinates: LogCoordinates,
     bar: FitProgress,
     deadline: float,
-    is_warming_up: bool = False,
 ) -> list[Search]:
     """Search from one start each, in the coordinates of the options."""
     return search_each(
@@ -120,7 +118,7 @@ def search_from(
         [i for i, _ in pairs],
         options,
         coordinates=coordinates if options.has_logarithms else None,
-        warm_up=WARM_UP if is_warming_up else 0,
+        warm_up=[WARM_UP * (start.label in (OWN, SAMPLED)) for _, start in pairs],
         on_end=bar.on_end(
             objective.bounds, coordinates if options.has_logarithms else None
         ),

@@ -82,20 +82,20 @@ class FitOptions:
     that fit into the cache on CPU."""
 
     coordinates: str = "log"
-    """"log": after a few iterations on BoTorch's parameters the logarithms of positive
-    ones, with `maxcor` 30, which takes less than half of the evaluations; "raw":
-    BoTorch's parameters throughout, and so its path (to rounding). Where a loss has
-    several optima they may end in different ones. "log" is for `method="L-BFGS-B"`;
+    """"log": the logarithms of positive parameters (with `starts="own"` after a few
+    iterations on BoTorch's), with `maxcor` 30, which takes less than half of the
+    evaluations; "raw": BoTorch's parameters throughout, and with `starts="own"` its
+    path (to rounding). "log" is for `method="L-BFGS-B"`;
     others have "raw". Refinements of warm folds have coordinates that the Hessian of
     the fit to all rows gives."""
 
     starts: str | Sequence[Mapping[str, Tensor | float]] = "several"
-    """Where each model's searches begin. "several": four different starts, its initial
-    values among them, then up to sixteen more, until four searches have ended in the
-    lowest optimum; "own": its initial values only, as BoTorch does; or starts of yours,
-    each by full name of a parameter unconstrained values that broadcast to it (others
-    keep their initial ones). The lowest optimum is kept, the others are in the
-    record."""
+    """Where each model's searches begin. "several": eight different starts, its initial
+    values among them, then up to twelve more, until five searches have ended in the
+    lowest optimum (in folds four, and what other folds have found); "own": its initial
+    values only, as BoTorch does; or starts of yours, each by full name of a parameter
+    unconstrained values that broadcast to it (others keep their initial ones). The
+    lowest optimum is kept, the others are in the record."""
 
     progress: bool = False
     """Whether to show a bar of the searches that are done, searches per second, and the

@@ -28,7 +28,7 @@ from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.progress import FitProgress
 from botorch_xval.fitting.records import FitRecord, Optimum
 from botorch_xval.fitting.search import Search, gradient_norm
-from botorch_xval.fitting.starts import Start
+from botorch_xval.fitting.starts import SAMPLED, Start
 from botorch_xval.fitting.threads import UNDEFINED
 
 __all__ = [
@@ -100,9 +100,7 @@ def fit_models(
                 pairs = _new_starts(objective, todo)
                 if not pairs or monotonic() > deadline:
                     break
-                searches = search_from(
-                    objective, pairs, options, coordinates, *given, True
-                )
+                searches = search_from(objective, pairs, options, coordinates, *given)
                 for (i, start), search in zip(pairs, searches, strict=True):
                     attempts[i].add([Tried(start, search)], options)
                 todo = [i for i, _ in pairs]
@@ -142,7 +140,7 @@ def _new_starts(objective: Objective, models: list[int]) -> list[tuple[int, Star
                 found[i] = objective.sample([i])[0]
             except Exception as error:  # of any kind of prior
                 logger.debug("model %d cannot be tried again: %s", i, error)
-    return [(i, Start(values, "sampled")) for i, values in found.items()]
+    return [(i, Start(values, SAMPLED)) for i, values in found.items()]
 
 
 class _Attempts:

@@ -20,9 +20,9 @@ from scipy.stats import norm, qmc
 from botorch_xval.fitting.coordinates import Array, LogCoordinates
 from botorch_xval.fitting.losses.objective import Objective
 
-__all__ = ["OWN", "Start", "starts_of"]
+__all__ = ["OWN", "SAMPLED", "Start", "starts_of"]
 
-OWN = "own"
+OWN, SAMPLED = "own", "sampled"  # labels
 # Chosen on 170 problems none of which is in benchmarks/fit_quality.py.
 # Factor of all lengthscales, and noise as a share of the variance of the outcomes
 # (None: its own), of the first starts beside the model's own.

@@ -56,7 +56,7 @@ def search_each(
     options: FitOptions,
     *,
     coordinates: Coordinates | Sequence[Coordinates] | None,
-    warm_up: int = 0,
+    warm_up: int | Sequence[int] = 0,
     on_end: OnEnd | None = None,
     deadline: float = np.inf,
 ) -> list[Search]:
@@ -68,7 +68,8 @@ def search_each(
         models: Which models, `a`.
         options: The options of the fit.
         coordinates: What SciPy sees instead of the parameters, for all or for each.
-        warm_up: Iterations to do before on the parameters themselves.
+        warm_up: Iterations to do before on the parameters themselves, of all searches
+            or of each.
         on_end: See :func:`~botorch_xval.fitting.minimize_each`.
         deadline: By `time.monotonic`, when every model stops.
 
