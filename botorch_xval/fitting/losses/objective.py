@@ -111,6 +111,8 @@ class Objective(ABC):
     def start_from(self, values: Mapping[str, Tensor | float], model: int) -> Array:
         """The start of a model with other values of some parameters, `p`.
 
+        Values beyond a bound are moved to it.
+
         Args:
             values: By full name unconstrained values that broadcast to the parameter of
                 one model, or to that of all models.
@@ -124,7 +126,8 @@ class Objective(ABC):
             member = model % self.table.num_members
             numbers = self.table.numbers_of(name, given, member)
             start[self.table.columns[name]] = numbers
-        return start
+        bounds = self.bounds[model]
+        return np.clip(start, bounds.lb, bounds.ub)
 
     def workers(self, count: int) -> Sequence[Objective]:
         """Up to `count` equal objectives that different threads may evaluate."""
