@@ -48,8 +48,8 @@ class FoldFit:
     """Its losses and costs; of "fixed" only the evaluation behind the influence."""
 
     cold_loss: float = math.nan
-    """Of "warm": where a second fit, from the initial values, ended, per training
-    point; NaN if there was none. The one with the lower loss counts."""
+    """Of "warm": the lowest loss, per training point, that searches from the fold's own
+    starts have found; NaN if there were none. The lowest of all searches counts."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class CrossValidation:
         Columns: `fold`, `output`, `how`, `influence` (posterior standard deviations),
         `gradient_norm` (per training point, by logarithms), `condition` (of the
         Hessian of the full fit), `step_length`, `at_bounds`, `loss` (per point),
-        `cold_loss` (that of a second fit, from the initial values; NaN if there was
+        `cold_loss` (of "warm" folds the lowest from their own starts; NaN if there were
         none), `evaluations`, `status`, `message`; see
         :class:`~botorch_xval.fitting.FitRecord`.
         """

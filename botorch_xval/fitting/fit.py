@@ -66,8 +66,10 @@ def fit_gpytorch_mll(
 
     Each model minimizes its own
     :math:`L(\theta) = -(\log p(y \mid \theta) + \log p(\theta)) / n` with its own
-    L-BFGS-B, and is not evaluated any more once it is done. A model whose fit fails is
-    retried alone, from values sampled from the priors; the others stay as they are.
+    L-BFGS-B, and is not evaluated any more once it is done. It is searched from several
+    starts and keeps the lowest optimum (see `starts` of :class:`FitOptions`; with "own"
+    it has one start, as in BoTorch). A model for which all searches fail is retried
+    alone, from values sampled from the priors; the others stay as they are.
 
     What this library does not do better it leaves to BoTorch: models with a
     `custom_fit`, approximate (variational) mlls, user closures, other optimizers.
