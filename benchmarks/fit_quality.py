@@ -29,6 +29,7 @@ from time import perf_counter
 from typing import Any
 
 import botorch
+import fit_speed
 import numpy as np
 import torch
 from botorch.optim.closures import get_loss_closure
@@ -275,7 +276,7 @@ def read_lines() -> list[dict[str, Any]]:
 def table() -> None:
     """Write the table of what was measured."""
     lines = read_lines()
-    text = [__doc__.split("\n")[0], ""]
+    text = [__doc__.split("\n")[0], "", fit_speed.machine(), ""]
     for kind, ways in (("single", WAYS), ("folds", FOLD_WAYS)):
         for title, is_chosen in (
             ("chosen on", True),
