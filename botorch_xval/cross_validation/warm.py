@@ -44,7 +44,7 @@ from botorch_xval.cross_validation.full_fit import (
     centers_at,
 )
 from botorch_xval.cross_validation.result import FoldFit
-from botorch_xval.fitting.coordinates import Array, WhitenedCoordinates
+from botorch_xval.fitting.coordinates import Array, LogCoordinates, WhitenedCoordinates
 from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.multistart import SAME, Tried, distinct, search_starts
 from botorch_xval.fitting.options import FitOptions
@@ -240,7 +240,7 @@ class _FoldWork:
         for j, k in np.ndindex(self.numbers.shape):
             if which[j]:
                 values = full.fitted.theta[k]
-                self._keep((j, k), values, losses[j, k], slopes[j, k], "fixed")
+                self._keep((j, k), values, float(losses[j, k]), slopes[j, k], "fixed")
 
     def keep_steps(self, full: FullFit, steps: dict[Key, Array]) -> None:
         """Folds that keep the values after the Newton step; evaluates their losses."""
@@ -483,7 +483,7 @@ class _FoldWork:
         if not self.tried[i]:
             return replace(self.cold[i], evaluations=evaluations, seconds=seconds)
         model = int(self.numbers[i])
-        seen = self.coordinates
+        seen: LogCoordinates | None = self.coordinates
         if i in self.cold and not self.options.has_logarithms:
             seen = None
         return record_of(

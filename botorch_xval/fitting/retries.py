@@ -117,8 +117,8 @@ def fit_models(
     errors = {i: each.error for i, each in attempts.items() if each.best is None}
     seen = coordinates if options.has_logarithms else None
     records = [each.record(objective, i, seen) for i, each in attempts.items()]
-    tried = [each.succeeded for each in attempts.values()]
-    return Fitted(objective, theta, records, errors, tried)
+    succeeded = [each.succeeded for each in attempts.values()]
+    return Fitted(objective, theta, records, errors, succeeded)
 
 
 def log_coordinates(objective: Objective) -> LogCoordinates:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -390,7 +390,8 @@ class ParameterTable:
             with suppress(
                 AttributeError, NotImplementedError
             ):  # not every prior has one
-                mode = each.prior.mode.detach().cpu().double().numpy().max()
+                prior: Any = each.prior
+                mode = prior.mode.detach().cpu().double().numpy().max()
                 if np.allclose(values[each.full_name], mode, rtol=0.1, atol=0.0):
                     found.append(each.full_name)
         return found, bool(lengths) and len(found) == len(lengths)
