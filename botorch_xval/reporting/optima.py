@@ -128,7 +128,8 @@ def in_other_optima(records: Sequence[FitRecord]) -> dict[int, str]:
     found: dict[int, tuple[float, str]] = {}
     for name in values[known[0]]:
         table = [np.array(values[i].get(name, (np.nan,))) for i in known]
-        if not all((row > 0).all() for row in table):
+        # A constant mean has a location, not a scale: ratios of it say nothing.
+        if name.endswith("raw_constant") or not all((row > 0).all() for row in table):
             continue
         logs = np.array([np.log(row).mean() for row in table])
         far = np.abs(logs - np.median(logs))
