@@ -295,9 +295,16 @@ class _FoldWork:
             for a, (i, s) in enumerate(zip(keys, searches, strict=True))
             if self._is_unfinished(i, s)
         ]
-        more = self._search([keys[a] for a in again], [starts[a] for a in again])
+        more = self._search(
+            [keys[a] for a in again],
+            [Start(searches[a].best_point, label) for a in again],  # it goes on
+        )
         for a, search in zip(again, more, strict=True):
-            searches[a] = search
+            is_lost = has_succeeded(searches[a], self.options) and not (
+                has_succeeded(search, self.options)
+            )
+            if not is_lost:
+                searches[a] = search
         ends = []
         for i, start, search in zip(keys, starts, searches, strict=True):
             succeeded = has_succeeded(search, self.options)
@@ -394,7 +401,7 @@ class _FoldWork:
                     j = min(new, key=lambda j: self._loss((j, k)))
                     seen.add(j)
                     center, label = self._center((j, k)), OTHER_FOLD
-                self._offer(center, label, [j for j in folds], k, seen)
+                self._offer(center, label, folds, k, seen)
 
     def _offer(
         self, center: Center, label: str, folds: list[int], k: int, seen: set[int]
