@@ -9,8 +9,9 @@ Mathematical Programming 37). To stop searches that are behind after some iterat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from time import monotonic
 
 import numpy as np
@@ -68,39 +69,40 @@ def search_starts(
     Returns:
         By model its searches, in the order of the starts, its own first.
     """
-    left: dict[int, list[Start]] = {}
-    for i in models:
-        if isinstance(options.starts, str):
-            left[i] = starts_of(objective, i, coordinates)
-            if options.starts == OWN:
-                del left[i][1:]
-        else:
-            left[i] = [
-                Start(objective.start_from(given, i), f"given {k}")
-                for k, given in enumerate(options.starts)
-            ]
-    is_several = options.starts == "several"
-    if is_several:
-        left = {i: starts[:most] for i, starts in left.items()}
-    sizes = iter(ROUNDS)
+    left = {i: _starts_of(objective, i, options, coordinates, most) for i in models}
+    sizes = ROUNDS if isinstance(options.starts, str) else (len(options.starts),)
     found: dict[int, list[Tried]] = {i: [] for i in models}
-    while todo := [
-        i
-        for i in models
-        if left[i] and not (found[i] and is_settled(found[i], objective.num_points))
-    ]:
+    for size in sizes:
         if any(found.values()) and monotonic() > deadline:
             break
-        count = next(sizes) if is_several else None
-        # Neighbours in the batch are of one model each: they end at different times.
-        pairs = [(i, start) for i in todo for start in left[i][:count]]
-        for i in todo:
-            left[i] = left[i][count:] if count else []
+        pairs = [
+            (i, start)
+            for i in models
+            if not (found[i] and is_settled(found[i], objective.num_points))
+            for start in islice(left[i], size)
+        ]
+        if not pairs:
+            break
         bar.expect(len(pairs))
         searches = search_from(objective, pairs, options, coordinates, bar, deadline)
         for (i, start), search in zip(pairs, searches, strict=True):
             found[i].append(Tried(start, search))
     return found
+
+
+def _starts_of(
+    objective: Objective,
+    model: int,
+    options: FitOptions,
+    coordinates: LogCoordinates,
+    most: int | None,
+) -> Iterator[Start]:
+    if isinstance(options.starts, str):
+        count = 1 if options.starts == OWN else most
+        yield from islice(starts_of(objective, model, coordinates), count)
+        return
+    for k, given in enumerate(options.starts):
+        yield Start(objective.start_from(given, model), f"given {k}")
 
 
 def search_from(

@@ -11,14 +11,17 @@ sequence. It is always the same one: a model's starts depend on that model only.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.stats import norm, qmc
+from scipy.special import ndtri
+from scipy.stats import qmc
 
 from botorch_xval.fitting.coordinates import Array, LogCoordinates
 from botorch_xval.fitting.losses.objective import Objective
+from botorch_xval.fitting.losses.parameters import ParameterTable
 
 __all__ = ["OWN", "SAMPLED", "Start", "starts_of"]
 
@@ -44,7 +47,7 @@ class Start:
 
 def starts_of(
     objective: Objective, model: int, coordinates: LogCoordinates
-) -> list[Start]:
+) -> Iterator[Start]:
     """The starts of a model, its own first.
 
     Args:
@@ -52,10 +55,28 @@ def starts_of(
         model: Its number.
         coordinates: Logarithms of its positive parameters.
 
-    Returns:
+    Yields:
         Different starts inside the bounds.
     """
-    table, bounds = objective.table, objective.bounds[model]
+    own = objective.start[model]
+    yield Start(own, OWN)
+    found = own[None]
+    for u, share, label in _changed(objective.table, coordinates.from_raw(own)):
+        values, _ = coordinates.with_slopes(u)
+        if share is not None:
+            for columns in objective.table.columns_of("raw_noise"):
+                values[columns] = share * objective.variances[model]
+        bounds = objective.bounds[model]
+        values = np.clip(values, bounds.lb, bounds.ub)
+        if not np.isclose(values, found).all(axis=-1).any():
+            found = np.vstack([found, values])
+            yield Start(values, label)
+
+
+def _changed(
+    table: ParameterTable, own: Array
+) -> Iterator[tuple[Array, float | None, str]]:
+    """Logarithms of parameters, noise as a share of the variance, and a label."""
     lengths = table.columns_of("raw_lengthscale")
     is_length, is_scale, is_noise = (
         np.isin(np.arange(table.size), np.concatenate([[-1], *columns]))
@@ -66,32 +87,19 @@ def starts_of(
         )
     )
     others = ~(is_length | is_scale | is_noise)
-    own = coordinates.from_raw(objective.start[model])
-    found = [Start(objective.start[model], OWN)]
-
-    def add(u: Array, share: float | None, label: str) -> None:
-        values, _ = coordinates.with_slopes(u)
-        if share is not None:
-            values[is_noise] = share * objective.variances[model]
-        values = np.clip(values, bounds.lb, bounds.ub)
-        if not any(np.allclose(values, each.values) for each in found):
-            found.append(Start(values, label))
-
     for factor, share in FIRST:
         noise = "" if share is None else f", noise {share:g}"
-        add(
-            own + np.log(factor) * is_length, share, f"lengthscales x {factor:g}{noise}"
-        )
-    for i, point in enumerate(_points(2 + len(lengths) + table.size)):
+        u = own + np.log(factor) * is_length
+        yield u, share, f"lengthscales x {factor:g}{noise}"
+    for i, (point, normal) in enumerate(_points(2 + len(lengths) + table.size)):
         noise, scale, *factors = point[: 2 + len(lengths)]
-        each = norm.ppf(point[2 + len(lengths) :])
+        each = normal[2 + len(lengths) :]
         u = own + others * each * (i % 2) + is_scale * _between(SCALES, scale)
         for columns, factor in zip(lengths, factors, strict=True):
             # One factor for all kernels, and one for each, in turn.
             u[columns] += _between(FACTORS, factor if i % 2 else factors[0])
             u[columns] += SPREADS[i % len(SPREADS)] * each[columns]
-        add(u, float(np.exp(_between(NOISES, noise))), f"point {i + 1}")
-    return found
+        yield u, float(np.exp(_between(NOISES, noise))), f"point {i + 1}"
 
 
 def _between(limits: Array, share: float) -> float:
@@ -99,11 +107,12 @@ def _between(limits: Array, share: float) -> float:
 
 
 @cache
-def _points(dimensions: int) -> Array:
-    """Points of a Sobol' sequence inside of the unit cube, `MOST x dimensions`.
+def _points(dimensions: int) -> list[tuple[Array, Array]]:
+    """Points of a Sobol' sequence inside of the unit cube, and as normal deviates.
 
     Scrambled, always in the same way: of the plain sequence the first points of many
     dimensions are alike.
     """
     points = qmc.Sobol(dimensions, scramble=True, seed=0).random(MOST)
-    return np.clip(points, 1e-6, 1 - 1e-6)
+    points = np.clip(points, 1e-6, 1 - 1e-6)
+    return list(zip(points, ndtri(points), strict=True))

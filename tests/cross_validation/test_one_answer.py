@@ -8,7 +8,8 @@ import torch
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Normalize
 from gpytorch.kernels import AdditiveKernel, MaternKernel, RBFKernel, ScaleKernel
-from helpers import fold_mlls, hartmann, normalized_gp
+from gpytorch.priors import GammaPrior
+from helpers import fold_mlls, hartmann, normalized_gp, unit_waves
 from sklearn.datasets import load_linnerud
 from torch import Tensor
 
@@ -133,3 +134,46 @@ def test_comparisons_rank_alike_in_both_ways():
         for fit in ("refit", "warm")
     ]
     assert tables[0].index.tolist() == tables[1].index.tolist()
+
+
+class FencedKernel(RBFKernel):
+    """It raises where a row is missing and the lengthscale is outside of a fence."""
+
+    def __init__(self, missing: Tensor, fence: tuple[float, float]) -> None:
+        super().__init__(lengthscale_prior=GammaPrior(3.0, 6.0))
+        self.missing, self.fence = missing, fence
+
+    def forward(self, x1: Tensor, x2: Tensor, **params: object) -> Tensor:
+        has_row = (x1 == self.missing).all(dim=-1).any(dim=-1)  # of each model
+        length, (low, high) = self.lengthscale.flatten(), self.fence
+        if (~has_row & ((length < low) | (length > high))).any():
+            raise ArithmeticError("the kernel broke")
+        return super().forward(x1, x2, **params)
+
+
+@pytest.mark.parametrize("is_fenced", [True, False])
+def test_a_fold_whose_own_starts_all_fail_begins_where_others_ended(is_fenced):
+    inputs, outcomes = unit_waves(12)
+
+    def fenced(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+        fence = (end / 1.2, end * 1.2) if is_fenced else (0.0, np.inf)
+        kernel = FencedKernel(inputs[3], fence)
+        return SingleTaskGP(train_X, train_Y, covar_module=kernel)
+
+    end = 1.0
+    plain = cross_validate(
+        lambda train_X, train_Y: SingleTaskGP(
+            train_X,
+            train_Y,
+            covar_module=RBFKernel(lengthscale_prior=GammaPrior(3.0, 6.0)),
+        ),
+        inputs,
+        outcomes,
+        keep_models=True,
+    )
+    end = plain.models[3].covar_module.lengthscale.item()
+    result = cross_validate(fenced, inputs, outcomes)
+    assert not result.failed
+    starts = [start for o in result.records[3].optima for start in o.starts]
+    assert (starts == ["another fold"]) == is_fenced
+    assert summed(result)[3] == pytest.approx(summed(plain)[3], abs=NATS)

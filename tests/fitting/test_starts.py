@@ -21,7 +21,7 @@ SUCCESS, STOPPED = OptimizationStatus.SUCCESS, OptimizationStatus.STOPPED
 
 def labels_and_values(mll: ExactMarginalLogLikelihood) -> dict[str, np.ndarray]:
     objective = make_objective([mll.train()])
-    starts = starts_of(objective, 0, log_coordinates(objective))
+    starts = list(starts_of(objective, 0, log_coordinates(objective)))
     return {start.label: start.values for start in starts}
 
 
@@ -69,7 +69,7 @@ def test_starts_do_not_depend_on_the_other_models():
     for mll in mlls:
         mll.train()
     objective = make_objective(mlls)
-    starts = starts_of(objective, 1, log_coordinates(objective))
+    starts = list(starts_of(objective, 1, log_coordinates(objective)))
     for start in starts:
         assert np.array_equal(start.values, alone[start.label])
 

@@ -67,8 +67,10 @@ def test_warning_filters_and_threads_are_as_before(method, threads):
 @pytest.mark.parametrize(
     "given", [{"callback": lambda *_: None}, {"strategy": "loop"}, {}]
 )
-def test_how_many_threads_search(given, threads, monkeypatch):
-    """One for a callback and for the loop; otherwise the user's number."""
+@pytest.mark.parametrize("elements", [1, 250])  # two models of 11 points have 242
+def test_how_many_threads_search(given, elements, threads, monkeypatch):
+    """One for a callback, the loop or little work; otherwise the user's number."""
+    monkeypatch.setattr("botorch_xval.fitting.threads.THREAD_ELEMENTS", elements)
     objective, seen = make_objective(folds()), []
     kept = type(objective).workers
 
@@ -85,7 +87,7 @@ def test_how_many_threads_search(given, threads, monkeypatch):
         options,
         coordinates=None,
     )
-    assert seen == [1 if given else threads]
+    assert seen == [1 if given or elements > 1 else threads]
     for model, search in zip((3, 1), searches, strict=True):
         loss, _ = objective(search.best_point[None], [model])
         assert search.best_loss == loss[0]
