@@ -293,13 +293,13 @@ def test_bounds_of_each_output(fit, data):
 @pytest.fixture
 def rescued(monkeypatch):
     """The number of a fold that no warm start can be found for."""
-    steps = warm._FoldWork.take_steps
+    steps = warm._take_steps
 
-    def without(self, full, losses, gradients):
+    def without(work, full, losses, gradients):
         gradients[3] = np.nan
-        return steps(self, full, losses, gradients)
+        return steps(work, full, losses, gradients)
 
-    monkeypatch.setattr(warm._FoldWork, "take_steps", without)
+    monkeypatch.setattr(warm, "_take_steps", without)
     return 3
 
 
@@ -380,13 +380,13 @@ def test_attempts_of_folds(fit, rescued):
 
 
 def test_a_callback_is_told_the_output_that_is_rescued(monkeypatch):
-    steps, told = warm._FoldWork.take_steps, set()
+    steps, told = warm._take_steps, set()
 
-    def without(self, full, losses, gradients):
+    def without(work, full, losses, gradients):
         gradients[2, 1] = np.nan
-        return steps(self, full, losses, gradients)
+        return steps(work, full, losses, gradients)
 
-    monkeypatch.setattr(warm._FoldWork, "take_steps", without)
+    monkeypatch.setattr(warm, "_take_steps", without)
     X, Y = noisy_waves(8, m=2)
     options = FitOptions(
         callback=lambda _, result: told.add((result.fold, result.output))
