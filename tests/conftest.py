@@ -1,8 +1,14 @@
 """Plots are drawn without a screen, and the devices that a test is run on."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported. Two processes with two threads each on two cores wait
+    # for each other: all tests take 8:14 minutes instead of 5:06.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import matplotlib
 import pytest

@@ -130,7 +130,7 @@ def test_own_starts_are_not_told_of_others():
 def test_comparisons_rank_alike_in_both_ways():
     configurations = {"default": normalized_gp, "sum": a_sum}
     tables = [
-        compare(configurations, X, Y, sizes=[20, 30], fit=fit).table()
+        compare(configurations, X, Y, sizes=[10, 16], fit=fit).table()
         for fit in ("refit", "warm")
     ]
     assert tables[0].index.tolist() == tables[1].index.tolist()

@@ -29,7 +29,7 @@ from botorch_xval import (
     k_fold,
     leave_one_out,
 )
-from botorch_xval.cross_validation import fold_models
+from botorch_xval.cross_validation import fold_models, warm
 from botorch_xval.cross_validation.cross_validate import FITS
 from botorch_xval.cross_validation.fold_models import (
     FoldBatch,
@@ -37,7 +37,6 @@ from botorch_xval.cross_validation.fold_models import (
     builds_batches,
 )
 from botorch_xval.cross_validation.folds import make_folds
-from botorch_xval.cross_validation.warm import _FoldWork
 
 TABLE = tuning_trials(9)
 BATCHED = partial(ScalarChoiceGP, choice_dims=TABLE.choice_dims)
@@ -123,13 +122,13 @@ def test_folds_of_a_batch_fail_as_ordinary_ones_do(batches):
 
 
 def test_a_fold_without_a_step_is_fitted_from_its_initial_values(monkeypatch, batches):
-    steps = _FoldWork.take_steps
+    steps = warm._take_steps
 
-    def without(self, full, losses, gradients):
+    def without(work, full, losses, gradients):
         gradients[5] = torch.nan
-        return steps(self, full, losses, gradients)
+        return steps(work, full, losses, gradients)
 
-    monkeypatch.setattr(_FoldWork, "take_steps", without)
+    monkeypatch.setattr(warm, "_take_steps", without)
     found = cross_validate(BATCHED, TABLE.X, TABLE.Y, fit="warm", keep_models=True)
     assert len(batches) == 1
     assert [i for i, fit in enumerate(found.fits) if fit.how == "refit"] == [5]

@@ -29,7 +29,9 @@ from botorch_xval import (
     ScalarChoiceGP,
     cross_validate,
 )
+from botorch_xval.cross_validation import fold_fits
 from botorch_xval.cross_validation import warm as module
+from botorch_xval.cross_validation.fold_fits import FoldWork
 from botorch_xval.cross_validation.folds import leave_one_out
 from botorch_xval.cross_validation.full_fit import FullFit, fit_all_rows
 from botorch_xval.fitting import drive
@@ -180,8 +182,8 @@ def test_fold_gradients_from_one_factorization_are_the_folds_own(
     models = models_of(mlls, held_out)
     objective = models.objective(FIT)
     numbers = models.models(objective)
-    work = module._FoldWork(objective, numbers, FIT)
-    losses, gradients = work.at_full(full, models)
+    work = FoldWork(objective, numbers, FIT)
+    losses, gradients = module._at_full(work, full, models)
     theta = full.fitted.theta
     expected = objective(np.tile(theta, (n, 1)), numbers.reshape(-1).tolist())
     assert_close(losses.reshape(-1), expected[0], rtol=1e-9, atol=1e-9)
@@ -260,7 +262,7 @@ def test_what_failed_starts_have_cost_is_counted(monkeypatch):
             super().advance(*values)
 
     monkeypatch.setattr(drive, "Search", Counted)
-    monkeypatch.setattr(module, "has_succeeded", lambda *_: False)
+    monkeypatch.setattr(fold_fits, "has_succeeded", lambda *_: False)
     found = cross_validate(normalized_gp, X, Y, fit="warm")
     assert {fit.how for fit in found.fits} == {"refit"} and found.failed == {}
     # Beside those of searches the Hessian's, and one of each fold at the full fit.
@@ -268,16 +270,16 @@ def test_what_failed_starts_have_cost_is_counted(monkeypatch):
 
 
 def test_a_second_start_that_succeeds_replaces_a_fit_that_failed(monkeypatch):
-    cold, search = [], module.search_starts
+    cold, search = [], fold_fits.search_starts
 
     def spy(*arguments, **options):
         found = search(*arguments, **options)
         cold.extend(tried.search for (tried,) in found.values())
         return found
 
-    monkeypatch.setattr(module, "search_starts", spy)
-    monkeypatch.setattr(module, "has_succeeded", lambda found, _: found in cold)
-    monkeypatch.setattr(module, "fit_models", None)  # no third one
+    monkeypatch.setattr(fold_fits, "search_starts", spy)
+    monkeypatch.setattr(fold_fits, "has_succeeded", lambda found, _: found in cold)
+    monkeypatch.setattr(fold_fits, "fit_models", None)  # no third one
     monkeypatch.setattr(module, "INFLUENTIAL", 0.0)
     X, Y = noisy_waves(9, seed=1)
     found = cross_validate(normalized_gp, X, Y, fit="warm")
