@@ -101,7 +101,7 @@ def test_the_documented_commands_can_be_run():
     )
     assert set(commands) == {"demo", "test"}
     first, then = commands["test"].split(" && ")
-    assert then == "pytest"
+    assert then == "pytest -n 2"
     extras = re.findall(r"\[(.+?)\]", first)
     assert set(extras) <= set(PROJECT["project"]["optional-dependencies"])
     program = commands["demo"].split(" && ")[1].split()[0]
