@@ -52,23 +52,39 @@ FoldFits = tuple[Fitted, list[FoldFit]]
 
 
 class FoldWork:
-    """The fits of folds of one size; arrays are by fold and output."""
+    """The fits of folds of one size.
+
+    Attributes:
+        objective: Of the models of all folds and outputs.
+        numbers: Of the models in the objective, by fold and output, `f x m`.
+        options: The options of the fit.
+        coordinates: Logarithms of the positive parameters.
+        influences: Of the folds, `f x m`; NaN where nothing was fitted to all rows.
+        conditions: Of the Hessian that a fold was whitened by.
+        tried: Searches that succeeded, by fold and output.
+        cold: Records of fits from own starts, with all attempts.
+        cold_losses: The lowest loss (per point) of further searches from own starts.
+        errors: By number of a model, why its own starts failed.
+        fixed: Values and records of folds that were not searched.
+        how: How a fold was fitted that `cold` and `fixed` do not have.
+        spent: Evaluations and seconds.
+        deadline: By `time.monotonic`, when every search stops.
+    """
 
     def __init__(
         self, objective: Objective, numbers: NDArray[np.intp], options: FitOptions
     ) -> None:
-        self.objective, self.options = objective, options
-        self.numbers = numbers  # of the models, f x m
+        self.objective, self.numbers, self.options = objective, numbers, options
         self.coordinates = log_coordinates(objective)
         self.influences = np.full(numbers.shape, np.nan)
-        self.tried: dict[Key, list[Tried]] = defaultdict(list)  # that succeeded
-        self.spent: dict[Key, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
-        self.cold: dict[Key, FitRecord] = {}  # of fits with all attempts
-        self.errors: dict[int, Exception] = {}
-        self.fixed: dict[Key, tuple[Array, FoldFit]] = {}  # not searched
         self.conditions: dict[Key, float] = {}
+        self.tried: dict[Key, list[Tried]] = defaultdict(list)
+        self.cold: dict[Key, FitRecord] = {}
         self.cold_losses: dict[Key, float] = {}
+        self.errors: dict[int, Exception] = {}
+        self.fixed: dict[Key, tuple[Array, FoldFit]] = {}
         self.how = "refit"
+        self.spent: dict[Key, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
         self.deadline = options.deadline()
 
     def step(
