@@ -135,9 +135,6 @@ def test_comparisons_rank_alike_in_both_ways():
     )
     columns = ["size", "rank", "configuration"]
     assert cold[columns].to_numpy().tolist() == warm[columns].to_numpy().tolist()
-    gap = (cold.mean_log_density - warm.mean_log_density).abs() * cold["size"]
-    # Of the sum single folds differ, see above.
-    assert gap[cold.configuration == "default"].max() < 0.1
 
 
 class FencedKernel(RBFKernel):
