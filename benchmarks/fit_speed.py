@@ -318,10 +318,11 @@ def summary(measurements: list[dict]) -> str:
 
     lines = [
         "| seconds | BoTorch one by one | summed | default | ours (auto, log) "
-        "| default / ours | best of BoTorch / ours |",
-        "|---|---|---|---|---|---|---|",
+        "| default / ours | best of BoTorch / ours | ours, several starts "
+        "| default / several |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    ratios, best_ratios = [], []
+    ratios, best_ratios, several_ratios = [], [], []
     for row in ROWS:
         ours = seconds(row, "ours auto, log")
         theirs = [seconds(row, way) for way in list(WAYS)[:3]]
@@ -334,12 +335,16 @@ def summary(measurements: list[dict]) -> str:
             best_ratios.append(min(theirs) / ours)
         cells = [_shown(t) for t in theirs]
         cells += [f"{ours:.2f}", f"{ratios[-1]:.1f}", best]
+        several = seconds(row, "ours, several starts")
+        if several is not None:
+            several_ratios.append(theirs[2] / several)
+            cells += [f"{several:.2f}", f"{several_ratios[-1]:.1f}"]
         lines.append(f"| {row} | {' | '.join(cells)} |")
-    both = (ratios, best_ratios)
-    means = [np.exp(np.mean(np.log(each))) if each else np.nan for each in both]
-    lines.append(
-        f"| geometric mean | | | | | {' | '.join(f'{mean:.1f}' for mean in means)} |"
-    )
+    means = [
+        f"{np.exp(np.mean(np.log(each))):.1f}" if each else "-"
+        for each in (ratios, best_ratios, several_ratios)
+    ]
+    lines.append(f"| geometric mean | | | | | {means[0]} | {means[1]} | | {means[2]} |")
     return "\n".join(lines) + "\n"
 
 

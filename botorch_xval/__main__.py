@@ -272,9 +272,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_table(command)
     fit.add_argument(
         "--model",
-        default="tight priors",
+        default="loose priors",
         choices=list(default_configurations(())),
-        help="(default: tight priors)",
+        help="(default: loose priors)",
     )
     fit.add_argument(
         "--out", default="model.html", metavar="FILE", help="(default: model.html)"

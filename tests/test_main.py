@@ -16,7 +16,6 @@ from botorch_xval.data.tables import encode_table
 from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
 from botorch_xval.fitting.fit import fit_gpytorch_mll
 from botorch_xval.models.configurations import default_configurations
-from botorch_xval.models.scalar_choice import ScalarChoiceGP
 from botorch_xval.reporting.expressions import describe, format_number
 
 FILES = ["cells", "fits.csv", "losses.png", "points.csv", "report.html"]
@@ -124,7 +123,7 @@ def test_a_page_of_one_model(trials, tmp_path, capsys):
         log_target=True,
         ignore=["seed"],
     )
-    model = ScalarChoiceGP(table.X, table.Y, choice_dims=table.choice_dims)
+    model = default_configurations(table.choice_dims)["loose priors"](table.X, table.Y)
     mll = ExactMarginalLogLikelihood(model.likelihood, model)
     fit_gpytorch_mll(mll)
     assert str(describe(model, table.feature_names)) in output

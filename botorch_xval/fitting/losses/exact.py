@@ -26,6 +26,10 @@ mixtures; homoskedastic or fixed noise; Gamma, log-normal, normal and Beta prior
 in float64, on any device. Anything else raises `Unsupported`. Predictions are those of
 Rasmussen & Williams 2006, eq. 2.25 and 2.26.
 
+A covariance that is singular to rounding has a loss without a correct digit, and
+whether it has one at all is chance: there GPyTorch's own modules are asked, so that no
+search ends where the model itself has no loss.
+
 Rows are padded to a multiple of four, so that every matrix of a batch starts at the
 same alignment: BLAS rounds by alignment, and a model's loss must not depend, even in
 the last bit, on the place in a group at which it is evaluated.
@@ -36,29 +40,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import copy, deepcopy
+from threading import Lock
 
+import numpy as np
 import torch
 from gpytorch import settings
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood
 from gpytorch.likelihoods.noise_models import FixedGaussianNoise, HomoskedasticNoise
 from gpytorch.means import ConstantMean, ZeroMean
 from gpytorch.mlls import ExactMarginalLogLikelihood
+from linear_operator.utils.errors import NanError, NotPSDError
 from torch import Tensor
+from torch.linalg import LinAlgError
 from torch.nn.functional import pad
 
 from botorch_xval.fitting.losses.covariances import build_node
 from botorch_xval.fitting.losses.nodes import Node, Workspace
-from botorch_xval.fitting.losses.objective import (
-    GROUP_ELEMENTS,
-    Stack,
-    StackedObjective,
-)
+from botorch_xval.fitting.losses.objective import GROUP_ELEMENTS, StackedObjective
 from botorch_xval.fitting.losses.parameters import Array, require
 from botorch_xval.fitting.losses.values import Values
 
 __all__ = ["Exact"]
 
 PAD = 4
+DOUBT = 1e3  # times n eps of its largest entry: a pivot below this is mostly rounding
 
 
 class Exact(StackedObjective):
@@ -68,8 +73,14 @@ class Exact(StackedObjective):
         Unsupported: If a part of the model has no closed form here.
     """
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, by_modules: StackedObjective) -> None:
+        """
+        Args:
+            by_modules: The models, evaluated by GPyTorch's modules.
+        """
+        stack = by_modules.stack
         super().__init__(stack)
+        self._by_modules, self._lock = by_modules, Lock()
         mll = stack.template
         model, likelihood = mll.model, mll.likelihood
         require(type(mll) is ExactMarginalLogLikelihood, mll)
@@ -136,8 +147,20 @@ class Exact(StackedObjective):
         with torch.no_grad():
             self._select(list(models))
             values = torch.as_tensor(theta, device=self.device)
-            losses, gradients = self._evaluate(values)
-        return losses.cpu().numpy(), gradients.cpu().numpy()
+            losses, gradients, is_doubtful = self._evaluate(values)
+        found = losses.cpu().numpy(), gradients.cpu().numpy()
+        for i in is_doubtful.nonzero()[:, 0].tolist():
+            found[0][i], found[1][i] = self._asked(theta[[i]], models[i])
+        return found
+
+    def _asked(self, theta: Array, model: int) -> tuple[float, Array]:
+        """Loss and gradient of one model by its modules; NaN where they have none."""
+        try:
+            with self._lock, torch.enable_grad():  # threads share the modules
+                losses, gradients = self._by_modules(theta, [model])
+        except (NotPSDError, NanError, LinAlgError):
+            return math.nan, np.full(theta.shape[-1], np.nan)
+        return losses[0], gradients[0]
 
     def _select(self, models: list[int]) -> None:
         if models == self._models:
@@ -221,18 +244,21 @@ class Exact(StackedObjective):
         losses[~good.expand(len(losses))] = torch.nan
         return losses / left, gradients / left
 
-    def _evaluate(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses, gradients, and whose covariance is singular to rounding."""
         n = self.num_points
         values, slopes = self._values.transform(theta)
         covariance, residuals = self._covariance(values)
         factor = self._workspace.matrices("factor", covariance).mT
         inverse = self._workspace.matrices("inverse", covariance).mT
         good = _cholesky(covariance, factor)
+        largest = covariance.diagonal(dim1=-2, dim2=-1)[:, :n].amax(dim=-1)
         # In LAPACK's order: the last bit of products with a matrix in the other order
         # depends on the number of models.
         torch.cholesky_inverse(factor, out=inverse)
         weights = torch.bmm(inverse, residuals[:, :, None])
-        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+        roots = factor.diagonal(dim1=-2, dim2=-1)
+        log_det = 2 * roots.log().sum(dim=-1)
         quadratic = (residuals * weights[..., 0]).sum(dim=-1)
         losses = 0.5 * (quadratic + log_det + n * math.log(2 * math.pi))
         by_covariance = inverse.mT  # the same values in the order of all other matrices
@@ -241,7 +267,9 @@ class Exact(StackedObjective):
         self._values.add_priors(values, losses, gradients)
         gradients *= slopes
         losses[~good] = torch.nan
-        return losses / n, gradients / n
+        rounding = n * torch.finfo(largest.dtype).eps * largest
+        is_doubtful = good & (roots[:, :n].amin(dim=-1) ** 2 < DOUBT * rounding)
+        return losses / n, gradients / n, is_doubtful
 
     def _covariance(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Covariances with noise, and residuals, of the chosen models."""

@@ -64,7 +64,7 @@ def make_objective(
         objective = ByModules(stack)
         chosen = {i: mlls[i] for i in _first_middle_last(len(mlls))}
         if not (found := _disagreeing(objective, chosen)):
-            return _exact(stack, objective) or objective
+            return _exact(objective) or objective
         strange, reason = found, "it disagrees with the models' own losses"
     except Exception as error:  # any model may be built in a way that we do not foresee
         reason = f"{type(error).__name__}: {error}"
@@ -111,7 +111,7 @@ def make_batch_objective(
         stack = Stack([mll], parameters, bounds)
         objective = ByModules(stack)
         if not _disagreeing(objective, members):
-            return _exact(stack, objective) or objective
+            return _exact(objective) or objective
         reason = "other losses"
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
@@ -143,13 +143,13 @@ def _check(
             )
 
 
-def _exact(stack: Stack, by_modules: ByModules) -> Exact | None:
+def _exact(by_modules: ByModules) -> Exact | None:
     """The closed form, if there is one and it agrees with the modules' values."""
-    models = _first_middle_last(stack.num_models)
-    start, bounds = stack.start[models], stack.table.bounds[0]
+    models = _first_middle_last(by_modules.num_models)
+    start, bounds = by_modules.start[models], by_modules.table.bounds[0]
     away = start + 0.1 * np.random.default_rng(0).uniform(size=start.shape)
     try:
-        exact = Exact(stack)
+        exact = Exact(by_modules)
         for theta in (start, np.clip(away, bounds.lb, bounds.ub)):
             found, expected = exact(theta, models), by_modules(theta, models)
             for values, others in zip(found, expected, strict=True):

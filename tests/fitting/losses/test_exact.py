@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from botorch.models import MixedSingleTaskGP, SingleTaskGP
+from botorch.optim.closures import get_loss_closure
 from covariances import (
     COVARIANCES,
     B,
@@ -24,6 +25,7 @@ from gpytorch.means import LinearMean, ZeroMean
 from gpytorch.mlls import ExactMarginalLogLikelihood, LeaveOneOutPseudoLikelihood
 from gpytorch.priors import GammaPrior, HalfCauchyPrior
 from helpers import SAME, assert_close, fold_mlls, mll_of, normalized_gp, unit_waves
+from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
 from botorch_xval.fitting.losses.exact import Exact
@@ -38,12 +40,17 @@ from botorch_xval.models.scalar_choice import ScalarChoiceGP
 pytestmark = pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWarning")
 
 
+def exact_of(*mlls: ExactMarginalLogLikelihood) -> Exact:
+    return Exact(ByModules(Stack(mlls, None, None)))
+
+
 def both_ways(mll: ExactMarginalLogLikelihood, models: list[int]):
     stack = Stack([mll], None, None)
     generator = np.random.default_rng(0)
     theta = stack.start + 0.3 * generator.uniform(size=stack.start.shape)
-    expected = ByModules(stack)(theta[models], models)
-    return Exact(stack)(theta[models], models), expected
+    by_modules = ByModules(stack)
+    expected = by_modules(theta[models], models)
+    return Exact(by_modules)(theta[models], models), expected
 
 
 @pytest.mark.parametrize("name", COVARIANCES)
@@ -142,7 +149,7 @@ def test_what_has_no_closed_form_takes_the_modules(part, kwargs):
     covariance = kwargs.pop("covariance", COVARIANCES["rbf"])()
     mll = batch_with(covariance, **kwargs)
     with pytest.raises(Unsupported, match=part):
-        Exact(Stack([mll], None, None))
+        exact_of(mll)
     objective = make_objective([mll])
     assert objective.num_models == 5 and type(objective) is ByModules
 
@@ -152,7 +159,7 @@ def test_another_mll_takes_the_modules():
     model = SingleTaskGP(X, Y)
     mll = mll_of(model, LeaveOneOutPseudoLikelihood)
     with pytest.raises(Unsupported, match="LeaveOneOutPseudoLikelihood"):
-        Exact(Stack([mll], None, None))
+        exact_of(mll)
 
 
 def test_a_covariance_that_is_not_positive_definite_is_nan_for_its_model_only():
@@ -161,7 +168,7 @@ def test_a_covariance_that_is_not_positive_definite_is_nan_for_its_model_only():
         for name, parameter in mll.named_parameters():
             if name.endswith("raw_noise"):
                 parameter[2] = -3.0
-    objective = Exact(Stack([mll], None, None))
+    objective = exact_of(mll)
     losses, gradients = objective(objective.start, range(5))
     assert np.isnan(losses).tolist() == [False, False, True, False, False]
     assert np.isfinite(gradients[[0, 1, 3, 4]]).all()
@@ -180,11 +187,38 @@ def test_jitter_is_that_of_gpytorch():
     mll = mll_of(model)
     with torch.no_grad():
         likelihood.raw_noise.fill_(-1e-9)
-    stack = Stack([mll], None, None)
+    by_modules = ByModules(Stack([mll], None, None))
     with pytest.warns(match="added jitter"):
-        expected, _ = ByModules(stack)(stack.start, range(5))
-    found, _ = Exact(stack)(stack.start, range(5))
+        expected, _ = by_modules(by_modules.start, range(5))
+    found, _ = Exact(by_modules)(by_modules.start, range(5))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:A not p.d.")
+def test_where_rounding_decides_a_model_without_a_loss_of_its_own_has_none():
+    X, Y = unit_waves(40)
+    likelihood = GaussianLikelihood(
+        noise_constraint=GreaterThan(1e-8, transform=None, initial_value=1e-6)
+    )
+    kernel = ScaleKernel(RBFKernel(ard_num_dims=2))
+    mll = mll_of(SingleTaskGP(X, Y, likelihood=likelihood, covar_module=kernel))
+    kernel.base_kernel.lengthscale = 2.0
+    seen = []
+    for scale in 10 ** np.linspace(11, 14, 151):
+        kernel.outputscale = scale
+        objective = exact_of(mll)
+        losses, gradients = objective(objective.start, [0])
+        try:
+            own = get_loss_closure(mll)().item()
+        except NotPSDError:
+            assert np.isnan(losses[0])
+            seen.append("none")
+            continue
+        if np.isfinite(losses[0]):
+            np.testing.assert_allclose(losses[0], own, rtol=1e-6)
+            assert np.isfinite(gradients).all()
+            seen.append("same")
+    assert seen.count("none") > 10 and seen.count("same") > 10
 
 
 # --- from one factorization: folds and predictions ----------------------------------
@@ -212,7 +246,7 @@ def test_folds_from_one_factorization_are_those_of_the_remaining_rows(
     X, Y = unit_waves(12)
     Y = torch.cat([Y, Y**2], dim=-1)
     Yvar = 0.05 + 0.1 * X if known_noise else None
-    objective = Exact(Stack([plain(kernel_of_batch(2), X, Y, Yvar)], None, None))
+    objective = exact_of(plain(kernel_of_batch(2), X, Y, Yvar))
     theta = objective.start + 0.2
     held_out = torch.zeros(4, 12, dtype=torch.bool)
     for i in range(4):
@@ -222,14 +256,14 @@ def test_folds_from_one_factorization_are_those_of_the_remaining_rows(
     for i, rows in enumerate(~held_out):
         rest = None if Yvar is None else Yvar[rows]
         fold = plain(kernel_of_batch(2), X[rows], Y[rows], rest)
-        expected = Exact(Stack([fold], None, None))(theta, [0, 1])
+        expected = exact_of(fold)(theta, [0, 1])
         assert_close(losses[i], expected[0], **SAME)
         assert_close(gradients[i], expected[1], **SAME)
 
 
 def test_a_fold_without_a_value_is_nan_in_its_model_only():
     X, Y = unit_waves(8)
-    objective = Exact(Stack(fold_mlls(normalized_gp, X, Y, 2), None, None))
+    objective = exact_of(*fold_mlls(normalized_gp, X, Y, 2))
     theta = objective.start.copy()
     columns = objective.stack.table.columns
     theta[1, columns["likelihood.noise_covar.raw_noise"]] = -3.0
@@ -247,7 +281,7 @@ def test_predictions_are_those_of_the_models(known_noise):
         kernel = ScaleKernel(RBFKernel(ard_num_dims=2))
         noise = None if Yvar is None else Yvar[kept]
         mlls.append(plain(kernel, X[kept], Y[kept], noise))
-    objective = Exact(Stack(mlls, None, None))
+    objective = exact_of(*mlls)
     theta = objective.start + 0.1 * np.arange(1, 4)[:, None]
     objective.write(theta)
     generator = torch.Generator().manual_seed(0)
@@ -262,7 +296,7 @@ def test_predictions_are_those_of_the_models(known_noise):
 
 
 def test_predictions_of_a_covariance_that_is_none_are_refused():
-    objective = Exact(Stack([plain(kernel_of_batch(2), *_two())], None, None))
+    objective = exact_of(plain(kernel_of_batch(2), *_two()))
     theta = objective.start.copy()
     columns = objective.stack.table.columns
     theta[1, columns["likelihood.noise_covar.raw_noise"]] = -3.0
