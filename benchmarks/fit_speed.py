@@ -42,12 +42,16 @@ from botorch.models import MixedSingleTaskGP, SingleTaskGP
 from botorch.models.transforms import Normalize, Warp
 from botorch.optim.closures import get_loss_closure, get_loss_closure_with_grads
 from botorch.test_functions import Hartmann
+from gpytorch.constraints import Interval
+from gpytorch.kernels import Kernel, ScaleKernel
 from gpytorch.mlls import ExactMarginalLogLikelihood
+from gpytorch.priors import GammaPrior
 from sklearn.datasets import load_diabetes
 from torch import Tensor
 
 from botorch_xval import ScalarChoiceGP, fit_gpytorch_mll
 from botorch_xval.data.trials import encode_tuning_trials
+from botorch_xval.models.priors import BetaPrior
 
 RESULTS = Path(__file__).parent / "results"
 TIMEOUT = 400  # seconds per measurement
@@ -120,6 +124,50 @@ def _eight_outputs(n: int) -> tuple[Tensor, Tensor, Build]:
     return X, Y, lambda X, Y: SingleTaskGP(X, Y, input_transform=Normalize(6))
 
 
+class CdistMixture(Kernel):
+    """A kernel as users write them: two parts by `torch.cdist`, a weight, priors."""
+
+    has_lengthscale = True
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(lengthscale_prior=GammaPrior(3.0, 6.0), **kwargs)
+        weight = torch.nn.Parameter(torch.zeros(*self.batch_shape, 1))
+        self.register_parameter("raw_weight", weight)
+        self.register_constraint("raw_weight", Interval(0.0, 1.0))
+        self.register_prior("weight_prior", BetaPrior(2.0, 2.0), lambda m: m.weight)
+
+    @property
+    def weight(self) -> Tensor:
+        return self.raw_weight_constraint.transform(self.raw_weight)
+
+    def forward(
+        self, x1: Tensor, x2: Tensor, diag: bool = False, **_: object
+    ) -> Tensor:
+        x1, x2 = x1 / self.lengthscale, x2 / self.lengthscale
+        if diag:
+            return torch.ones_like(x1[..., 0])
+        weight = self.weight[..., None]
+        smooth = (-0.5 * torch.cdist(x1, x2) ** 2).exp()
+        rough = (-torch.cdist(x1, x2, p=1.0)).exp()
+        return weight * smooth + (1 - weight) * rough
+
+
+def _own_kernel(n: int) -> tuple[Tensor, Tensor, Build]:
+    X, Y, _ = _hartmann(n)
+
+    def build(X: Tensor, Y: Tensor) -> SingleTaskGP:
+        shape = X.shape[:-2]
+        kernel = ScaleKernel(
+            CdistMixture(ard_num_dims=6, batch_shape=shape),
+            batch_shape=shape,
+            outputscale_prior=GammaPrior(2.0, 0.15),
+        )
+        transform = Normalize(6, batch_shape=shape)
+        return SingleTaskGP(X, Y, covar_module=kernel, input_transform=transform)
+
+    return X, Y, build
+
+
 ROWS: dict[str, tuple[Callable[[int], tuple[Tensor, Tensor, Build]], int]] = {
     "tuning-30": (_tuning, 30),
     "tuning-60": (_tuning, 60),
@@ -133,6 +181,8 @@ ROWS: dict[str, tuple[Callable[[int], tuple[Tensor, Tensor, Build]], int]] = {
     "fixed-noise-60": (_fixed_noise, 60),
     "outputs-100": (_eight_outputs, 100),
     "diabetes-80": (_diabetes, 80),
+    "own-kernel-60": (_own_kernel, 60),
+    "own-kernel-100": (_own_kernel, 100),
 }
 WAYS = {
     "BoTorch one by one": None,

@@ -11,9 +11,13 @@ from gpytorch.constraints import Interval
 from gpytorch.kernels import (
     AdditiveKernel,
     Kernel,
+    LinearKernel,
     MaternKernel,
+    PeriodicKernel,
+    PolynomialKernel,
     ProductKernel,
     RBFKernel,
+    RQKernel,
     ScaleKernel,
 )
 from gpytorch.mlls import ExactMarginalLogLikelihood
@@ -103,6 +107,56 @@ COVARIANCES = {
         outputscale_prior=NormalPrior(1.0, 2.0),
         outputscale_constraint=Interval(0.1, 20.0),
     ),
+}
+
+
+class Distances(Kernel):
+    """A user's kernel: two parts of distances by `torch.cdist`, a weight, priors."""
+
+    has_lengthscale = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "lengthscale_prior": GammaPrior(3.0, 6.0)})
+        shape = torch.Size([*self.batch_shape, 1])
+        self.register_parameter("raw_weight", torch.nn.Parameter(torch.zeros(shape)))
+        self.register_constraint("raw_weight", Interval(0.0, 1.0))
+        self.register_prior(
+            "weight_prior",
+            BetaPrior(2.0, 2.0),
+            lambda m: m.weight,
+            lambda m, v: m.initialize(
+                raw_weight=m.raw_weight_constraint.inverse_transform(v)
+            ),
+        )
+
+    @property
+    def weight(self) -> Tensor:
+        return self.raw_weight_constraint.transform(self.raw_weight)
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
+        x1, x2 = x1 / self.lengthscale, x2 / self.lengthscale
+        if diag:
+            return torch.ones_like(x1[..., 0])
+        weight = self.weight[..., None]
+        smooth = (-0.5 * torch.cdist(x1, x2) ** 2).exp()
+        rough = (-torch.cdist(x1, x2, p=1.0)).exp()
+        return weight * smooth + (1 - weight) * rough
+
+
+# Without a closed form.
+OTHERS = {
+    "rational quadratic": lambda: scaled(scalar(RQKernel)),
+    "linear": lambda: LinearKernel(batch_shape=B, active_dims=(0, 1, 2)),
+    "polynomial": lambda: scaled(
+        PolynomialKernel(2, batch_shape=B, active_dims=(0, 1, 2))
+    ),
+    "periodic": lambda: scaled(scalar(PeriodicKernel)),
+    "of a user": lambda: scaled(scalar(Distances), outputscale_prior=GammaPrior(2, 1)),
+    "in a sum": lambda: scaled(scalar(Distances)) + scaled(choice()),
+    "in a product": lambda: ProductKernel(scalar(Distances), scaled(category())),
+    "in a mixture": lambda: mixture(scaled(choice()), scalar(Distances)),
+    "sum of one": lambda: AdditiveKernel(scalar(RQKernel)),
+    "no choices": lambda: ChoiceKernel(ard_num_dims=7, batch_shape=B),
 }
 
 

@@ -11,6 +11,7 @@ from botorch_xval.cross_validation.result import (
     FoldFit,
     difference,
 )
+from botorch_xval.cross_validation.sampling import Estimate
 from botorch_xval.cross_validation.scores import (
     ax_diagnostics,
     crps,
@@ -24,6 +25,7 @@ from botorch_xval.cross_validation.scores import (
 __all__ = [
     "FITS",
     "CrossValidation",
+    "Estimate",
     "FoldFit",
     "Folds",
     "ax_diagnostics",

@@ -11,15 +11,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from warnings import warn
 
+import numpy as np
 import pandas as pd
 import torch
 from botorch.exceptions.errors import UnsupportedError
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.models.model import Model
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.linalg import LinAlgError
 
+from botorch_xval.cross_validation.fold_fits import FoldFits
 from botorch_xval.cross_validation.fold_models import FoldData, FoldModels
 from botorch_xval.cross_validation.folds import (
     FoldsLike,
@@ -30,24 +33,29 @@ from botorch_xval.cross_validation.folds import (
 )
 from botorch_xval.cross_validation.full_fit import FullFit, fit_all_rows
 from botorch_xval.cross_validation.leave_out import LeaveOut
-from botorch_xval.cross_validation.predictions import Prediction, affine, predict_each
+from botorch_xval.cross_validation.predictions import (
+    Prediction,
+    affine,
+    predict_each,
+    predict_to_first_order,
+)
 from botorch_xval.cross_validation.result import (
     POINTS,
     CrossValidation,
     FoldFit,
     difference,
 )
-from botorch_xval.cross_validation.scores import z_score
-from botorch_xval.cross_validation.warm import fit_folds
+from botorch_xval.cross_validation.sampling import Estimate, estimate_sum
+from botorch_xval.cross_validation.scores import log_density, z_score
+from botorch_xval.cross_validation.warm import INFLUENTIAL, fit_folds
 from botorch_xval.fitting.losses.together import DifferentModels
 from botorch_xval.fitting.options import FitOptions
-from botorch_xval.fitting.retries import Fitted
 from botorch_xval.fitting.threads import LARGE_MODEL, single_threaded_torch
 
 __all__ = ["FITS", "cross_validate", "optimism"]
 
 logger = logging.getLogger(__name__)
-FITS = ("refit", "warm", "predicted", "fixed", "adaptive")
+FITS = ("refit", "warm", "predicted", "fixed", "adaptive", "sampled")
 
 
 def cross_validate(
@@ -61,6 +69,8 @@ def cross_validate(
     fit: str = "refit",
     fit_options: FitOptions | None = None,
     threshold: float = 0.5,
+    max_error: float = 1.0,
+    seed: int = 0,
     mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
     keep_models: bool = False,
     progress: bool = False,
@@ -91,14 +101,20 @@ def cross_validate(
     ("warm": and the fit to all rows), as BoTorch does it, and nothing of a held-out
     value can reach its own fold in any way.
 
-    * "predicted": that Newton step alone, two evaluations per fold. An approximation;
-      see `gradient_norm` and `influence` in :meth:`CrossValidation.fit_table`.
+    * "predicted": that Newton step alone, and predictions to first order in it where
+      the influence is no larger than 0.5; see `influence` in
+      :meth:`CrossValidation.fit_table`. An approximation, `O(p n^3)` for all folds of
+      leave-one-out.
     * "fixed": all folds with the values and the transforms of the fit to all rows, in
       closed form, `O(n^3)`. The sum of log densities is too good, by what
       :func:`optimism` says.
     * "adaptive": "fixed", but folds whose influence exceeds `threshold` are fitted as
-      by "warm" (in the manner of "reloo" for importance sampling). One evaluation per
-      fold for the influences.
+      by "warm" (in the manner of "reloo" for importance sampling). The influences are
+      `O(p n^3)`.
+    * "sampled": "predicted", and a random sample of folds, and all of influence above
+      0.5, refitted as by "warm", until the standard error of the estimated sum of log
+      densities (`result.estimate`, `result.elpd`) is at most `max_error`. For a
+      thousand rows.
 
     Args:
         model: A class or function that builds an ordinary (unbatched) model from one
@@ -114,10 +130,12 @@ def cross_validate(
             `(train, test)` row numbers, as scikit-learn has them.
         groups: `n` labels; rows of one label are held out together. A function `folds`
             then makes folds of labels.
-        fit: "refit", "warm", "predicted", "fixed" or "adaptive", see above.
+        fit: "refit", "warm", "predicted", "fixed", "adaptive" or "sampled", see above.
         fit_options: Options of all fits: to all rows, of the folds, and those of folds
             that are fitted again.
         threshold: For "adaptive": posterior standard deviations.
+        max_error: For "sampled": nats.
+        seed: For "sampled": of the draws.
         mll: The marginal log likelihood of a model.
         keep_models: Whether the result is to have the fitted models, for `describe` and
             `hyperparameters`; with "fixed" and "adaptive" there is only that of all
@@ -136,6 +154,8 @@ def cross_validate(
         ModelFittingError: If there is to be a fit to all rows, and it fails.
     """
     _check(train_X, train_Y, train_Yvar, fit, threshold, fit_options)
+    if not max_error > 0:
+        raise ValueError(f"max_error: expected a positive number, got {max_error}")
     options = fit_options or FitOptions()
     if progress:
         options = replace(options, progress=True)
@@ -157,16 +177,13 @@ def cross_validate(
             closed = _leave_out(full, is_needed=fit in ("fixed", "adaptive"))
             if closed is not None and fit in ("fixed", "adaptive"):
                 work.leave_out(full, closed)
+        how = "predicted" if fit == "sampled" else fit
         for numbers in by_size(data.folds) if fit != "fixed" else []:
-            try:
-                models = data.models_of(numbers)
-                found = fit_folds(models, full, fit, threshold, options)
-            except DifferentModels as reason:
-                logger.debug("folds are built one by one: %s", reason)
-                models = data.models_of(numbers, as_batch=False)
-                found = fit_folds(models, full, fit, threshold, options)
-            work.add(models, *found)
-        result = work.result(full, closed)
+            work.fit(numbers, full, how, threshold)
+        estimate = None
+        if fit == "sampled" and full is not None:
+            estimate = work.sample(full, max_error, seed)
+        result = replace(work.result(full, closed), estimate=estimate)
     if failed := result.failed:
         warn(
             f"{len(failed)} of {len(data.folds.names)} folds could not be fitted and "
@@ -208,8 +225,55 @@ class _Work:
                 for k, record in enumerate(records)
             ]
 
-    def add(self, models: FoldModels, fitted: Fitted, fits: Sequence[FoldFit]) -> None:
+    def fit(
+        self, numbers: Sequence[int], full: FullFit | None, how: str, threshold: float
+    ) -> None:
+        """Fit folds of one size, and predict their held-out rows."""
+        try:
+            models = self.data.models_of(numbers)
+            found = fit_folds(models, full, how, threshold, self.options)
+        except DifferentModels as reason:
+            logger.debug("folds are built one by one: %s", reason)
+            models = self.data.models_of(numbers, as_batch=False)
+            found = fit_folds(models, full, how, threshold, self.options)
+        self.add(models, found)
+
+    def sample(self, full: FullFit, max_error: float, seed: int) -> Estimate:
+        """Refit predicted folds until the sum of scores is known well enough."""
+        count = len(self.data.folds.names)
+        influences = np.array(
+            [max(fit.influence for fit in self.fits[i]) for i in range(count)]
+        )
+        is_certain = ~(influences <= INFLUENTIAL)
+
+        def refit(chosen: Sequence[int]) -> NDArray[np.float64]:
+            for numbers in by_size(self.data.folds):
+                if own := [i for i in numbers if i in chosen]:
+                    self.fit(own, full, "warm", 0.0)
+            return np.array([self._score(i) for i in chosen])
+
+        return estimate_sum(
+            np.array([self._score(i) for i in range(count)]),
+            np.nan_to_num(influences),
+            is_certain.nonzero()[0].tolist(),
+            refit,
+            max_error,
+            seed,
+        )
+
+    def _score(self, fold: int) -> float:
+        """Summed log density of the held-out rows of a fold; NaN if it has failed."""
+        found, held_out = self.predictions.get(fold), self.data.folds.held_out
+        if found is None:
+            return math.nan
+        rows = held_out[fold].to(self.data.train_Y.device)
+        own = log_density(found["mean"], found["variance"], self.data.train_Y[rows])
+        times = held_out.sum(dim=0)[held_out[fold]].to(own)
+        return float((own.sum(dim=-1) / times).sum())
+
+    def add(self, models: FoldModels, found: FoldFits) -> None:
         """Take the fits of folds of one size, and predict their held-out rows."""
+        fitted, fits, moments = found
         held_out, names = self.data.folds.held_out, self.data.folds.names
         for i in models.numbers:
             self.fits[i] = [fit for fit in fits if fit.fold == i]
@@ -221,7 +285,7 @@ class _Work:
                 messages = [self.fits[i][k].record.message for k in bad]
                 self.failed[names[i]] = "; ".join(messages)
                 self.predictions.pop(i, None)
-            elif any(fit.how != "fixed" for fit in self.fits[i]):
+            elif j not in moments and any(f.how != "fixed" for f in self.fits[i]):
                 chosen.append(j)
         data, device = self.data, self.data.train_X.device
         tests = [held_out[models.numbers[j]].to(device) for j in chosen]
@@ -238,6 +302,11 @@ class _Work:
                 self.predictions.pop(i, None)
             else:
                 self.predictions[i] = prediction
+        observed = {
+            j: data.train_Y[held_out[models.numbers[j]].to(device)] for j in moments
+        }
+        first = predict_to_first_order(models, moments, observed)
+        self.predictions |= {models.numbers[j]: each for j, each in first.items()}
         is_whole = all(fit.how != "fixed" for fit in fits)
         if self.keep_models and is_whole:
             for j, i in enumerate(models.numbers):

@@ -12,10 +12,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
+from typing import NamedTuple
 
 import numpy as np
 from botorch.optim.core import OptimizationStatus
 from numpy.typing import NDArray
+from torch import Tensor
 
 from botorch_xval.cross_validation.fold_models import FoldModels
 from botorch_xval.cross_validation.full_fit import Center
@@ -48,7 +50,21 @@ UNFINISHED = 1e-3
 FOLD_STARTS = 4  # of several; what other folds have found is offered to a fold, too
 
 Key = tuple[int, int]  # fold and output
-FoldFits = tuple[Fitted, list[FoldFit]]
+
+
+class FoldFits(NamedTuple):
+    """Fitted models of folds, and how they were fitted."""
+
+    fitted: Fitted
+    """The models."""
+
+    fits: list[FoldFit]
+    """For each fold and output in turn."""
+
+    moments: dict[int, Tensor]
+    """By position of a fold whose held-out rows are predicted to first order: their
+    errors, variances (with noise) and noise variances on the fold's own scale,
+    `3 x s x m`."""
 
 
 class FoldWork:
@@ -68,6 +84,7 @@ class FoldWork:
         fixed: Values and records of folds that were not searched.
         how: How a fold was fitted that `cold` and `fixed` do not have.
         spent: Evaluations and seconds.
+        moments: See :class:`FoldFits`.
         deadline: By `time.monotonic`, when every search stops.
     """
 
@@ -85,6 +102,7 @@ class FoldWork:
         self.fixed: dict[Key, tuple[Array, FoldFit]] = {}
         self.how = "refit"
         self.spent: dict[Key, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
+        self.moments: dict[int, Tensor] = {}
         self.deadline = options.deadline()
 
     def step(
@@ -103,9 +121,12 @@ class FoldWork:
         return np.clip(moved, bounds.lb, bounds.ub), length, float(promised)
 
     def keep(
-        self, i: Key, theta: Array, loss: float, gradient: Array, how: str
+        self, i: Key, theta: Array, loss: float, gradient: Array | None, how: str
     ) -> None:
-        """Values that no search has found, and their record."""
+        """Values that no search has found, and their record.
+
+        Without a gradient the loss is what a quadratic model says.
+        """
         status, model = OptimizationStatus, int(self.numbers[i])
         record = FitRecord(
             losses=(float(loss),),
@@ -115,7 +136,9 @@ class FoldWork:
             message="not refined",
             seconds=0.0,
             attempts=1,
-            gradient_norm=gradient_norm(
+            gradient_norm=math.nan
+            if gradient is None
+            else gradient_norm(
                 theta, gradient, self.objective.bounds[model], self.coordinates
             ),
             at_bounds=names_at_bounds(self.objective, theta, model),
@@ -258,7 +281,8 @@ class FoldWork:
         records = [fit.record for fit in fits]
         lost = {int(self.numbers[i]) for i in keys if not self.tried[i]}
         errors = {model: self.errors[model] for model in lost & self.errors.keys()}
-        return Fitted(self.objective, theta, records, errors), fits
+        fitted = Fitted(self.objective, theta, records, errors)
+        return FoldFits(fitted, fits, self.moments)
 
     def _record(self, i: Key) -> FitRecord:
         evaluations, seconds = self.spent[i]

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from botorch.exceptions.errors import ModelFittingError
-from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.mlls import MarginalLogLikelihood
-from torch import Tensor
 
 from botorch_xval.fitting.coordinates import Array, LogCoordinates, WhitenedCoordinates
 from botorch_xval.fitting.losses.make import make_objective
@@ -42,30 +39,6 @@ class FullFit:
     fitted: Fitted  # m models: one, or one per output
     centers: list[list[Center]]  # for each of these its optima, the lowest first
     evaluations: int  # of fit and Hessians
-
-    def contains(self, mll: MarginalLogLikelihood, rows: Tensor) -> bool:
-        """Whether a model of some rows has the data, transforms and priors of this one.
-
-        By their tensors: what a model learns from its data and keeps elsewhere is not
-        seen.
-
-        Args:
-            mll: Of the other model.
-            rows: Boolean mask, `n`, of its rows.
-        """
-        targets = self.mll.model.train_targets
-        if targets.shape[-1] != len(rows):  # the outputs of a row are correlated
-            return False
-        if not torch.equal(mll.model.train_targets, targets[..., rows]):
-            return False
-        if isinstance(mll.likelihood, FixedNoiseGaussianLikelihood):
-            own, noise = mll.likelihood.noise, self.mll.likelihood.noise
-            if not torch.equal(own, noise[..., rows]):
-                return False
-        own, others = dict(mll.named_buffers()), dict(self.mll.named_buffers())
-        return own.keys() == others.keys() and all(
-            torch.equal(buffer, others[name]) for name, buffer in own.items()
-        )
 
     def check_parameters(self, objective: Objective, fold: str) -> None:
         """Refuse models of folds that cannot start from this one.

@@ -28,7 +28,7 @@ class LeaveOut:
     seen all rows.
     """
 
-    residuals: Tensor  # y - m, m x n
+    weights: Tensor  # a, m x n
     inverse: Tensor  # Q, m x n x n
     noise: Tensor  # variances, m x n
     targets: Tensor  # m x n
@@ -56,9 +56,11 @@ class LeaveOut:
                 )
             noisy = mll.likelihood(prior, *model.train_inputs)
             factor = torch.linalg.cholesky(noisy.covariance_matrix)
+            inverse = torch.cholesky_inverse(factor)
+            residuals = model.train_targets - noisy.mean
             parts: tuple[Tensor, ...] = (
-                model.train_targets - noisy.mean,
-                torch.cholesky_inverse(factor),
+                (inverse @ residuals[..., None])[..., 0],
+                inverse,
                 noisy.variance - prior.variance,
                 model.train_targets,
             )
@@ -69,9 +71,8 @@ class LeaveOut:
     def leave_out(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Means, variances with noise, and noise variances of rows, `k x m` each."""
         rows = rows.to(self.targets.device)
-        weights = (self.inverse @ self.residuals[..., None])[:, rows]
         own = torch.linalg.inv(self.inverse[:, rows[:, None], rows])
-        mean = self.targets[:, rows] - (own @ weights)[..., 0]
+        mean = self.targets[:, rows] - (own @ self.weights[:, rows, None])[..., 0]
         variance = own.diagonal(dim1=-2, dim2=-1)
         return mean.mT, variance.mT, self.noise[:, rows].mT
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from botorch_xval.cross_validation import scores
 from botorch_xval.cross_validation.folds import Folds
+from botorch_xval.cross_validation.sampling import Estimate
 from botorch_xval.fitting.records import FitRecord, Optimum
 
 __all__ = ["POINTS", "CrossValidation", "FoldFit", "difference"]
@@ -103,6 +104,10 @@ class CrossValidation:
     The correlation is that of the fit to all rows; None without one, with failed folds,
     or where a row is held out twice."""
 
+    estimate: Estimate | None = None
+    """Of "sampled": the sum of the log densities, from exact refits of some folds. The
+    points of folds that were not refitted have their approximate predictions."""
+
     full_evaluations: int = 0
     """What the fit to all rows and its Hessian took, if there was one."""
 
@@ -132,8 +137,10 @@ class CrossValidation:
         """Sum over rows of the log predictive density, in nats.
 
         A row that is held out several times counts with its mean. Points without a
-        score are left out; NaN if there is no other.
+        score are left out; NaN if there is no other. Of "sampled" it is the estimate.
         """
+        if self.estimate is not None:
+            return self.estimate.elpd
         values = self.log_density.sum(dim=-1).cpu()
         known = ~values.isnan()
         if not known.any():
@@ -260,6 +267,7 @@ class CrossValidation:
             "names": self.folds.names,
             "failed": self.failed,
             "full_evaluations": self.full_evaluations,
+            "estimate": None if self.estimate is None else asdict(self.estimate),
             "fits": [
                 {**asdict(fit), "record": {**asdict(r), "status": r.status.name}}
                 for fit, r in zip(self.fits, self.records, strict=True)
@@ -295,12 +303,14 @@ class CrossValidation:
             record["optima"] = tuple(map(_optimum, record.get("optima", ())))
             fits.append(FoldFit(**{**fit, "record": FitRecord(**record)}))
         folds = Folds(held_out, text["names"])
+        estimate = text.get("estimate")
         return cls(
             **tensors,
             folds=folds,
             fits=fits,
             failed=text["failed"],
             full_evaluations=text["full_evaluations"],
+            estimate=None if estimate is None else Estimate(**estimate),
         )
 
     def _on(self, scale: str, noise: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -11,25 +11,32 @@ Newton step (the infinitesimal jackknife: Giordano et al. 2019; Rad & Maleki 202
 
 starts, or stands for, its fit. The influence is the length of that step in posterior
 standard deviations, in the role that Pareto's :math:`k` has for importance sampling.
-Where the folds transform their data as the model of all rows does, all :math:`g_{-S}`
-come from one factorization, :math:`O(p n^3)` for leave-one-out; else each takes an
-evaluation of its own.
+Where the folds transform their inputs as the model of all rows does, and their outcomes
+up to an affine change (each standardizes its own), all :math:`g_{-S}` come from one
+factorization, :math:`O(p n^3)` for leave-one-out; a fold that holds out the extreme
+value of an input takes an evaluation of its own.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from botorch_xval.cross_validation.exchange import ALL_ROWS, share
 from botorch_xval.cross_validation.fold_fits import FoldFits, FoldWork, Key
-from botorch_xval.cross_validation.fold_models import FoldBatch, FoldModels
+from botorch_xval.cross_validation.fold_models import FoldModels
 from botorch_xval.cross_validation.full_fit import FullFit
 from botorch_xval.fitting.coordinates import Array
+from botorch_xval.fitting.losses.left_out import LeftOut
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.threads import evaluate_each
 
-__all__ = ["fit_folds"]
+__all__ = ["INFLUENTIAL", "fit_folds"]
 
 # Posterior standard deviations from which on a fold is fitted from its own starts, too.
 INFLUENTIAL = 0.5
@@ -49,8 +56,9 @@ def fit_folds(
         full: The fit to all rows; None for "refit".
         how: "refit": from their own starts. "warm": one Newton step, refined with
             L-BFGS-B, in coordinates whitened by the Hessian, to the tolerance of a cold
-            fit. "predicted": that step alone. "adaptive": as "warm" where the influence
-            of a fold exceeds `threshold`; other folds stay as they are.
+            fit. "predicted": that step alone; folds of no large influence predict to
+            first order in it. "adaptive": as "warm" where the influence of a fold
+            exceeds `threshold`; other folds stay as they are.
         threshold: In posterior standard deviations.
         options: The options of the fit.
 
@@ -74,20 +82,20 @@ def fit_folds(
         share(work)
         return work.end(models)
     full.check_parameters(objective, models.names[0])
-    losses, gradients = _at_full(work, full, models)
-    steps = _take_steps(work, full, losses, gradients)
+    there = _at_full(work, full, models)
+    steps = _take_steps(work, full, there)
     chosen = np.full(len(numbers), True)
     if how == "adaptive":
         influences = np.nan_to_num(work.influences, nan=np.inf)
         chosen = influences.max(axis=1) > threshold
-        _keep_fixed(work, full, ~chosen, losses, gradients)
-    steps = {i: start for i, start in steps.items() if chosen[i[0]]}
+        _keep_fixed(work, full, ~chosen, there)
+    steps = {i: step for i, step in steps.items() if chosen[i[0]]}
     if how == "predicted":
-        _keep_steps(work, full, steps)
+        _keep_steps(work, full, steps, there)
     else:
         work.how = "warm"
         work.refine(
-            [(i, start, full.centers[i[1]][0]) for i, start in steps.items()], ALL_ROWS
+            [(i, s.values, full.centers[i[1]][0]) for i, s in steps.items()], ALL_ROWS
         )
         # Where all rows have several optima, so may any fold.
         unclear = [
@@ -102,76 +110,129 @@ def fit_folds(
     return work.end(models)
 
 
-def _at_full(work: FoldWork, full: FullFit, models: FoldModels) -> tuple[Array, Array]:
-    """Losses, `f x m`, and gradients, `f x m x p`, at the fit to all rows.
+@dataclass(frozen=True)
+class _There:
+    """The folds at the fit to all rows."""
+
+    losses: Array  # f x m
+    gradients: Array  # f x m x p
+    places: dict[int, int]  # by position of a fold its place in `left`
+    left: list[LeftOut]  # for each output, what one factorization says
+
+
+class _Step(NamedTuple):
+    values: Array
+    loss: float  # summed, as promised by the quadratic model
+
+
+def _at_full(work: FoldWork, full: FullFit, models: FoldModels) -> _There:
+    """Losses and gradients of folds at the fit to all rows.
 
     Of folds that transform their data as the model of all rows does, they come from
     one factorization.
     """
     theta = np.tile(full.fitted.theta, (len(work.numbers), 1, 1))
     losses, gradients = np.empty(work.numbers.shape), np.empty(theta.shape)
-    rest = np.full(len(losses), True)
-    if not isinstance(models, FoldBatch):  # a batch learns its transforms by fold
-        alike = np.array(
-            [
-                full.contains(mll, ~rows.to(work.objective.device))
-                for mll, rows in zip(models.mlls, models.held_out, strict=True)
-            ]
-        )
-        held_out = models.held_out[alike.tolist()]
-        found = None
-        if alike.any():
-            found = full.fitted.objective.without(full.fitted.theta, held_out)
-        if found is not None:
-            losses[alike], gradients[alike] = found
-            rest = ~alike
-    if rest.any():
-        numbers = work.numbers[rest]
-        found = evaluate_each(
+    alike, left = np.full(len(losses), False), []
+    found = full.fitted.objective.without(
+        full.fitted.theta, models.held_out, work.objective, work.numbers
+    )
+    if found is not None:
+        alike, left = found
+        for k, each in enumerate(left):
+            losses[alike, k] = each.losses.cpu().numpy()
+            gradients[alike, k] = each.gradients.cpu().numpy()
+    if not alike.all():
+        numbers = work.numbers[~alike]
+        rest = evaluate_each(
             work.objective,
-            theta[rest].reshape(-1, theta.shape[-1]),
+            theta[~alike].reshape(-1, theta.shape[-1]),
             numbers.reshape(-1).tolist(),
         )
-        losses[rest] = found[0].reshape(numbers.shape)
-        gradients[rest] = found[1].reshape(theta[rest].shape)
+        losses[~alike] = rest[0].reshape(numbers.shape)
+        gradients[~alike] = rest[1].reshape(theta[~alike].shape)
     for i in np.ndindex(work.numbers.shape):
         work.spend(i, 1)
-    return losses, gradients
+    places = {int(j): place for place, j in enumerate(alike.nonzero()[0])}
+    return _There(losses, gradients, places, left)
 
 
-def _take_steps(
-    work: FoldWork, full: FullFit, losses: Array, gradients: Array
-) -> dict[Key, Array]:
+def _take_steps(work: FoldWork, full: FullFit, there: _There) -> dict[Key, _Step]:
     """Influences of all models, and the parameters of those that have one."""
     steps = {}
-    for j, k in np.argwhere(np.isfinite(gradients).all(axis=-1)):
+    for j, k in np.argwhere(np.isfinite(there.gradients).all(axis=-1)):
         i, center = (int(j), int(k)), full.centers[k][0]
-        steps[i], work.influences[i], _ = work.step(i, center, losses[i], gradients[i])
+        values, work.influences[i], loss = work.step(
+            i, center, there.losses[i], there.gradients[i]
+        )
+        steps[i] = _Step(values, loss)
         work.conditions[i] = center.whitened.condition
     return steps
 
 
 def _keep_fixed(
-    work: FoldWork,
-    full: FullFit,
-    which: NDArray[np.bool_],
-    losses: Array,
-    slopes: Array,
+    work: FoldWork, full: FullFit, which: NDArray[np.bool_], there: _There
 ) -> None:
     """Folds that stay at the fit to all rows."""
-    for j, k in np.ndindex(work.numbers.shape):
-        if which[j]:
-            values = full.fitted.theta[k]
-            work.keep((j, k), values, float(losses[j, k]), slopes[j, k], "fixed")
+    for i in np.ndindex(work.numbers.shape):
+        if which[i[0]]:
+            values, loss = full.fitted.theta[i[1]], float(there.losses[i])
+            work.keep(i, values, loss, there.gradients[i], "fixed")
 
 
-def _keep_steps(work: FoldWork, full: FullFit, steps: dict[Key, Array]) -> None:
-    """Folds that keep the values after the Newton step; evaluates their losses."""
-    if not steps:
+def _keep_steps(
+    work: FoldWork, full: FullFit, steps: dict[Key, _Step], there: _There
+) -> None:
+    """Folds that keep the values after the Newton step.
+
+    Those of no large influence predict to first order; others are evaluated.
+    """
+    outputs = range(work.numbers.shape[1])
+    small = {
+        j
+        for j in there.places
+        if all((j, k) in steps for k in outputs)
+        and work.influences[j].max() <= INFLUENTIAL
+    }
+    for j in small:
+        for k in outputs:
+            step = steps[j, k]
+            loss = step.loss / work.objective.num_points
+            work.keep((j, k), step.values, loss, None, "predicted")
+        work.moments[j] = torch.stack(
+            [_moments(work, full, there, (j, k), steps[j, k].values) for k in outputs],
+            dim=-1,
+        )
+    rest = {i: step for i, step in steps.items() if i[0] not in small}
+    if not rest:
         return
-    theta = np.stack(list(steps.values()))
-    found = evaluate_each(work.objective, theta, [int(work.numbers[i]) for i in steps])
-    for i, values, loss, gradient in zip(steps, theta, *found, strict=True):
+    theta = np.stack([step.values for step in rest.values()])
+    found = evaluate_each(work.objective, theta, [int(work.numbers[i]) for i in rest])
+    for i, values, loss, gradient in zip(rest, theta, *found, strict=True):
         work.spend(i, 1)
         if np.isfinite(loss):
             work.keep(i, values, loss, gradient, "predicted")
+
+
+def _moments(
+    work: FoldWork, full: FullFit, there: _There, i: Key, values: Array
+) -> Tensor:
+    """Errors, variances and noise variances of held-out rows after a step, `3 x s`.
+
+    To first order in logarithms of positive parameters, and the logarithms of the
+    variances, so that they stay positive.
+    """
+    left, place = there.left[i[1]], there.places[i[0]]
+    at = work.coordinates.from_raw(full.fitted.theta[i[1]])
+    _, slopes = work.coordinates.with_slopes(at)
+    moved = slopes * (work.coordinates.from_raw(values) - at)
+    change = torch.as_tensor(moved).to(left.errors)
+    errors = left.errors[place] + left.error_slopes[place] @ change
+    variances, noise = (
+        now * (slope @ change / now.clamp_min(torch.finfo(now.dtype).tiny)).exp()
+        for now, slope in (
+            (left.variances[place], left.variance_slopes[place]),
+            (left.noise[place], left.noise_slopes[place]),
+        )
+    )
+    return torch.stack([errors, torch.maximum(variances, noise), noise])

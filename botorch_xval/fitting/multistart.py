@@ -3,14 +3,16 @@
 All models' searches of a round run in one batch. A model has a further round while
 fewer than `ENOUGH` of its searches have ended in its lowest optimum: how often optima
 are found again says how likely there is another one (Boender & Rinnooy Kan 1987,
-Mathematical Programming 37). To stop searches that are behind after some iterations
-(successive halving) was tried and lost: those that end lowest may be behind for long.
+Mathematical Programming 37). Models of many points are searched from all starts with
+some of their points, and from the best of those optima with all. To stop searches that
+are behind after some iterations (successive halving) was tried and lost: those that end
+lowest may be behind for long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from time import monotonic
 
@@ -36,6 +38,9 @@ WARM_UP = 8
 ROUNDS = (8, 4, 4, 4)  # starts
 ENOUGH = 5  # searches in the lowest optimum
 SAME = 0.01  # nats by which optima may differ that count as one
+MANY = 400  # points from which on starts are searched with `SOME` of them
+SOME = 200
+BEST = 3  # optima of some points that all points are searched from
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +74,39 @@ def search_starts(
     Returns:
         By model its searches, in the order of the starts, its own first.
     """
+    given = coordinates, bar, deadline
+    few, is_several = None, isinstance(options.starts, str) and options.starts != OWN
+    if is_several and objective.num_points >= MANY:
+        rows = np.random.default_rng(0).permutation(objective.num_points)[:SOME]
+        few = objective.of_rows(np.sort(rows))
+    if few is None:
+        return _rounds(objective, models, options, *given, most)
+    pairs = []
+    quiet = replace(options, callback=None)  # it is told the losses of all points
+    for i, tried in _rounds(few, models, quiet, *given, most).items():
+        pairs.append((i, Start(objective.start[i], OWN)))
+        good = [t for t in tried if np.isfinite(t.search.best_loss)]
+        for group in distinct(good, few.num_points)[:BEST]:
+            label = f"{group[0].start.label}, first with {SOME} points"
+            pairs.append((i, Start(group[0].search.best_point, label)))
+    bar.expect(len(pairs))
+    searches = search_from(objective, pairs, options, *given)
+    found: dict[int, list[Tried]] = {i: [] for i in models}
+    for (i, start), search in zip(pairs, searches, strict=True):
+        found[i].append(Tried(start, search))
+    return found
+
+
+def _rounds(
+    objective: Objective,
+    models: Sequence[int],
+    options: FitOptions,
+    coordinates: LogCoordinates,
+    bar: FitProgress,
+    deadline: float,
+    most: int | None,
+) -> dict[int, list[Tried]]:
+    """Searches of models from their starts, until their lowest optima are settled."""
     left = {i: _starts_of(objective, i, options, coordinates, most) for i in models}
     sizes = ROUNDS if isinstance(options.starts, str) else (len(options.starts),)
     found: dict[int, list[Tried]] = {i: [] for i in models}

@@ -95,7 +95,9 @@ class FitOptions:
     lowest optimum (in folds four, and what other folds have found); "own": its initial
     values only, as BoTorch does; or starts of yours, each by full name of a parameter
     unconstrained values that broadcast to it (others keep their initial ones). The
-    lowest optimum is kept, the others are in the record."""
+    lowest optimum is kept, the others are in the record. With "several", models of 400
+    points or more are searched with 200 of them first, which no count of evaluations
+    has, and then from their initial values and the three best of those optima."""
 
     progress: bool = False
     """Whether to show a bar of the searches that are done, searches per second, and the

@@ -1,12 +1,14 @@
 """Which kernel has which node: the one place that a new kernel's numbers are added to.
 
 A kernel is known by its `forward`, so a subclass that changes no mathematics (with
-another constructor, other priors) has the node of its parent.
+another constructor, other priors) has the node of its parent. One that is not known is
+evaluated by its own modules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +24,7 @@ from gpytorch.kernels import (
 from torch import Tensor
 from torch.nn.functional import pad
 
+from botorch_xval.fitting.losses.by_autograd import ByAutograd
 from botorch_xval.fitting.losses.nodes import (
     Leaf,
     Mixture,
@@ -30,7 +33,11 @@ from botorch_xval.fitting.losses.nodes import (
     Scale,
     Workspace,
 )
-from botorch_xval.fitting.losses.parameters import columns_seen, require
+from botorch_xval.fitting.losses.parameters import (
+    Unsupported,
+    columns_seen,
+    require,
+)
 from botorch_xval.fitting.losses.values import Values
 from botorch_xval.models.kernels import ChoiceKernel, WeightedMixtureKernel
 
@@ -53,12 +60,27 @@ class Inputs:
     workspace: Workspace
     """Where all nodes keep their matrices."""
 
+    batch_shape: torch.Size
+    """Of the models that the kernel holds."""
+
+    buffers: Mapping[str, Tensor]
+    """By full name those of the kernel that differ between models, `b x ...`."""
+
+    paths: Mapping[torch.nn.Module, str]
+    """Of the parts of the kernel."""
+
     seen: dict[Kernel, tuple[int, ...]]
     """By kernel, the columns of `X` that its `forward` gets."""
 
 
 def build_node(
-    kernel: Kernel, values: Values, X: Tensor, extra: int, workspace: Workspace
+    kernel: Kernel,
+    values: Values,
+    X: Tensor,
+    extra: int,
+    workspace: Workspace,
+    batch_shape: torch.Size,
+    buffers: Mapping[str, Tensor],
 ) -> Node:
     """The node of a kernel.
 
@@ -68,21 +90,49 @@ def build_node(
         X: Inputs of all models, `b x n x d`, after the input transforms.
         extra: Number of rows to pad.
         workspace: Where all nodes keep their matrices.
+        batch_shape: Of the models that the kernel holds.
+        buffers: By full name those of the kernel that differ between models, `b x ...`.
 
     Returns:
         The node.
 
     Raises:
-        Unsupported: If a part of the kernel has no closed form here.
+        Unsupported: If a part of the kernel is not called as kernels are.
     """
     seen = columns_seen(kernel, range(X.shape[-1]))
-    return _build(kernel, Inputs(values, X, extra, workspace, seen))
+    paths = {module: path for path, module in kernel.named_modules()}
+    inputs = Inputs(values, X, extra, workspace, batch_shape, buffers, paths, seen)
+    return _build(kernel, inputs)
 
 
 def _build(kernel: Kernel, inputs: Inputs) -> Node:
-    forward = type(kernel).forward
-    require(forward in NODES and type(kernel).__call__ is Kernel.__call__, kernel)
-    return NODES[forward](kernel, inputs)
+    require(type(kernel).__call__ is Kernel.__call__, kernel)
+    known = NODES.get(type(kernel).forward)
+    if known is not None:
+        with suppress(Unsupported):
+            return known(kernel, inputs)
+    return _by_autograd(kernel, inputs)
+
+
+def _by_autograd(kernel: Kernel, inputs: Inputs) -> Node:
+    columns = {}
+    for name, _ in kernel.named_parameters():
+        path, _, raw_name = name.rpartition(".")
+        columns[name] = inputs.values.of(kernel.get_submodule(path), raw_name)
+    prefix = f"{inputs.paths[kernel]}." if inputs.paths[kernel] else ""
+    return ByAutograd(
+        kernel,
+        inputs.batch_shape,
+        columns,
+        {
+            name.removeprefix(prefix): value
+            for name, value in inputs.buffers.items()
+            if name.startswith(prefix)
+        },
+        inputs.X[..., list(inputs.seen[kernel])],
+        inputs.extra,
+        inputs.workspace,
+    )
 
 
 def _parts(kernel: Kernel, inputs: Inputs) -> list[Node]:

@@ -20,11 +20,12 @@ for the gradients of all its lengthscales: one matrix product, no `n x n x d` te
 The choice and categorical kernels are such kernels, too, since
 :math:`|c - c'| = (c - c')^2` for zeros and ones.
 
-What is covered: a constant or zero mean; RBF, Matern, `ChoiceKernel` (on zeros and
-ones) and BoTorch's `CategoricalKernel`, their sums, products, scales and weighted
-mixtures; homoskedastic or fixed noise; Gamma, log-normal, normal and Beta priors. All
-in float64, on any device. Anything else raises `Unsupported`. Predictions are those of
-Rasmussen & Williams 2006, eq. 2.25 and 2.26.
+What is covered: a constant, linear or zero mean; RBF, Matern, `ChoiceKernel` (on zeros
+and ones) and BoTorch's `CategoricalKernel`, their sums, products, scales and weighted
+mixtures, and any other kernel by its own `forward` and autograd; homoskedastic or fixed
+noise; Gamma, log-normal, normal and Beta priors. All in float64, on any device.
+Anything else raises `Unsupported`. Predictions are those of Rasmussen & Williams 2006,
+eq. 2.25 and 2.26.
 
 A covariance that is singular to rounding has a loss without a correct digit, and
 whether it has one at all is chance: there GPyTorch's own modules are asked, so that no
@@ -37,9 +38,11 @@ the last bit, on the place in a group at which it is evaluated.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy, deepcopy
+from dataclasses import replace
 from threading import Lock
 
 import numpy as np
@@ -47,21 +50,33 @@ import torch
 from gpytorch import settings
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood
 from gpytorch.likelihoods.noise_models import FixedGaussianNoise, HomoskedasticNoise
-from gpytorch.means import ConstantMean, ZeroMean
+from gpytorch.means import ConstantMean, LinearMean, ZeroMean
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.errors import NanError, NotPSDError
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.linalg import LinAlgError
 from torch.nn.functional import pad
 
 from botorch_xval.fitting.losses.covariances import build_node
+from botorch_xval.fitting.losses.left_out import (
+    Data,
+    LeftOut,
+    affine_change,
+    leave_out,
+)
 from botorch_xval.fitting.losses.nodes import Node, Workspace
-from botorch_xval.fitting.losses.objective import GROUP_ELEMENTS, StackedObjective
+from botorch_xval.fitting.losses.objective import (
+    GROUP_ELEMENTS,
+    Objective,
+    StackedObjective,
+)
 from botorch_xval.fitting.losses.parameters import Array, require
 from botorch_xval.fitting.losses.values import Values
 
 __all__ = ["Exact"]
 
+logger = logging.getLogger(__name__)
 PAD = 4
 DOUBT = 1e3  # times n eps of its largest entry: a pivot below this is mostly rounding
 
@@ -80,7 +95,9 @@ class Exact(StackedObjective):
         """
         stack = by_modules.stack
         super().__init__(stack)
-        self._by_modules, self._lock = by_modules, Lock()
+        self.state = by_modules.state
+        self._by_modules: StackedObjective | None = by_modules
+        self._lock = Lock()
         mll = stack.template
         model, likelihood = mll.model, mll.likelihood
         require(type(mll) is ExactMarginalLogLikelihood, mll)
@@ -94,10 +111,15 @@ class Exact(StackedObjective):
         self._targets = pad(targets, (0, self._extra))
         self._values = Values(stack.table, self.device)
         mean = model.mean_module
-        require(type(mean) in (ConstantMean, ZeroMean), mean)
+        require(type(mean) in (ConstantMean, LinearMean, ZeroMean), mean)
         self._mean: slice | None = None
+        self._weights: slice | None = None
         if isinstance(mean, ConstantMean):
             self._mean = self._values.of(mean, "raw_constant")
+        elif isinstance(mean, LinearMean):
+            self._weights = self._values.of(mean, "weights")
+            if mean.bias is not None:
+                self._mean = self._values.of(mean, "bias")
         self._noise: Tensor | None = None
         self._noise_columns: slice | None = None
         if type(likelihood) is FixedNoiseGaussianLikelihood:
@@ -110,20 +132,33 @@ class Exact(StackedObjective):
             require(type(likelihood.noise_covar) is HomoskedasticNoise, likelihood)
             self._noise_columns = self._values.of(likelihood.noise_covar, "raw_noise")
         self._workspace = Workspace()
-        self._kernel = build_node(
-            model.covar_module,
-            self._values,
-            self._inputs,
-            self._extra,
-            self._workspace,
-        )
+        self._kernel = self._node(None, self._inputs, self._extra, self._workspace)
         self._values.check_all_used()
         self._models: list[int] | None = None
 
+    def _node(
+        self, index: Tensor | None, X: Tensor, extra: int, workspace: Workspace
+    ) -> Node:
+        """Covariances of `X`, `b x n x d`, of all models or those of an index."""
+        prefix, state = "mll.model.covar_module.", self.state
+        return build_node(
+            self.stack.template.model.covar_module,
+            self._values,
+            X,
+            extra,
+            workspace,
+            self.stack.batch_shape,
+            {
+                name.removeprefix(prefix): value if index is None else value[index]
+                for name, value in state.items()
+                if name.startswith(prefix)
+            },
+        )
+
     @property
     def is_parallel(self) -> bool:
-        """Several threads may evaluate on CPU."""
-        return self.device.type == "cpu"
+        """Several threads may evaluate a closed form on CPU."""
+        return self.device.type == "cpu" and self._kernel.is_closed_form
 
     def workers(self, count: int) -> list[Exact]:
         """Up to `count` equal objectives, each with a workspace of its own."""
@@ -155,6 +190,8 @@ class Exact(StackedObjective):
 
     def _asked(self, theta: Array, model: int) -> tuple[float, Array]:
         """Loss and gradient of one model by its modules; NaN where they have none."""
+        if self._by_modules is None:
+            return math.nan, np.full(theta.shape[-1], np.nan)
         try:
             with self._lock, torch.enable_grad():  # threads share the modules
                 losses, gradients = self._by_modules(theta, [model])
@@ -162,87 +199,125 @@ class Exact(StackedObjective):
             return math.nan, np.full(theta.shape[-1], np.nan)
         return losses[0], gradients[0]
 
+    def of_rows(self, rows: NDArray[np.intp]) -> Exact:
+        """See :meth:`Objective.of_rows`."""
+        other = copy(self)
+        other.num_points, other._extra = len(rows), -len(rows) % PAD
+        other._inputs = self._inputs[:, rows]
+        other._targets = pad(self._targets[:, rows], (0, other._extra))
+        if self._noise is not None:
+            other._noise = pad(self._noise[:, rows], (0, other._extra))
+        other._by_modules, other._models = None, None  # it has all rows
+        other._workspace = Workspace()
+        other._kernel = other._node(None, other._inputs, other._extra, other._workspace)
+        return other
+
     def _select(self, models: list[int]) -> None:
         if models == self._models:
             return
         index = torch.as_tensor(models, device=self.device)
         self._chosen_targets = self._targets.index_select(0, index)
+        self._chosen_inputs = self._inputs.index_select(0, index)
         if self._noise is not None:
             self._chosen_noise = self._noise.index_select(0, index)
         self._kernel.select(index)
         self._models = models
 
     @torch.no_grad()
-    def without(self, theta: Array, held_out: Tensor) -> tuple[Array, Array]:
-        r"""Losses and gradients of models without the rows of each fold.
-
-        From one factorization of all rows: with :math:`Q` and :math:`a` as above, a
-        fold without the rows :math:`S` has (block inverse; Rasmussen & Williams 2006,
-        eq. A.12)
-
-        .. math::
-            Q_{-S} = Q - Q_{\cdot S} Q_{SS}^{-1} Q_{S \cdot}, \quad
-            a_{-S} = a - Q_{\cdot S} Q_{SS}^{-1} a_S, \quad
-            \det K_{-S} = \det K \, \det Q_{SS},
-
-        the first two with zeros in the rows :math:`S`. Only for folds that transform
-        inputs and outcomes as the model of all rows does.
-
-        Args:
-            theta: One point for each model, `m x p`.
-            held_out: Boolean mask, `f x n`, as many rows in each fold.
-
-        Returns:
-            Losses per training point of a fold, `f x m`, and gradients, `f x m x p`.
-        """
-        found = [
-            self._without(values, model, held_out)
-            for model, values in enumerate(torch.as_tensor(theta, device=self.device))
+    def without(
+        self,
+        theta: Array,
+        held_out: Tensor,
+        folds: Objective,
+        numbers: NDArray[np.intp],
+    ) -> tuple[NDArray[np.bool_], list[LeftOut]] | None:
+        """Models without the rows of each fold, see :meth:`Objective.without`."""
+        has_formulas = self._kernel.is_closed_form and self._weights is None
+        if not (has_formulas and isinstance(folds, Exact)):
+            return None
+        held_out = held_out.to(self.device)
+        affine = [
+            [
+                affine_change(self._data(k), folds._data(int(i)), ~rows)
+                for k, i in enumerate(own)
+            ]
+            for own, rows in zip(numbers, held_out, strict=True)
         ]
-        losses, gradients = (
-            torch.stack(parts, dim=1).cpu().numpy()
-            for parts in zip(*found, strict=True)
-        )
-        return losses, gradients
+        alike = np.array([None not in own for own in affine])
+        chosen = alike.nonzero()[0]
+        if not len(chosen):
+            return None
+        factors = self._targets.new_tensor([affine[j] for j in chosen])
+        rows = held_out.nonzero()[:, 1].view(len(held_out), -1)[chosen]
+        points = torch.as_tensor(theta, device=self.device)
+        found = [
+            self._left_out(values, k, rows, *factors[:, k].mT)
+            for k, values in enumerate(points)
+        ]
+        for a in {0, len(chosen) // 2, len(chosen) - 1}:
+            own = folds(theta, numbers[chosen[a]].tolist())
+            for k, each in enumerate(found):
+                pairs = zip((each.losses[a], each.gradients[a]), own, strict=True)
+                for one, other in pairs:
+                    if not np.allclose(one.cpu(), other[k], 1e-6, 1e-6, equal_nan=True):
+                        logger.debug("folds are not as the model of all rows")
+                        return None
+        return alike, found
 
-    def _without(
-        self, theta: Tensor, model: int, held_out: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """:meth:`without` for one model: losses, `f`, and gradients, `f x p`."""
+    def _data(self, model: int) -> Data:
+        """What a model is trained on."""
+        n = self.num_points
+        noise = None if self._noise is None else self._noise[model, :n]
+        return Data(self._inputs[model], self._targets[model, :n], noise)
+
+    def _left_out(
+        self, theta: Tensor, model: int, rows: Tensor, scales: Tensor, shifts: Tensor
+    ) -> LeftOut:
+        """Folds of one model, per training point, with derivatives by `theta`, `p`."""
+        n = self.num_points
         self._select([model])
         values, slopes = self._values.transform(theta[None])
-        covariance, residuals = self._covariance(values)
+        covariance, _ = self._covariance(values)
         factor = torch.empty_like(covariance)
         good = _cholesky(covariance, factor)
-        inverse = torch.cholesky_inverse(factor)[0]
-        weights = inverse @ residuals[0]
-        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum()
-        rows = held_out.nonzero()[:, 1].view(len(held_out), -1)
-        left = self.num_points - rows.shape[1]
-        constant = residuals[0] @ weights + log_det + left * math.log(2 * math.pi)
-        found = []
-        for chosen in rows.split(self.group_size):
-            self._select([model] * len(chosen))
-            own = values.expand(len(chosen), -1)
-            self._kernel.forward(own)  # what its backward pass needs
-            across = inverse[chosen]  # a x s x n
-            inside = inverse[chosen[:, :, None], chosen[:, None, :]]
-            solved = torch.linalg.solve(inside, across)
-            held = weights[chosen]
-            rest = weights - (held[:, None] @ solved)[:, 0]
-            removed = held[:, None] @ torch.linalg.solve(inside, held)[..., None]
-            losses = 0.5 * (
-                constant - removed[:, 0, 0] + torch.linalg.slogdet(inside)[1]
-            )
-            by_covariance = inverse - across.mT @ solved
-            by_covariance.addcmul_(rest[:, :, None], rest[:, None, :], value=-1)
-            by_covariance *= 0.5
-            gradients = self._pull_back(own, by_covariance, rest)
-            self._values.add_priors(own, losses, gradients)
-            found.append((losses, gradients * slopes))
-        losses, gradients = (torch.cat(parts) for parts in zip(*found, strict=True))
-        losses[~good.expand(len(losses))] = torch.nan
-        return losses / left, gradients / left
+        self._kernel.forward(values)  # the sum of its matrices has the noise added
+        if self._mean is not None:
+            shifts = shifts - values[0, self._mean]
+        data = self._data(model)
+        noise = values[0, self._noise_columns] if data.noise is None else data.noise
+        found = leave_out(
+            torch.cholesky_inverse(factor)[0, :n, :n],
+            2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(),
+            data.targets,
+            rows,
+            scales,
+            shifts,
+            self._tangents(values),
+            self._mean,
+            noise.expand(n),
+            len(theta),
+        )
+        own = values.expand(len(rows), -1)
+        self._values.add_priors(own, found.losses, found.gradients)
+        if not good.all():
+            found.losses.fill_(torch.nan)
+        left = n - rows.shape[1]
+        return replace(
+            found,
+            losses=found.losses / left,
+            gradients=found.gradients * slopes / left,
+            error_slopes=found.error_slopes * slopes,
+            variance_slopes=found.variance_slopes * slopes,
+            noise_slopes=found.noise_slopes * slopes,
+        )
+
+    def _tangents(self, values: Tensor) -> Iterator[tuple[slice, Tensor | None]]:
+        """Derivatives of the covariance, `n x n`, by its parameters."""
+        n = self.num_points
+        for column, tangent in self._kernel.tangents(values):
+            yield slice(column, column + 1), tangent[0, :n, :n]
+        if self._noise_columns is not None:
+            yield self._noise_columns, None
 
     def _evaluate(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Losses, gradients, and whose covariance is singular to rounding."""
@@ -274,10 +349,8 @@ class Exact(StackedObjective):
     def _covariance(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Covariances with noise, and residuals, of the chosen models."""
         n = self.num_points
-        residuals = self._chosen_targets
-        if self._mean is not None:
-            residuals = residuals - values[:, self._mean]
-            residuals[:, n:] = 0
+        residuals = self._chosen_targets.clone()
+        residuals[:, :n] -= self._means(values, self._chosen_inputs)
         covariance, scale = self._kernel.forward(values)
         if scale is not None or self._kernel.keeps_result:
             own = self._workspace.matrices("covariance", covariance)
@@ -294,6 +367,15 @@ class Exact(StackedObjective):
             diagonal[:, :n] += values[:, self._noise_columns]
         return covariance, residuals
 
+    def _means(self, values: Tensor, X: Tensor) -> Tensor:
+        """Prior means at `X`, `a x n x d`: `a x n`, or `a x 1`."""
+        means = torch.zeros_like(values[:, :1])
+        if self._mean is not None:
+            means = means + values[:, self._mean]
+        if self._weights is not None:  # sums do not depend on the number of models
+            means = means + (X * values[:, None, self._weights]).sum(dim=-1)
+        return means
+
     def _pull_back(
         self, values: Tensor, by_covariance: Tensor, weights: Tensor
     ) -> Tensor:
@@ -307,6 +389,9 @@ class Exact(StackedObjective):
             gradients[:, self._noise_columns] = trace[:, None]
         if self._mean is not None:
             gradients[:, self._mean] = -weights.sum(dim=-1, keepdim=True)
+        if self._weights is not None:
+            own = weights[:, : self.num_points, None]
+            gradients[:, self._weights] = -(self._chosen_inputs * own).sum(dim=-2)
         self._kernel.backward(by_covariance, None, values, gradients)
         return gradients
 
@@ -324,28 +409,27 @@ class Exact(StackedObjective):
         """
         index = torch.as_tensor(models, device=self.device)
         rows = torch.cat([self._inputs[index], X], dim=-2)
-        kernel = self.stack.template.model.covar_module
-        node = build_node(kernel, self._values, rows, 0, Workspace())
+        node = self._node(index, rows, 0, Workspace())
         width = max(1, GROUP_ELEMENTS // rows.shape[-2] ** 2)
         values = torch.as_tensor(theta, device=self.device)
         found = []
         for group in torch.arange(len(rows), device=self.device).split(width):
             node.select(group)
-            found.append(self._condition(node, values[group], index[group]))
+            found.append(
+                self._condition(node, values[group], index[group], rows[group])
+            )
         means, variances, noise = (
             torch.cat(parts) for parts in zip(*found, strict=True)
         )
         return means, variances, noise
 
     def _condition(
-        self, node: Node, theta: Tensor, models: Tensor
+        self, node: Node, theta: Tensor, models: Tensor, X: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         n = self.num_points
         targets = self._targets[models, :n]
         values, _ = self._values.transform(theta)
-        mean = torch.zeros_like(values[:, :1])
-        if self._mean is not None:
-            mean = values[:, self._mean]
+        means = self._means(values, X).expand(-1, X.shape[-2])
         if self._noise is None:
             noise = values[:, self._noise_columns].expand(-1, n)
         else:
@@ -357,11 +441,11 @@ class Exact(StackedObjective):
         inner.diagonal(dim1=-2, dim2=-1).add_(noise)
         factor, info = torch.linalg.cholesky_ex(inner)
         require(not info.any(), "a covariance that is not positive definite")
-        residuals = (targets - mean)[..., None]
+        residuals = (targets - means[:, :n])[..., None]
         sides = torch.cat([residuals, covariance[:, :n, n:]], dim=-1)
         solved = torch.linalg.solve_triangular(factor, sides, upper=False)
         half = solved[..., 1:]  # L^-1 K_ts
-        mean = mean + (half.mT @ solved[..., :1])[..., 0]
+        mean = means[:, n:] + (half.mT @ solved[..., :1])[..., 0]
         prior = covariance[:, n:, n:].diagonal(dim1=-2, dim2=-1)
         variance = prior - (half**2).sum(dim=-2)
         return mean, variance, noise[:, :1]

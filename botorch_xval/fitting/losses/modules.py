@@ -10,15 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
-from botorch.models.transforms.input import InputTransform
 from botorch.optim.closures import get_loss_closure
 from gpytorch import settings
-from gpytorch.kernels import Kernel
-from gpytorch.means import Mean
 from gpytorch.mlls import MarginalLogLikelihood
 from torch import Tensor
 from torch.func import functional_call
@@ -36,7 +32,7 @@ from botorch_xval.fitting.losses.parameters import (
     ParameterBounds,
     ParameterTable,
 )
-from botorch_xval.fitting.losses.together import held_by_priors
+from botorch_xval.fitting.losses.together import held_by_priors, modules_of_batch
 
 __all__ = ["ByModules", "Joint", "Separate"]
 
@@ -57,7 +53,7 @@ class ByModules(StackedObjective):
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack)
-        self._find_sized_modules()
+        self._sized = [*modules_of_batch(stack.template, stack.batch_shape)]
         self._find_learned_transforms()
         self._loss = _Loss(stack.template)
         self._stack_state()
@@ -89,19 +85,6 @@ class ByModules(StackedObjective):
         (gradients,) = torch.autograd.grad(losses.sum(), values)
         return losses.detach().double().cpu().numpy(), gradients.cpu().numpy()
 
-    def _find_sized_modules(self) -> None:
-        """Modules that know the shape of their batch, and what follows it."""
-        lead = self.stack.batch_shape
-        self._sized: list[tuple[Any, torch.Size]] = []
-        for module in self.stack.template.modules():
-            if len(lead) == 0 or not isinstance(module, InputTransform | Kernel | Mean):
-                continue
-            shape = getattr(module, "batch_shape", torch.Size())
-            known = vars(type(module)).get("batch_shape")
-            can_be_set = not isinstance(known, property) or known.fset is not None
-            if can_be_set and shape[: len(lead)] == lead:
-                self._sized.append((module, shape[len(lead) :]))
-
     def _find_learned_transforms(self) -> None:
         """Find parameters of input transforms, whose shape has a dimension of rows.
 
@@ -125,7 +108,7 @@ class ByModules(StackedObjective):
     def _stack_state(self) -> None:
         """Buffers and parameters that are not optimized but differ between models."""
         stack = self.stack
-        self._state: dict[str, Tensor] = {}
+        differing: dict[str, Tensor] = {}
         owned = [
             {**dict(mll.named_parameters()), **dict(mll.named_buffers())}
             for mll in stack.mlls
@@ -151,10 +134,11 @@ class ByModules(StackedObjective):
             if name.startswith("model.outcome_transform"):
                 continue  # the targets are transformed already
             if len(stack.batch_shape) > 0 and stack.has_batch_shape(values[0]):
-                self._state[f"mll.{name}"] = stack.flat(values)
+                differing[f"mll.{name}"] = stack.flat(values)
             elif any(not torch.equal(values[0], v) for v in values[1:]):
                 each = [v.expand(stack.num_each, *v.shape) for v in values]
-                self._state[f"mll.{name}"] = torch.cat(each)
+                differing[f"mll.{name}"] = torch.cat(each)
+        self.state = differing
 
     def _select(self, models: list[int]) -> None:
         """Give the template the data of the chosen models."""
@@ -173,7 +157,7 @@ class ByModules(StackedObjective):
         model.train_targets = pick(stack.targets)
         for module, noise in stack.noise:
             module.noise = pick(noise)
-        self._chosen = {name: pick(value) for name, value in self._state.items()}
+        self._chosen = {name: pick(value) for name, value in self.state.items()}
         self._models = models
 
 

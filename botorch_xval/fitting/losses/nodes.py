@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -45,13 +45,22 @@ class Node(ABC):
     keeps_result = False
     """Whether a result of :meth:`forward` may not be overwritten before `backward`."""
 
-    @abstractmethod
+    children: Sequence[Node] = ()
+    """The nodes that it is made of."""
+
+    @property
+    def is_closed_form(self) -> bool:
+        """Whether there are tangents, and several threads may evaluate copies."""
+        return all(child.is_closed_form for child in self.children)
+
     def data(self) -> list[Tensor]:
         """Tensors that the node only reads, so that copies may share them."""
+        return [tensor for child in self.children for tensor in child.data()]
 
-    @abstractmethod
     def select(self, index: Tensor) -> None:
         """Take the data of chosen models, `a`."""
+        for child in self.children:
+            child.select(index)
 
     @abstractmethod
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -83,6 +92,18 @@ class Node(ABC):
 
         Returns:
             The sums of `outer` times the node's covariances, `a`, if wanted.
+        """
+
+    @abstractmethod
+    def tangents(self, values: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Derivatives of the covariances by each of the node's parameters.
+
+        Args:
+            values: Those of :meth:`forward`, which came just before, `a x p`.
+
+        Yields:
+            Column of the parameter, and derivatives, `a x n x n`, in memory of their
+            own.
         """
 
 
@@ -181,11 +202,7 @@ class Leaf(Node):
         z = self.z[..., :d]
         spread = torch.mul(z, sums, out=self.spare)
         spread = spread.sub_(products[..., :d]).mul_(z).sum(dim=-2)
-        # d k / d R is minus: slope / 6, slope / 2, slope / 2, slope, slope; twice that
-        # is the 2 of the formula above, and R falls with l^-2, or l^-1.
-        share = {"matern52": 1 / 3}.get(self.kind, 1.0)
-        share = 2.0 if self.kind in ("rbf", "exponential") else share
-        power = 1 if self.by_root else 2
+        share, power = self._share_and_power()
         by_feature = spread * (power * share)
         if scale is not None:
             by_feature = by_feature * scale[:, None]
@@ -206,6 +223,27 @@ class Leaf(Node):
         product = torch.mul(outer, self.result, out=self._shared())
         return product.sum(dim=(-2, -1))
 
+    def tangents(self, values: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """See :class:`Node`."""
+        lengthscales = values[:, self.columns]
+        d, width = self.chosen.shape[-1], lengthscales.shape[1]
+        owners = torch.arange(d) if self.owner is None else self.owner
+        owners = owners * (width > 1)
+        share, power = self._share_and_power()
+        for k in range(width):
+            squares = torch.zeros_like(self.slope)
+            for i in (owners == k).nonzero()[:, 0].tolist():
+                z = self.z[..., i]
+                squares += (z[:, :, None] - z[:, None, :]).square_()
+            factor = 0.5 * share * power / lengthscales[:, k]
+            squares.mul_(self.slope).mul_(factor[:, None, None])
+            yield self.columns.start + k, squares
+
+    def _share_and_power(self) -> tuple[float, int]:
+        """Minus `d k / d R` is a share of `slope / 2`; `R` falls with a power of l."""
+        share = {"matern52": 1 / 3, "matern32": 1.0, "matern12": 1.0}
+        return share.get(self.kind, 2.0), 1 if self.by_root else 2
+
     def _own(self, name: str) -> Tensor:
         return self.workspace.matrices((id(self), name), self.chosen)
 
@@ -219,19 +257,11 @@ class Scale(Node):
 
     def __init__(self, child: Node, columns: slice) -> None:
         self.child, self.columns = child, columns
-        self.keeps_result = child.keeps_result
-
-    def data(self) -> list[Tensor]:
-        """See :class:`Node`."""
-        return self.child.data()
-
-    def select(self, index: Tensor) -> None:
-        """See :class:`Node`."""
-        self.child.select(index)
+        self.children, self.keeps_result = [child], child.keeps_result
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Node`."""
-        result, scale = self.child.forward(values)
+        self.pair = result, scale = self.child.forward(values)
         self.own = values[:, self.columns.start]
         return result, self.own if scale is None else scale * self.own
 
@@ -251,6 +281,12 @@ class Scale(Node):
         gradients[:, self.columns.start] += own
         return total * self.own if want_total else None
 
+    def tangents(self, values: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """See :class:`Node`."""
+        for column, tangent in self.child.tangents(values):
+            yield column, tangent.mul_(self.own[:, None, None])
+        yield self.columns.start, _covariance_of(self.pair)
+
 
 class Mixture(Node):
     """Sum of children, weighted by stick-breaking fractions if there are columns."""
@@ -265,21 +301,14 @@ class Mixture(Node):
     ) -> None:
         self.children, self.workspace, self.columns = children, workspace, columns
 
-    def data(self) -> list[Tensor]:
-        """See :class:`Node`."""
-        return [tensor for child in self.children for tensor in child.data()]
-
-    def select(self, index: Tensor) -> None:
-        """See :class:`Node`."""
-        for child in self.children:
-            child.select(index)
-
     def forward(self, values: Tensor) -> tuple[Tensor, None]:
         """See :class:`Node`."""
         weights = self.weights = self._weights(values)
         mixture: Any = None
+        self.pairs: list[tuple[Tensor, Tensor | None]] = []
         for i, child in enumerate(self.children):
             result, scale = child.forward(values)
+            self.pairs.append((result, scale))
             if weights is not None:
                 weight = weights[:, i]
                 scale = weight if scale is None else scale * weight
@@ -325,6 +354,27 @@ class Mixture(Node):
             return total
         return sum(totals) if want_total else None
 
+    def tangents(self, values: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """See :class:`Node`."""
+        weights = self.weights
+        for i, child in enumerate(self.children):
+            for column, tangent in child.tangents(values):
+                if weights is not None:
+                    tangent *= weights[:, i, None, None]
+                yield column, tangent
+        if weights is None:
+            return
+        # A fraction multiplies its part, and one minus it all parts after that.
+        after: Any = None
+        for i in reversed(range(len(self.children))):
+            part = _covariance_of(self.pairs[i]).mul_(weights[:, i, None, None])
+            if after is None:
+                after = part
+                continue
+            fraction = values[:, self.columns][:, i, None, None]
+            yield self.columns.start + i, part / fraction - after / (1 - fraction)
+            after += part
+
     def _weights(self, values: Tensor) -> Tensor | None:
         if self.columns is None:
             return None
@@ -341,15 +391,6 @@ class Product(Node):
 
     def __init__(self, children: list[Node], workspace: Workspace) -> None:
         self.children, self.workspace = children, workspace
-
-    def data(self) -> list[Tensor]:
-        """See :class:`Node`."""
-        return [tensor for child in self.children for tensor in child.data()]
-
-    def select(self, index: Tensor) -> None:
-        """See :class:`Node`."""
-        for child in self.children:
-            child.select(index)
 
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor | None]:
         """See :class:`Node`."""
@@ -384,6 +425,24 @@ class Product(Node):
             if want and (rest := _times([s for s in self.scales[:-1]])) is not None:
                 total = total * rest
         return total
+
+    def tangents(self, values: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """See :class:`Node`."""
+        pairs = list(zip(self.results, self.scales, strict=True))
+        for i, child in enumerate(self.children):
+            for column, tangent in child.tangents(values):
+                for j, (result, scale) in enumerate(pairs):
+                    if j != i:
+                        tangent *= result
+                        if scale is not None:
+                            tangent *= scale[:, None, None]
+                yield column, tangent
+
+
+def _covariance_of(pair: tuple[Tensor, Tensor | None]) -> Tensor:
+    """A result of :meth:`Node.forward` times its scales, in memory of its own."""
+    result, scale = pair
+    return result.clone() if scale is None else result * scale[:, None, None]
 
 
 def _times(scales: Sequence[Tensor | None]) -> Tensor | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds
 from torch import Tensor
 
+from botorch_xval.fitting.losses.left_out import LeftOut
 from botorch_xval.fitting.losses.parameters import (
     Array,
     ParameterBounds,
@@ -133,17 +134,39 @@ class Objective(ABC):
         """Up to `count` equal objectives that different threads may evaluate."""
         return [self]
 
-    def without(self, theta: Array, held_out: Tensor) -> tuple[Array, Array] | None:
-        """Losses and gradients of models without the rows of each fold, at one point.
+    def of_rows(self, rows: NDArray[np.intp]) -> Objective | None:
+        """The same models with some of their training points only.
 
-        From one factorization of all rows, where there is a closed form; else None.
+        Args:
+            rows: Numbers of the points.
+
+        Returns:
+            An objective that is evaluated only; None if there is no closed form.
+        """
+        return None
+
+    def without(
+        self,
+        theta: Array,
+        held_out: Tensor,
+        folds: Objective,
+        numbers: NDArray[np.intp],
+    ) -> tuple[NDArray[np.bool_], list[LeftOut]] | None:
+        """Models without the rows of each fold, at one point of their parameters.
+
+        From one factorization of all rows, where there is a closed form; else None. It
+        holds for folds that transform their inputs as these models do, and their
+        outcomes as these models do up to an affine change.
 
         Args:
             theta: One point for each model, `m x p`.
             held_out: Boolean mask, `f x n`, as many rows in each fold.
+            folds: The objective of the models of the folds.
+            numbers: Of the models in `folds`, by fold and model, `f x m`.
 
         Returns:
-            Losses per training point, `f x m`, and their gradients, `f x m x p`.
+            For which folds it holds, `f`; and for each model what it says of those, the
+            losses per training point, with derivatives by `theta`.
         """
         return None
 
@@ -295,7 +318,15 @@ class Stack:
 
 
 class StackedObjective(Objective):
-    """What objectives of stacked models have in common."""
+    """What objectives of stacked models have in common.
+
+    Attributes:
+        stack: The models.
+        state: By name in a loss module what is not optimized but differs between
+            models, `b x ...`; empty where a loss has no modules.
+    """
+
+    state: Mapping[str, Tensor] = MappingProxyType({})
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack

@@ -8,7 +8,7 @@ parameter or a transform that learns.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from botorch.models.gpytorch import BatchedMultiOutputGPyTorchModel
@@ -16,6 +16,8 @@ from botorch.models.transforms.input import InputTransform
 from botorch.models.transforms.outcome import OutcomeTransform
 from botorch.optim.closures import get_loss_closure
 from gpytorch.constraints import Interval
+from gpytorch.kernels import Kernel
+from gpytorch.means import Mean
 from gpytorch.mlls import MarginalLogLikelihood
 from gpytorch.priors import Prior
 from torch import Tensor
@@ -26,6 +28,7 @@ __all__ = [
     "check_alike",
     "groups_of",
     "held_by_priors",
+    "modules_of_batch",
     "shared_part",
     "trainable_shapes",
 ]
@@ -165,6 +168,26 @@ def held_by_priors(
             for name, value in vars(owner).items():
                 if isinstance(value, Tensor):
                     yield owner, name, value
+
+
+def modules_of_batch(
+    root: torch.nn.Module, batch_shape: torch.Size
+) -> Iterator[tuple[Any, torch.Size]]:
+    """Modules that know the shape of their batch, and what follows that of the models.
+
+    Args:
+        root: A GPyTorch module.
+        batch_shape: Of the models that it holds.
+    """
+    lead = len(batch_shape)
+    for module in root.modules():
+        if lead == 0 or not isinstance(module, InputTransform | Kernel | Mean):
+            continue
+        shape = getattr(module, "batch_shape", torch.Size())
+        known = vars(type(module)).get("batch_shape")
+        can_be_set = not isinstance(known, property) or known.fset is not None
+        if can_be_set and shape[:lead] == batch_shape:
+            yield module, shape[lead:]
 
 
 def trainable_shapes(mll: MarginalLogLikelihood) -> list[tuple[str, tuple[int, ...]]]:

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 from botorch.models.kernels import CategoricalKernel
-from covariances import B, batch_with, category, choice, mixture, scalar, scaled
+from covariances import (
+    OTHERS,
+    B,
+    batch_with,
+    category,
+    choice,
+    mixture,
+    scalar,
+    scaled,
+)
 from gpytorch.kernels import (
     AdditiveKernel,
     Kernel,
@@ -18,6 +27,7 @@ from gpytorch.kernels import (
 from helpers import assert_close
 from torch import Tensor
 
+from botorch_xval.fitting.losses.by_autograd import ByAutograd
 from botorch_xval.fitting.losses.covariances import NODES, Inputs, build_node
 from botorch_xval.fitting.losses.exact import Exact
 from botorch_xval.fitting.losses.make import make_objective
@@ -46,7 +56,7 @@ def node_of(kernel: Kernel) -> Node:
     mll = batch_with(kernel)
     values = Values(ParameterTable(mll, B), torch.device("cpu"))
     inputs = mll.model.train_inputs[0]
-    return build_node(mll.model.covar_module, values, inputs, 0, Workspace())
+    return build_node(mll.model.covar_module, values, inputs, 0, Workspace(), B, {})
 
 
 @pytest.mark.parametrize(
@@ -123,21 +133,29 @@ class LastCategory(CategoricalKernel):
         return super().forward(x1[..., -1:], x2[..., -1:], **params)
 
 
-@pytest.mark.parametrize("kind", [Squared, Doubled, LastCategory, LinearKernel])
-def test_a_subclass_that_changes_it_has_none(kind):
-    for kernel in (
-        kind(batch_shape=B, active_dims=(0, 1)),
-        scaled(kind(batch_shape=B, active_dims=(0, 1))) + choice(),
-    ):
-        with pytest.raises(Unsupported, match=kind.__name__):
+@pytest.mark.parametrize("kind", [Squared, LastCategory, LinearKernel])
+def test_a_subclass_that_changes_it_is_evaluated_by_its_own_forward(kind):
+    kernel = kind(batch_shape=B, active_dims=(0, 1))
+    assert type(node_of(kernel)) is ByAutograd
+    node = node_of(scaled(kernel) + choice())
+    kinds = [type(child) for child in node.children]
+    assert kinds == [Scale, Leaf] and type(node.children[0].child) is ByAutograd
+
+
+def test_one_that_is_called_in_another_way_has_no_node():
+    for kernel in (Doubled(batch_shape=B), scaled(Doubled(batch_shape=B)) + choice()):
+        with pytest.raises(Unsupported, match="Doubled"):
             node_of(kernel)
 
 
-def test_what_a_node_cannot_do_is_named():
-    with pytest.raises(Unsupported, match="choices that are not one-hot"):
-        node_of(ChoiceKernel(ard_num_dims=7, batch_shape=B))
-    with pytest.raises(Unsupported, match="AdditiveKernel"):  # it is of one part
-        node_of(AdditiveKernel(choice()))
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_kernels_are_evaluated_by_autograd(name):
+    def all_of(node):
+        return [node, *(each for child in node.children for each in all_of(child))]
+
+    node = node_of(OTHERS[name]())
+    assert ByAutograd in [type(each) for each in all_of(node)]
+    assert not node.is_closed_form
 
 
 class Linear(Node):

@@ -9,7 +9,9 @@ from botorch.models import MixedSingleTaskGP, SingleTaskGP
 from botorch.optim.closures import get_loss_closure
 from covariances import (
     COVARIANCES,
+    OTHERS,
     B,
+    Distances,
     batch_with,
     category,
     choice,
@@ -19,12 +21,12 @@ from covariances import (
     scaled,
 )
 from gpytorch.constraints import GreaterThan
-from gpytorch.kernels import Kernel, LinearKernel, MaternKernel, RBFKernel, ScaleKernel
+from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
-from gpytorch.means import LinearMean, ZeroMean
+from gpytorch.means import ConstantMeanGrad, LinearMean, ZeroMean
 from gpytorch.mlls import ExactMarginalLogLikelihood, LeaveOneOutPseudoLikelihood
 from gpytorch.priors import GammaPrior, HalfCauchyPrior
-from helpers import SAME, assert_close, fold_mlls, mll_of, normalized_gp, unit_waves
+from helpers import SAME, assert_close, mll_of, unit_waves
 from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
@@ -53,19 +55,71 @@ def both_ways(mll: ExactMarginalLogLikelihood, models: list[int]):
     return Exact(by_modules)(theta[models], models), expected
 
 
-@pytest.mark.parametrize("name", COVARIANCES)
+@pytest.mark.parametrize("name", [*COVARIANCES, *OTHERS])
 def test_losses_and_gradients_with_every_kernel(name):
-    found, expected = both_ways(batch_with(COVARIANCES[name]()), [0, 3, 4])
+    kernel = {**COVARIANCES, **OTHERS}[name]()
+    found, expected = both_ways(batch_with(kernel), [0, 3, 4])
     # GPyTorch takes roots of rounded zeros, which only this kernel feels.
     rtol = 1e-7 if name == "matern 1/2" else 1e-9
     np.testing.assert_allclose(found[0], expected[0], rtol=rtol)
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=1e-8)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_ordinary_models_with_a_kernel_of_a_user(count):
+    X, Y = unit_waves(12)
+    mlls = [
+        plain(ScaleKernel(Distances(ard_num_dims=2)), X[i : i + 9], Y[i : i + 9])
+        for i in range(count)
+    ]
+    objective = make_objective(mlls)
+    assert type(objective) is Exact
+    theta = objective.start + 0.1 * np.arange(count)[:, None]
+    losses, gradients = objective(theta, range(count))
+    objective.write(theta)
+    for i, mll in enumerate(mlls):
+        loss = get_loss_closure(mll)()
+        slopes = torch.autograd.grad(loss, list(mll.parameters()))
+        assert_close(losses[i], loss)
+        own = torch.cat([slope.reshape(-1) for slope in slopes])
+        assert_close(gradients[i], own, rtol=1e-9, atol=1e-9)
+
+
+class Shifted(Kernel):
+    """With a buffer that is learned from data."""
+
+    def __init__(self, shift: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("shift", shift)
+        self.register_parameter("slope", torch.nn.Parameter(torch.ones(1)))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: object):
+        one, other = (self.slope * (x - self.shift) for x in (x1, x2))
+        return (one * other).sum(dim=-1) if diag else one @ other.mT
+
+
+def test_buffers_of_a_kernel_belong_to_their_models():
+    X, Y = unit_waves(12)
+    data = [(X[i : i + 9], Y[i : i + 9]) for i in range(3)]
+    mlls = [plain(Shifted(x.mean(dim=0)), x, y) for x, y in data]
+    objective = make_objective(mlls)
+    assert type(objective) is Exact
+    others = torch.rand(2, 4, 2, generator=torch.Generator().manual_seed(0)).double()
+    means, variances, _ = objective.predict(objective.start[[2, 1]], [2, 1], others)
+    losses, _ = objective(objective.start[[2, 1]], [2, 1])
+    for k, i in enumerate((2, 1)):
+        assert_close(losses[k], get_loss_closure(mlls[i])())
+        posterior = mlls[i].model.eval().posterior(others[k])
+        assert_close(means[k], posterior.mean[:, 0], **SAME)
+        assert_close(variances[k], posterior.variance[:, 0], **SAME)
+
+
 def test_means_likelihoods_and_noise():
     gamma = GaussianLikelihood(noise_prior=GammaPrior(1.1, 0.05), batch_shape=B)
     for kwargs in (
         {"mean_module": ZeroMean(batch_shape=B)},
+        {"mean_module": LinearMean(7, batch_shape=B)},
+        {"mean_module": LinearMean(7, batch_shape=B, bias=False)},
         {"likelihood": gamma},
         {"train_Yvar": 0.01 + mixed_data()[0][..., :1]},
     ):
@@ -126,7 +180,6 @@ def test_the_models_of_this_library_and_of_botorch_have_closed_forms():
 @pytest.mark.parametrize(
     "part, kwargs",
     [
-        ("LinearKernel", {"covariance": lambda: LinearKernel(batch_shape=B)}),
         (
             "HalfCauchyPrior",
             {"covariance": lambda: scalar(RBFKernel, HalfCauchyPrior(1.0))},
@@ -142,7 +195,7 @@ def test_the_models_of_this_library_and_of_botorch_have_closed_forms():
                 )
             },
         ),
-        ("LinearMean", {"mean_module": LinearMean(7, batch_shape=B)}),
+        ("ConstantMeanGrad", {"mean_module": ConstantMeanGrad(batch_shape=B)}),
     ],
 )
 def test_what_has_no_closed_form_takes_the_modules(part, kwargs):
@@ -238,6 +291,13 @@ def kernel_of_batch(size: int) -> Kernel:
     return kernel
 
 
+def folds_of(held: int, n: int = 12) -> Tensor:
+    held_out = torch.zeros(n // held, n, dtype=torch.bool)
+    for i in range(len(held_out)):
+        held_out[i, i :: len(held_out)] = True
+    return held_out
+
+
 @pytest.mark.parametrize("held", [1, 3])
 @pytest.mark.parametrize("known_noise", [False, True])
 def test_folds_from_one_factorization_are_those_of_the_remaining_rows(
@@ -248,27 +308,72 @@ def test_folds_from_one_factorization_are_those_of_the_remaining_rows(
     Yvar = 0.05 + 0.1 * X if known_noise else None
     objective = exact_of(plain(kernel_of_batch(2), X, Y, Yvar))
     theta = objective.start + 0.2
-    held_out = torch.zeros(4, 12, dtype=torch.bool)
-    for i in range(4):
-        held_out[i, [(i + 3 * k) % 12 for k in range(held)]] = True
-    losses, gradients = objective.without(theta, held_out)
-    assert losses.shape == (4, 2) and gradients.shape == (4, 2, theta.shape[1])
+    held_out = folds_of(held)
+    mlls = []
     for i, rows in enumerate(~held_out):
-        rest = None if Yvar is None else Yvar[rows]
-        fold = plain(kernel_of_batch(2), X[rows], Y[rows], rest)
-        expected = exact_of(fold)(theta, [0, 1])
-        assert_close(losses[i], expected[0], **SAME)
-        assert_close(gradients[i], expected[1], **SAME)
+        noise = None if Yvar is None else Yvar[rows]
+        outcomes = Y[rows] if known_noise else (1 + 0.1 * i) * Y[rows] - 0.3 * i
+        mlls.append(plain(kernel_of_batch(2), X[rows], outcomes, noise))
+    folds = exact_of(*mlls)
+    numbers = np.arange(2 * len(held_out)).reshape(-1, 2)
+    alike, found = objective.without(theta, held_out, folds, numbers)
+    assert alike.all() and len(found) == 2
+    for k, each in enumerate(found):
+        point = np.tile(theta[k], (len(held_out), 1))
+        losses, gradients = folds(point, numbers[:, k].tolist())
+        assert_close(each.losses, losses, **SAME)
+        assert_close(each.gradients, gradients, **SAME)
+        for i, rows in enumerate(held_out):
+            mean, variance, noise = folds.predict(
+                theta[[k]], [int(numbers[i, k])], X[rows][None]
+            )
+            scale, shift = (1.0, 0.0) if known_noise else (1 + 0.1 * i, -0.3 * i)
+            assert_close(scale * Y[rows, k] + shift - each.errors[i], mean[0], **SAME)
+            own = Yvar[rows, k] if known_noise else noise[0].expand(held)
+            assert_close(each.variances[i], variance[0] + own, **SAME)
+            assert_close(each.noise[i], own, **SAME)
 
 
-def test_a_fold_without_a_value_is_nan_in_its_model_only():
-    X, Y = unit_waves(8)
-    objective = exact_of(*fold_mlls(normalized_gp, X, Y, 2))
-    theta = objective.start.copy()
-    columns = objective.stack.table.columns
-    theta[1, columns["likelihood.noise_covar.raw_noise"]] = -3.0
-    losses, _ = objective.without(theta, torch.eye(7, dtype=torch.bool))
-    assert np.isfinite(losses[:, 0]).all() and np.isnan(losses[:, 1]).all()
+@pytest.mark.parametrize("differs", ["inputs", "outcomes", "noise"])
+def test_folds_with_other_data_have_no_part_in_one_factorization(differs):
+    X, Y = unit_waves(12)
+    Yvar = 0.05 + 0.1 * X[:, :1]
+    held_out = folds_of(1)
+    mlls = []
+    for i, rows in enumerate(~held_out):
+        data = [X[rows].clone(), Y[rows].clone(), Yvar[rows].clone()]
+        if i == 4:
+            data[["inputs", "outcomes", "noise"].index(differs)][2] += 0.01
+        mlls.append(plain(ScaleKernel(RBFKernel()), *data))
+    full = exact_of(plain(ScaleKernel(RBFKernel()), X, Y, Yvar))
+    numbers = np.arange(12)[:, None]
+    alike, found = full.without(full.start, held_out, exact_of(*mlls), numbers)
+    assert alike.tolist() == [i != 4 for i in range(12)]
+    assert len(found[0].losses) == 11
+
+
+def test_folds_of_another_kernel_have_none():
+    X, Y = unit_waves(12)
+    full = exact_of(plain(ScaleKernel(RBFKernel()), X, Y))
+    held_out = folds_of(1)
+    mlls = [plain(ScaleKernel(MaternKernel()), X[~r], Y[~r]) for r in held_out]
+    numbers = np.arange(12)[:, None]
+    assert full.without(full.start, held_out, exact_of(*mlls), numbers) is None
+    assert (
+        full.without(full.start, held_out, ByModules(Stack(mlls, None, None)), numbers)
+        is None
+    )
+
+
+def test_without_a_value_for_all_rows_no_fold_has_one_from_there():
+    X, Y = unit_waves(12)
+    full = exact_of(plain(ScaleKernel(RBFKernel()), X, Y))
+    theta, held_out = full.start.copy(), folds_of(1)
+    columns = full.stack.table.columns
+    theta[0, columns["likelihood.noise_covar.raw_noise"]] = -3.0
+    folds = exact_of(*[plain(ScaleKernel(RBFKernel()), X[~r], Y[~r]) for r in held_out])
+    _, found = full.without(theta, held_out, folds, np.arange(12)[:, None])
+    assert found[0].losses.isnan().all()
 
 
 @pytest.mark.parametrize("known_noise", [False, True])

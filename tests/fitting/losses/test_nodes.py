@@ -6,13 +6,13 @@ from copy import deepcopy
 
 import pytest
 import torch
-from covariances import COVARIANCES, N, batch_with, mixed_data
+from covariances import COVARIANCES, OTHERS, B, N, batch_with, mixed_data
 from helpers import assert_close
 from torch import Tensor
 
 from botorch_xval.fitting.losses.covariances import build_node
 from botorch_xval.fitting.losses.nodes import Node, Workspace
-from botorch_xval.fitting.losses.parameters import ParameterTable
+from botorch_xval.fitting.losses.parameters import ParameterTable, Unsupported
 from botorch_xval.fitting.losses.values import Values
 
 # Categories are numbers beyond one.
@@ -20,15 +20,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWar
 CHOSEN = [3, 0, 3]
 
 
-@pytest.fixture(params=COVARIANCES)
+@pytest.fixture(params=[*COVARIANCES, *OTHERS])
 def parts(request: pytest.FixtureRequest) -> tuple[Node, Tensor, Tensor]:
     """A node for chosen models, their values, and the covariances of the kernel."""
-    mll = batch_with(COVARIANCES[request.param]())
+    mll = batch_with({**COVARIANCES, **OTHERS}[request.param]())
     table = ParameterTable(mll, torch.Size([5]))
     values = Values(table, torch.device("cpu"))
     X, _ = mixed_data()
     kernel = mll.model.covar_module
-    node = build_node(kernel, values, X, 2, Workspace())
+    node = build_node(kernel, values, X, 2, Workspace(), B, {})
     generator = torch.Generator().manual_seed(1)
     start = torch.as_tensor(table.read(mll))
     theta = start + 0.3 * torch.rand(start.shape, generator=generator).double()
@@ -48,6 +48,24 @@ def test_covariances_are_those_of_the_kernel(parts):
     node, values, expected = parts
     # GPyTorch's Matern takes roots of rounded zeros.
     assert_close(dense(node, values), expected, rtol=1e-7, atol=1e-7)
+
+
+def test_tangents_are_differences_of_covariances(parts):
+    node, values, _ = parts
+    dense(node, values)
+    if not node.is_closed_form:
+        with pytest.raises(Unsupported):
+            list(node.tangents(values))
+        return
+    found = {
+        column: tangent[:, :N, :N].clone() for column, tangent in node.tangents(values)
+    }
+    assert set(found) <= set(range(values.shape[1]))
+    for column in range(values.shape[1]):
+        step = torch.zeros_like(values)
+        step[:, column] = 1e-6
+        change = (dense(node, values + step) - dense(node, values - step)) / 2e-6
+        assert_close(found.get(column, 0 * change), change, rtol=1e-6, atol=1e-7)
 
 
 def test_derivatives_and_totals(parts):

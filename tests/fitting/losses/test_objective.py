@@ -170,7 +170,8 @@ def test_a_prior_without_setter_is_passed_over():
 def test_without_a_closed_form_there_are_no_formulas():
     mll = mll_of(SingleTaskGP(X, Y, covar_module=TroubledKernel()))
     objective = ByModules(Stack([mll], None, None))
-    assert objective.without(objective.start, torch.eye(8, dtype=torch.bool)) is None
+    folds, numbers = torch.eye(8, dtype=torch.bool), np.zeros((8, 1), dtype=int)
+    assert objective.without(objective.start, folds, objective, numbers) is None
     with pytest.raises(Unsupported):
         objective.predict(objective.start, [0], X[None])
     assert objective.workers(3) == [objective]

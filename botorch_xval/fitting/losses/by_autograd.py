@@ -1,0 +1,148 @@
+"""The node of any kernel: its own modules, and autograd for its derivatives.
+
+The density around it, means, noise and priors stay in closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from gpytorch import settings
+from gpytorch.constraints import GreaterThan
+from gpytorch.kernels import Kernel
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import pad
+
+from botorch_xval.fitting.losses.nodes import Node, Workspace
+from botorch_xval.fitting.losses.parameters import Unsupported
+from botorch_xval.fitting.losses.together import modules_of_batch
+
+__all__ = ["ByAutograd"]
+
+
+class _Forward(torch.nn.Module):
+    """A kernel's `forward` on one set of inputs, as a dense matrix."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, X: Tensor) -> Tensor:
+        found: Any = self.kernel.forward(X, X)
+        return found if isinstance(found, Tensor) else found.to_dense()
+
+
+class ByAutograd(Node):
+    """A kernel that is evaluated by its modules, chosen models at once."""
+
+    keeps_result = True
+    is_closed_form = False  # GPyTorch's settings are those of all threads
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        batch_shape: torch.Size,
+        columns: Mapping[str, slice],
+        buffers: Mapping[str, Tensor],
+        X: Tensor,
+        extra: int,
+        workspace: Workspace,
+    ) -> None:
+        """
+        Args:
+            kernel: The structure; its numbers do not matter.
+            batch_shape: Of the models that it holds.
+            columns: By full name of each of its parameters, where that is in a row.
+            buffers: By full name, those that differ between models, `b x ...`.
+            X: Inputs of all models, as its `forward` gets them, `b x n x d`.
+            extra: Number of rows to pad.
+            workspace: Where the padded matrices are.
+        """
+        self._module = _Forward(deepcopy(kernel))
+        own = self._module.kernel
+        # The values of a row are constrained already.
+        for name, _, constraint in kernel.named_parameters_and_constraints():
+            if constraint is not None:
+                path, _, raw_name = name.rpartition(".")
+                free = GreaterThan(-torch.inf, transform=None)
+                own.get_submodule(path).register_constraint(raw_name, free)
+        lead = len(batch_shape)
+        self._shapes = {
+            name: parameter.shape[lead:] for name, parameter in own.named_parameters()
+        }
+        self._sized = [*modules_of_batch(own, batch_shape)]
+        self._columns, self._buffers = dict(columns), dict(buffers)
+        self._X, self._extra, self._workspace = X, extra, workspace
+        self._given: dict[str, Tensor] = {}
+        self._graph: tuple[Tensor, dict[str, Tensor]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_graph": None}  # which cannot be copied
+
+    def data(self) -> list[Tensor]:
+        """See :class:`Node`."""
+        return [self._X, *self._buffers.values()]
+
+    def select(self, index: Tensor) -> None:
+        """See :class:`Node`."""
+        self._chosen = self._X.index_select(0, index)
+        self._given = {
+            f"kernel.{name}": value.index_select(0, index)
+            for name, value in self._buffers.items()
+        }
+        for module, rest in self._sized:
+            module.batch_shape = torch.Size([len(index), *rest])
+
+    def forward(self, values: Tensor) -> tuple[Tensor, None]:
+        """See :class:`Node`."""
+        own = {
+            f"kernel.{name}": values[:, columns]
+            .reshape(len(values), *self._shapes[name])
+            .requires_grad_()
+            for name, columns in self._columns.items()
+        }
+        # GPyTorch's lazy kernels know the shape of the whole batch, so they are off.
+        with (
+            torch.enable_grad(),
+            settings.lazily_evaluate_kernels(False),
+            settings.debug(False),
+        ):
+            found = functional_call(self._module, {**own, **self._given}, self._chosen)
+        n = self._chosen.shape[-2]
+        if found.shape != (len(values), n, n):
+            raise Unsupported(type(self._module.kernel).__name__)
+        self._graph = found, own
+        padded = pad(found.detach(), (0, self._extra, 0, self._extra))
+        self.result = self._workspace.matrices(id(self), padded).copy_(padded)
+        return self.result, None
+
+    def backward(
+        self,
+        outer: Tensor,
+        scale: Tensor | None,
+        values: Tensor,
+        gradients: Tensor,
+        want_total: bool = False,
+    ) -> Tensor | None:
+        """See :class:`Node`."""
+        assert self._graph is not None
+        (found, own), self._graph = self._graph, None
+        n = found.shape[-1]
+        weights = outer[:, :n, :n]
+        if scale is not None:
+            weights = weights * scale[:, None, None]
+        parts = torch.autograd.grad(
+            found, list(own.values()), weights, allow_unused=True
+        )
+        for columns, part in zip(self._columns.values(), parts, strict=True):
+            if part is not None:
+                gradients[:, columns] += part.reshape(len(part), -1)
+        return (outer * self.result).sum(dim=(-2, -1)) if want_total else None
+
+    def tangents(self, values: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """There are none: a derivative by each parameter takes its own evaluation."""
+        raise Unsupported(type(self._module.kernel).__name__)
