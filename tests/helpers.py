@@ -219,8 +219,15 @@ def unfittable(rows: Tensor) -> Callable[[Tensor, Tensor], SingleTaskGP]:
 MARK = 0.5  # an input of a model that is to be in trouble
 
 
-class TroubledKernel(RBFKernel):
-    """It has no closed form, and is in trouble in models with an input `MARK`.
+class CalledKernel(RBFKernel):
+    """It is called in a way of its own, so that modules evaluate the whole model."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*args, **kwargs)
+
+
+class TroubledKernel(CalledKernel):
+    """Evaluated by modules, and in trouble in models with an input `MARK`.
 
     The trouble is an "error", "nan" covariances or such as are "not positive definite",
     "always" or only "at the start" or "where short" (at lengthscales below 0.45).
@@ -253,7 +260,7 @@ class TroubledKernel(RBFKernel):
         return torch.where(where, torch.full_like(covariance, value), covariance)
 
 
-class RaisingKernel(RBFKernel):
+class RaisingKernel(CalledKernel):
     """It raises in training, the first `times` times."""
 
     def __init__(

@@ -133,7 +133,8 @@ def _at_full(work: FoldWork, full: FullFit, models: FoldModels) -> _There:
     """
     theta = np.tile(full.fitted.theta, (len(work.numbers), 1, 1))
     losses, gradients = np.empty(work.numbers.shape), np.empty(theta.shape)
-    alike, left = np.full(len(losses), False), []
+    alike = np.full(len(losses), False)
+    left: list[LeftOut] = []
     found = full.fitted.objective.without(
         full.fitted.theta, models.held_out, work.objective, work.numbers
     )

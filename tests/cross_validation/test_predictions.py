@@ -17,10 +17,10 @@ from botorch.models.transforms import (
     Standardize,
 )
 from fold_helpers import standard_waves
-from gpytorch.kernels import RBFKernel
 from helpers import (
     SAME,
     SINGLE,
+    CalledKernel,
     assert_close,
     noisy_waves,
     normalized_gp,
@@ -52,7 +52,7 @@ def test_predictions_in_closed_form_are_the_posteriors(m, known, monkeypatch):
         return original(*arguments)
 
     monkeypatch.setattr(predict, "_by_posterior", counted)
-    kwargs = {"folds": k_fold(4), "fit": "predicted"}
+    kwargs = {"folds": k_fold(4), "fit": "warm", "fit_options": FEW_STEPS}
     found = cross_validate(normalized_gp, X, Y, noise, **kwargs)
     assert len(asked) == 2
 
@@ -102,8 +102,9 @@ def test_single_precision_has_the_scores_of_double(fit):
     double = cross_validate(normalized_gp, X, Y, **kwargs)
     single = cross_validate(normalized_gp, X.float(), Y.float(), **kwargs)
     assert single.mean.dtype == torch.float32 and single.failed == {}
-    losses = [[r.loss for r in each.records] for each in (single, double)]
-    assert_close(*losses, **SINGLE)
+    if fit not in ("predicted", "sampled"):  # those of a quadratic model
+        losses = [[r.loss for r in each.records] for each in (single, double)]
+        assert_close(*losses, **SINGLE)
     tolerance = {"rtol": 0.02, "atol": 0.02}  # fits end apart in their flat minima
     assert_close(single.log_density, double.log_density, **tolerance)
 
@@ -164,7 +165,7 @@ def test_an_ensemble_is_refused():
             )
 
 
-class Undecided(RBFKernel):
+class Undecided(CalledKernel):
     """It has no covariance in evaluation mode without the marked row."""
 
     def __init__(self, marked):

@@ -202,7 +202,7 @@ def test_fold_gradients_from_one_factorization_are_the_folds_own(
 
 
 @pytest.mark.filterwarnings("ignore:Data .outcome observations. is not standardized")
-@pytest.mark.parametrize("model", [normalized_gp, choices(2)[0]])
+@pytest.mark.parametrize("model", [normalized_gp, ScalarChoiceGP])
 def test_only_folds_with_a_range_of_their_own_need_an_evaluation(model, monkeypatch):
     X, Y = noisy_waves(12)
     asked = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,9 +20,41 @@ from torch.nn.functional import pad
 
 from botorch_xval.fitting.losses.nodes import Node, Workspace
 from botorch_xval.fitting.losses.parameters import Unsupported
-from botorch_xval.fitting.losses.together import modules_of_batch
 
-__all__ = ["ByAutograd"]
+__all__ = ["Batch", "ByAutograd"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A kernel of many models: what its modules are to be told of chosen ones."""
+
+    shape: torch.Size
+    """Of the models that it holds."""
+
+    sized: Mapping[str, torch.Size]
+    """By path modules that know the shape of their batch, and what follows that."""
+
+    buffers: Mapping[str, Tensor]
+    """By full name those that differ between models, `b x ...`."""
+
+    is_training: bool
+    """The mode of the kernel."""
+
+    def part(self, path: str) -> Batch:
+        """That of a part of the kernel."""
+        prefix = f"{path}." if path else ""
+
+        def own(whole: Mapping[str, Any]) -> dict[str, Any]:
+            return {
+                name.removeprefix(prefix): each
+                for name, each in whole.items()
+                if name.startswith(prefix)
+            }
+
+        sized = own(self.sized)
+        if path in self.sized:
+            sized[""] = self.sized[path]
+        return replace(self, sized=sized, buffers=own(self.buffers))
 
 
 class _Forward(torch.nn.Module):
@@ -45,9 +78,8 @@ class ByAutograd(Node):
     def __init__(
         self,
         kernel: Kernel,
-        batch_shape: torch.Size,
+        batch: Batch,
         columns: Mapping[str, slice],
-        buffers: Mapping[str, Tensor],
         X: Tensor,
         extra: int,
         workspace: Workspace,
@@ -55,14 +87,13 @@ class ByAutograd(Node):
         """
         Args:
             kernel: The structure; its numbers do not matter.
-            batch_shape: Of the models that it holds.
+            batch: What its modules are to be told of chosen models.
             columns: By full name of each of its parameters, where that is in a row.
-            buffers: By full name, those that differ between models, `b x ...`.
             X: Inputs of all models, as its `forward` gets them, `b x n x d`.
             extra: Number of rows to pad.
             workspace: Where the padded matrices are.
         """
-        self._module = _Forward(deepcopy(kernel))
+        self._module = _Forward(deepcopy(kernel)).train(batch.is_training)
         own = self._module.kernel
         # The values of a row are constrained already.
         for name, _, constraint in kernel.named_parameters_and_constraints():
@@ -70,12 +101,12 @@ class ByAutograd(Node):
                 path, _, raw_name = name.rpartition(".")
                 free = GreaterThan(-torch.inf, transform=None)
                 own.get_submodule(path).register_constraint(raw_name, free)
-        lead = len(batch_shape)
+        lead = len(batch.shape)
         self._shapes = {
             name: parameter.shape[lead:] for name, parameter in own.named_parameters()
         }
-        self._sized = [*modules_of_batch(own, batch_shape)]
-        self._columns, self._buffers = dict(columns), dict(buffers)
+        self._sized, self._buffers = dict(batch.sized), dict(batch.buffers)
+        self._columns = dict(columns)
         self._X, self._extra, self._workspace = X, extra, workspace
         self._given: dict[str, Tensor] = {}
         self._graph: tuple[Tensor, dict[str, Tensor]] | None = None
@@ -94,7 +125,8 @@ class ByAutograd(Node):
             f"kernel.{name}": value.index_select(0, index)
             for name, value in self._buffers.items()
         }
-        for module, rest in self._sized:
+        for path, rest in self._sized.items():
+            module: Any = self._module.kernel.get_submodule(path)
             module.batch_shape = torch.Size([len(index), *rest])
 
     def forward(self, values: Tensor) -> tuple[Tensor, None]:

@@ -24,7 +24,7 @@ from gpytorch.kernels import (
 from torch import Tensor
 from torch.nn.functional import pad
 
-from botorch_xval.fitting.losses.by_autograd import ByAutograd
+from botorch_xval.fitting.losses.by_autograd import Batch, ByAutograd
 from botorch_xval.fitting.losses.nodes import (
     Leaf,
     Mixture,
@@ -60,11 +60,8 @@ class Inputs:
     workspace: Workspace
     """Where all nodes keep their matrices."""
 
-    batch_shape: torch.Size
-    """Of the models that the kernel holds."""
-
-    buffers: Mapping[str, Tensor]
-    """By full name those of the kernel that differ between models, `b x ...`."""
+    batch: Batch
+    """What the kernel's modules are to be told of chosen models."""
 
     paths: Mapping[torch.nn.Module, str]
     """Of the parts of the kernel."""
@@ -79,8 +76,7 @@ def build_node(
     X: Tensor,
     extra: int,
     workspace: Workspace,
-    batch_shape: torch.Size,
-    buffers: Mapping[str, Tensor],
+    batch: Batch,
 ) -> Node:
     """The node of a kernel.
 
@@ -90,8 +86,7 @@ def build_node(
         X: Inputs of all models, `b x n x d`, after the input transforms.
         extra: Number of rows to pad.
         workspace: Where all nodes keep their matrices.
-        batch_shape: Of the models that the kernel holds.
-        buffers: By full name those of the kernel that differ between models, `b x ...`.
+        batch: What the kernel's modules are to be told of chosen models.
 
     Returns:
         The node.
@@ -101,7 +96,7 @@ def build_node(
     """
     seen = columns_seen(kernel, range(X.shape[-1]))
     paths = {module: path for path, module in kernel.named_modules()}
-    inputs = Inputs(values, X, extra, workspace, batch_shape, buffers, paths, seen)
+    inputs = Inputs(values, X, extra, workspace, batch, paths, seen)
     return _build(kernel, inputs)
 
 
@@ -119,16 +114,10 @@ def _by_autograd(kernel: Kernel, inputs: Inputs) -> Node:
     for name, _ in kernel.named_parameters():
         path, _, raw_name = name.rpartition(".")
         columns[name] = inputs.values.of(kernel.get_submodule(path), raw_name)
-    prefix = f"{inputs.paths[kernel]}." if inputs.paths[kernel] else ""
     return ByAutograd(
         kernel,
-        inputs.batch_shape,
+        inputs.batch.part(inputs.paths[kernel]),
         columns,
-        {
-            name.removeprefix(prefix): value
-            for name, value in inputs.buffers.items()
-            if name.startswith(prefix)
-        },
         inputs.X[..., list(inputs.seen[kernel])],
         inputs.extra,
         inputs.workspace,

@@ -58,6 +58,7 @@ from torch import Tensor
 from torch.linalg import LinAlgError
 from torch.nn.functional import pad
 
+from botorch_xval.fitting.losses.by_autograd import Batch
 from botorch_xval.fitting.losses.covariances import build_node
 from botorch_xval.fitting.losses.left_out import (
     Data,
@@ -140,19 +141,22 @@ class Exact(StackedObjective):
         self, index: Tensor | None, X: Tensor, extra: int, workspace: Workspace
     ) -> Node:
         """Covariances of `X`, `b x n x d`, of all models or those of an index."""
-        prefix, state = "mll.model.covar_module.", self.state
+        whole = Batch(
+            self.stack.batch_shape,
+            {f"mll.{path}": rest for path, rest in self.stack.sized.items()},
+            {
+                name: values if index is None else values[index]
+                for name, values in self.state.items()
+            },
+            is_training=index is None,
+        )
         return build_node(
             self.stack.template.model.covar_module,
             self._values,
             X,
             extra,
             workspace,
-            self.stack.batch_shape,
-            {
-                name.removeprefix(prefix): value if index is None else value[index]
-                for name, value in state.items()
-                if name.startswith(prefix)
-            },
+            whole.part("mll.model.covar_module"),
         )
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from botorch_xval.fitting.losses.parameters import (
     ParameterBounds,
     ParameterTable,
 )
-from botorch_xval.fitting.losses.together import held_by_priors, modules_of_batch
+from botorch_xval.fitting.losses.together import held_by_priors
 
 __all__ = ["ByModules", "Joint", "Separate"]
 
@@ -53,7 +54,6 @@ class ByModules(StackedObjective):
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack)
-        self._sized = [*modules_of_batch(stack.template, stack.batch_shape)]
         self._find_learned_transforms()
         self._loss = _Loss(stack.template)
         self._stack_state()
@@ -150,13 +150,14 @@ class ByModules(StackedObjective):
 
         for owner, name, values in self._held:
             setattr(owner, name, pick(values))
-        for module, rest in self._sized:
+        for path, rest in stack.sized.items():
+            module: Any = stack.template.get_submodule(path)
             module.batch_shape = torch.Size([len(models), *rest])
         model = stack.template.model
         model.train_inputs = tuple(pick(x) for x in stack.inputs)
         model.train_targets = pick(stack.targets)
-        for module, noise in stack.noise:
-            module.noise = pick(noise)
+        for owner, noise in stack.noise:
+            owner.noise = pick(noise)
         self._chosen = {name: pick(value) for name, value in self.state.items()}
         self._models = models
 

@@ -362,7 +362,7 @@ class Mixture(Node):
                 if weights is not None:
                     tangent *= weights[:, i, None, None]
                 yield column, tangent
-        if weights is None:
+        if weights is None or self.columns is None:
             return
         # A fraction multiplies its part, and one minus it all parts after that.
         after: Any = None

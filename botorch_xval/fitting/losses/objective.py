@@ -35,7 +35,11 @@ from botorch_xval.fitting.losses.parameters import (
     ParameterTable,
     Unsupported,
 )
-from botorch_xval.fitting.losses.together import batch_shape_of, check_alike
+from botorch_xval.fitting.losses.together import (
+    batch_shape_of,
+    check_alike,
+    modules_of_batch,
+)
 
 __all__ = [
     "GROUP_ELEMENTS",
@@ -246,6 +250,8 @@ class Stack:
     Attributes:
         mlls: The models, which are written to in the end.
         template: A copy of the first mll whose modules stand for all.
+        sized: By path modules of it that know the shape of their batch, and what
+            follows that of the models.
         table: The parameters that are optimized.
         batch_shape: Of each mll.
         num_each: How many models each mll holds.
@@ -277,6 +283,7 @@ class Stack:
             )
         self.start = np.concatenate([self.table.read(mll) for mll in self.mlls])
         self._stack_data()
+        self.sized = modules_of_batch(self.template, self.batch_shape)
 
     def flat(self, values: Sequence[Tensor]) -> Tensor:
         """One tensor with all models in its first dimension, if there are several."""

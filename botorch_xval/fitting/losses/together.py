@@ -8,7 +8,7 @@ parameter or a transform that learns.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from botorch.models.gpytorch import BatchedMultiOutputGPyTorchModel
@@ -172,22 +172,23 @@ def held_by_priors(
 
 def modules_of_batch(
     root: torch.nn.Module, batch_shape: torch.Size
-) -> Iterator[tuple[Any, torch.Size]]:
-    """Modules that know the shape of their batch, and what follows that of the models.
+) -> dict[str, torch.Size]:
+    """Paths of modules that know the shape of their batch, and what follows the models.
 
     Args:
         root: A GPyTorch module.
         batch_shape: Of the models that it holds.
     """
-    lead = len(batch_shape)
-    for module in root.modules():
+    lead, found = len(batch_shape), {}
+    for path, module in root.named_modules():
         if lead == 0 or not isinstance(module, InputTransform | Kernel | Mean):
             continue
         shape = getattr(module, "batch_shape", torch.Size())
         known = vars(type(module)).get("batch_shape")
         can_be_set = not isinstance(known, property) or known.fset is not None
         if can_be_set and shape[:lead] == batch_shape:
-            yield module, shape[lead:]
+            found[path] = shape[lead:]
+    return found
 
 
 def trainable_shapes(mll: MarginalLogLikelihood) -> list[tuple[str, tuple[int, ...]]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 from botorch.models.kernels import CategoricalKernel
 from covariances import (
-    OTHERS,
     B,
     batch_with,
     category,
@@ -27,7 +28,7 @@ from gpytorch.kernels import (
 from helpers import assert_close
 from torch import Tensor
 
-from botorch_xval.fitting.losses.by_autograd import ByAutograd
+from botorch_xval.fitting.losses.by_autograd import Batch, ByAutograd
 from botorch_xval.fitting.losses.covariances import NODES, Inputs, build_node
 from botorch_xval.fitting.losses.exact import Exact
 from botorch_xval.fitting.losses.make import make_objective
@@ -42,6 +43,7 @@ from botorch_xval.fitting.losses.nodes import (
 )
 from botorch_xval.fitting.losses.objective import Stack
 from botorch_xval.fitting.losses.parameters import ParameterTable, Unsupported
+from botorch_xval.fitting.losses.together import modules_of_batch
 from botorch_xval.fitting.losses.values import Values
 from botorch_xval.models.kernels import (
     ChoiceKernel,
@@ -56,7 +58,9 @@ def node_of(kernel: Kernel) -> Node:
     mll = batch_with(kernel)
     values = Values(ParameterTable(mll, B), torch.device("cpu"))
     inputs = mll.model.train_inputs[0]
-    return build_node(mll.model.covar_module, values, inputs, 0, Workspace(), B, {})
+    kernel = mll.model.covar_module
+    batch = Batch(B, modules_of_batch(kernel, B), {}, is_training=True)
+    return build_node(kernel, values, inputs, 0, Workspace(), batch)
 
 
 @pytest.mark.parametrize(
@@ -142,20 +146,11 @@ def test_a_subclass_that_changes_it_is_evaluated_by_its_own_forward(kind):
     assert kinds == [Scale, Leaf] and type(node.children[0].child) is ByAutograd
 
 
-def test_one_that_is_called_in_another_way_has_no_node():
-    for kernel in (Doubled(batch_shape=B), scaled(Doubled(batch_shape=B)) + choice()):
-        with pytest.raises(Unsupported, match="Doubled"):
-            node_of(kernel)
-
-
-@pytest.mark.parametrize("name", OTHERS)
-def test_other_kernels_are_evaluated_by_autograd(name):
-    def all_of(node):
-        return [node, *(each for child in node.children for each in all_of(child))]
-
-    node = node_of(OTHERS[name]())
-    assert ByAutograd in [type(each) for each in all_of(node)]
-    assert not node.is_closed_form
+def test_one_that_is_called_in_another_way_has_none():
+    with pytest.raises(Unsupported, match="Doubled"):
+        node_of(Doubled(batch_shape=B))
+    # What it is a part of calls it as it is to be called.
+    assert type(node_of(Doubled(batch_shape=B) + choice())) is ByAutograd
 
 
 class Linear(Node):
@@ -178,6 +173,9 @@ class Linear(Node):
         total = (outer * (self.chosen @ self.chosen.mT)).sum(dim=(-2, -1))
         gradients[:, self.column] += total if scale is None else total * scale
         return total * self.own if want_total else None
+
+    def tangents(self, values: Tensor) -> Iterator[tuple[int, Tensor]]:
+        yield self.column, self.chosen @ self.chosen.mT
 
 
 def build_linear(kernel: Kernel, inputs: Inputs) -> Node:

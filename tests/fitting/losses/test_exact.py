@@ -11,7 +11,6 @@ from covariances import (
     COVARIANCES,
     OTHERS,
     B,
-    Distances,
     batch_with,
     category,
     choice,
@@ -63,55 +62,6 @@ def test_losses_and_gradients_with_every_kernel(name):
     rtol = 1e-7 if name == "matern 1/2" else 1e-9
     np.testing.assert_allclose(found[0], expected[0], rtol=rtol)
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=1e-8)
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_ordinary_models_with_a_kernel_of_a_user(count):
-    X, Y = unit_waves(12)
-    mlls = [
-        plain(ScaleKernel(Distances(ard_num_dims=2)), X[i : i + 9], Y[i : i + 9])
-        for i in range(count)
-    ]
-    objective = make_objective(mlls)
-    assert type(objective) is Exact
-    theta = objective.start + 0.1 * np.arange(count)[:, None]
-    losses, gradients = objective(theta, range(count))
-    objective.write(theta)
-    for i, mll in enumerate(mlls):
-        loss = get_loss_closure(mll)()
-        slopes = torch.autograd.grad(loss, list(mll.parameters()))
-        assert_close(losses[i], loss)
-        own = torch.cat([slope.reshape(-1) for slope in slopes])
-        assert_close(gradients[i], own, rtol=1e-9, atol=1e-9)
-
-
-class Shifted(Kernel):
-    """With a buffer that is learned from data."""
-
-    def __init__(self, shift: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("shift", shift)
-        self.register_parameter("slope", torch.nn.Parameter(torch.ones(1)))
-
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: object):
-        one, other = (self.slope * (x - self.shift) for x in (x1, x2))
-        return (one * other).sum(dim=-1) if diag else one @ other.mT
-
-
-def test_buffers_of_a_kernel_belong_to_their_models():
-    X, Y = unit_waves(12)
-    data = [(X[i : i + 9], Y[i : i + 9]) for i in range(3)]
-    mlls = [plain(Shifted(x.mean(dim=0)), x, y) for x, y in data]
-    objective = make_objective(mlls)
-    assert type(objective) is Exact
-    others = torch.rand(2, 4, 2, generator=torch.Generator().manual_seed(0)).double()
-    means, variances, _ = objective.predict(objective.start[[2, 1]], [2, 1], others)
-    losses, _ = objective(objective.start[[2, 1]], [2, 1])
-    for k, i in enumerate((2, 1)):
-        assert_close(losses[k], get_loss_closure(mlls[i])())
-        posterior = mlls[i].model.eval().posterior(others[k])
-        assert_close(means[k], posterior.mean[:, 0], **SAME)
-        assert_close(variances[k], posterior.variance[:, 0], **SAME)
 
 
 def test_means_likelihoods_and_noise():

@@ -10,9 +10,11 @@ from covariances import COVARIANCES, OTHERS, B, N, batch_with, mixed_data
 from helpers import assert_close
 from torch import Tensor
 
+from botorch_xval.fitting.losses.by_autograd import Batch
 from botorch_xval.fitting.losses.covariances import build_node
 from botorch_xval.fitting.losses.nodes import Node, Workspace
 from botorch_xval.fitting.losses.parameters import ParameterTable, Unsupported
+from botorch_xval.fitting.losses.together import modules_of_batch
 from botorch_xval.fitting.losses.values import Values
 
 # Categories are numbers beyond one.
@@ -28,7 +30,8 @@ def parts(request: pytest.FixtureRequest) -> tuple[Node, Tensor, Tensor]:
     values = Values(table, torch.device("cpu"))
     X, _ = mixed_data()
     kernel = mll.model.covar_module
-    node = build_node(kernel, values, X, 2, Workspace(), B, {})
+    batch = Batch(B, modules_of_batch(kernel, B), {}, is_training=True)
+    node = build_node(kernel, values, X, 2, Workspace(), batch)
     generator = torch.Generator().manual_seed(1)
     start = torch.as_tensor(table.read(mll))
     theta = start + 0.3 * torch.rand(start.shape, generator=generator).double()
