@@ -33,12 +33,7 @@ from botorch_xval.cross_validation.folds import (
 )
 from botorch_xval.cross_validation.full_fit import FullFit, fit_all_rows
 from botorch_xval.cross_validation.leave_out import LeaveOut
-from botorch_xval.cross_validation.predictions import (
-    Prediction,
-    affine,
-    predict_each,
-    predict_to_first_order,
-)
+from botorch_xval.cross_validation.predictions import Prediction, affine, predict_each
 from botorch_xval.cross_validation.result import (
     POINTS,
     CrossValidation,
@@ -273,7 +268,7 @@ class _Work:
 
     def add(self, models: FoldModels, found: FoldFits) -> None:
         """Take the fits of folds of one size, and predict their held-out rows."""
-        fitted, fits, moments = found
+        fitted, fits, first_order = found
         held_out, names = self.data.folds.held_out, self.data.folds.names
         for i in models.numbers:
             self.fits[i] = [fit for fit in fits if fit.fold == i]
@@ -285,7 +280,7 @@ class _Work:
                 messages = [self.fits[i][k].record.message for k in bad]
                 self.failed[names[i]] = "; ".join(messages)
                 self.predictions.pop(i, None)
-            elif j not in moments and any(f.how != "fixed" for f in self.fits[i]):
+            elif j not in first_order and any(f.how != "fixed" for f in self.fits[i]):
                 chosen.append(j)
         data, device = self.data, self.data.train_X.device
         tests = [held_out[models.numbers[j]].to(device) for j in chosen]
@@ -302,11 +297,7 @@ class _Work:
                 self.predictions.pop(i, None)
             else:
                 self.predictions[i] = prediction
-        observed = {
-            j: data.train_Y[held_out[models.numbers[j]].to(device)] for j in moments
-        }
-        first = predict_to_first_order(models, moments, observed)
-        self.predictions |= {models.numbers[j]: each for j, each in first.items()}
+        self.predictions |= {models.numbers[j]: p for j, p in first_order.items()}
         is_whole = all(fit.how != "fixed" for fit in fits)
         if self.keep_models and is_whole:
             for j, i in enumerate(models.numbers):

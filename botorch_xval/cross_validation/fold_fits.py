@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from botorch.optim.core import OptimizationStatus
 from numpy.typing import NDArray
-from torch import Tensor
 
 from botorch_xval.cross_validation.fold_models import FoldModels
 from botorch_xval.cross_validation.full_fit import Center
+from botorch_xval.cross_validation.predictions import Prediction
 from botorch_xval.cross_validation.result import FoldFit
 from botorch_xval.fitting.coordinates import Array, LogCoordinates, WhitenedCoordinates
 from botorch_xval.fitting.losses.objective import Objective
@@ -61,10 +61,8 @@ class FoldFits(NamedTuple):
     fits: list[FoldFit]
     """For each fold and output in turn."""
 
-    moments: dict[int, Tensor]
-    """By position of a fold whose held-out rows are predicted to first order: their
-    errors, variances (with noise) and noise variances on the fold's own scale,
-    `3 x s x m`."""
+    predictions: dict[int, Prediction]
+    """By position of a fold those of its held-out rows, where they are known."""
 
 
 class FoldWork:
@@ -84,7 +82,7 @@ class FoldWork:
         fixed: Values and records of folds that were not searched.
         how: How a fold was fitted that `cold` and `fixed` do not have.
         spent: Evaluations and seconds.
-        moments: See :class:`FoldFits`.
+        predictions: See :class:`FoldFits`.
         deadline: By `time.monotonic`, when every search stops.
     """
 
@@ -102,7 +100,7 @@ class FoldWork:
         self.fixed: dict[Key, tuple[Array, FoldFit]] = {}
         self.how = "refit"
         self.spent: dict[Key, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
-        self.moments: dict[int, Tensor] = {}
+        self.predictions: dict[int, Prediction] = {}
         self.deadline = options.deadline()
 
     def step(
@@ -282,7 +280,7 @@ class FoldWork:
         lost = {int(self.numbers[i]) for i in keys if not self.tried[i]}
         errors = {model: self.errors[model] for model in lost & self.errors.keys()}
         fitted = Fitted(self.objective, theta, records, errors)
-        return FoldFits(fitted, fits, self.moments)
+        return FoldFits(fitted, fits, self.predictions)
 
     def _record(self, i: Key) -> FitRecord:
         evaluations, seconds = self.spent[i]

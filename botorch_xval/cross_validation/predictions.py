@@ -9,7 +9,7 @@ posterior.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.fitting.retries import Fitted
 from botorch_xval.fitting.threads import UNDEFINED, single_threaded_torch
 
-__all__ = ["Prediction", "affine", "predict_each", "predict_to_first_order"]
+__all__ = ["Prediction", "affine", "predict_each"]
 
 # By name: mean, variance (with noise), noise_variance, location, scale; `k x m` each.
 Prediction = dict[str, Tensor]
@@ -187,39 +187,6 @@ def _together(
         }
         for i in range(len(chosen))
     ]
-
-
-def predict_to_first_order(
-    models: FoldModels, moments: Mapping[int, Tensor], Y: Mapping[int, Tensor]
-) -> dict[int, Prediction]:
-    """Predictions from errors and variances of held-out rows on their folds' scales.
-
-    Args:
-        models: Of folds of one size.
-        moments: By position of a fold its errors, variances and noise variances,
-            `3 x s x m`.
-        Y: By position the outcomes of its held-out rows, `s x m`.
-
-    Returns:
-        By position the prediction on the scale of the outcomes.
-    """
-    for mll in models.mlls:
-        mll.eval()
-    chosen = list(moments)
-    if not chosen:
-        return {}
-    pairs = _affine_of(models, chosen, Y[chosen[0]].shape[-1])
-    found = {}
-    for j, location, scale in zip(chosen, *pairs, strict=True):
-        errors, variances, noise = moments[j]
-        found[j] = {
-            "mean": Y[j] - scale * errors,
-            "variance": scale**2 * variances,
-            "noise_variance": scale**2 * noise,
-            "location": location.expand_as(errors),
-            "scale": scale.expand_as(errors),
-        }
-    return found
 
 
 def _affine_of(

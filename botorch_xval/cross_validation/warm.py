@@ -31,6 +31,7 @@ from botorch_xval.cross_validation.exchange import ALL_ROWS, share
 from botorch_xval.cross_validation.fold_fits import FoldFits, FoldWork, Key
 from botorch_xval.cross_validation.fold_models import FoldModels
 from botorch_xval.cross_validation.full_fit import FullFit
+from botorch_xval.cross_validation.predictions import affine
 from botorch_xval.fitting.coordinates import Array
 from botorch_xval.fitting.losses.left_out import LeftOut
 from botorch_xval.fitting.options import FitOptions
@@ -91,7 +92,7 @@ def fit_folds(
         _keep_fixed(work, full, ~chosen, there)
     steps = {i: step for i, step in steps.items() if chosen[i[0]]}
     if how == "predicted":
-        _keep_steps(work, full, steps, there)
+        _keep_steps(work, full, models, steps, there)
     else:
         work.how = "warm"
         work.refine(
@@ -182,7 +183,11 @@ def _keep_fixed(
 
 
 def _keep_steps(
-    work: FoldWork, full: FullFit, steps: dict[Key, _Step], there: _There
+    work: FoldWork,
+    full: FullFit,
+    models: FoldModels,
+    steps: dict[Key, _Step],
+    there: _There,
 ) -> None:
     """Folds that keep the values after the Newton step.
 
@@ -195,15 +200,26 @@ def _keep_steps(
         if all((j, k) in steps for k in outputs)
         and work.influences[j].max() <= INFLUENTIAL
     }
-    for j in small:
+    location, scale = affine(full.mll.model, work.numbers.shape[1])
+    observed = (
+        location + scale * full.mll.model.train_targets.reshape(len(outputs), -1).mT
+    )
+    for j in sorted(small):
         for k in outputs:
             step = steps[j, k]
             loss = step.loss / work.objective.num_points
             work.keep((j, k), step.values, loss, None, "predicted")
-        work.moments[j] = torch.stack(
-            [_moments(work, full, there, (j, k), steps[j, k].values) for k in outputs],
-            dim=-1,
-        )
+        moments = [_moments(work, full, there, (j, k), steps[j, k]) for k in outputs]
+        errors, variances, noise, scales, shifts = torch.stack(moments, dim=-1)
+        own = scale / scales  # the fold standardizes by itself
+        rows = models.held_out[j].to(observed.device)
+        work.predictions[j] = {
+            "mean": observed[rows] - own * errors,
+            "variance": own**2 * variances,
+            "noise_variance": own**2 * noise,
+            "location": location - own * shifts,
+            "scale": own,
+        }
     rest = {i: step for i, step in steps.items() if i[0] not in small}
     if not rest:
         return
@@ -216,17 +232,18 @@ def _keep_steps(
 
 
 def _moments(
-    work: FoldWork, full: FullFit, there: _There, i: Key, values: Array
+    work: FoldWork, full: FullFit, there: _There, i: Key, step: _Step
 ) -> Tensor:
-    """Errors, variances and noise variances of held-out rows after a step, `3 x s`.
+    """Errors, variances and noise variances of held-out rows after a step.
 
-    To first order in logarithms of positive parameters, and the logarithms of the
-    variances, so that they stay positive.
+    And the scale and shift of the fold's outcomes, `5 x s`, all on the scale of its own
+    model. To first order in logarithms of positive parameters and of variances, so that
+    these stay positive.
     """
     left, place = there.left[i[1]], there.places[i[0]]
     at = work.coordinates.from_raw(full.fitted.theta[i[1]])
     _, slopes = work.coordinates.with_slopes(at)
-    moved = slopes * (work.coordinates.from_raw(values) - at)
+    moved = slopes * (work.coordinates.from_raw(step.values) - at)
     change = torch.as_tensor(moved).to(left.errors)
     errors = left.errors[place] + left.error_slopes[place] @ change
     variances, noise = (
@@ -236,4 +253,7 @@ def _moments(
             (left.noise[place], left.noise_slopes[place]),
         )
     )
-    return torch.stack([errors, torch.maximum(variances, noise), noise])
+    affine_change = (
+        each[place].expand_as(noise) for each in (left.scales, left.shifts)
+    )
+    return torch.stack([errors, torch.maximum(variances, noise), noise, *affine_change])

@@ -285,8 +285,9 @@ class Exact(StackedObjective):
         factor = torch.empty_like(covariance)
         good = _cholesky(covariance, factor)
         self._kernel.forward(values)  # the sum of its matrices has the noise added
+        mean = None
         if self._mean is not None:
-            shifts = shifts - values[0, self._mean]
+            mean = self._mean, values[0, self._mean]
         data = self._data(model)
         noise = values[0, self._noise_columns] if data.noise is None else data.noise
         found = leave_out(
@@ -297,7 +298,7 @@ class Exact(StackedObjective):
             scales,
             shifts,
             self._tangents(values),
-            self._mean,
+            mean,
             noise.expand(n),
             len(theta),
         )

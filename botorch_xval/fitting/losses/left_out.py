@@ -91,6 +91,12 @@ class LeftOut:
     where an objective gives them.
     """
 
+    scales: Tensor
+    """What outcomes of all rows are multiplied by to be those of a fold, `f`."""
+
+    shifts: Tensor
+    """What is added to them then, `f`."""
+
     losses: Tensor
     """Negative log marginal likelihoods of the rows that are left, `f`."""
 
@@ -124,7 +130,7 @@ def leave_out(
     scales: Tensor,
     shifts: Tensor,
     tangents: Iterable[tuple[slice, Tensor | None]],
-    mean: slice | None,
+    mean: tuple[slice, Tensor] | None,
     noise: Tensor,
     num_parameters: int,
 ) -> LeftOut:
@@ -136,10 +142,10 @@ def leave_out(
         targets: Outcomes, `n`.
         rows: Numbers of the rows that each fold leaves out, `f x s`.
         scales: By fold what its outcomes are multiplied by, `f`.
-        shifts: By fold what is added to them, less the constant mean, `f`.
+        shifts: By fold what is added to them then, `f`.
         tangents: The column of each parameter of the covariance, and the derivative by
             it, `n x n`; None for the noise, the identity.
-        mean: The column of the constant mean.
+        mean: The column and the value of the constant mean.
         noise: Variances of the noise, `n`.
         num_parameters: How many parameters there are, `p`.
     """
@@ -147,7 +153,8 @@ def leave_out(
     n, p = len(targets), num_parameters
     parts = torch.stack([targets, torch.ones_like(targets)], dim=-1)  # n x 2
     weighted = inverse @ parts
-    factors = torch.stack([scales, shifts], dim=-1)  # f x 2
+    means = 0.0 if mean is None else mean[1]
+    factors = torch.stack([scales, shifts - means], dim=-1)  # f x 2
     inside = torch.linalg.inv(inverse[rows[:, :, None], rows[:, None, :]])
     own = factors @ weighted.mT  # w, f x n
     errors = (inside @ own.gather(1, rows)[..., None])[..., 0]
@@ -179,10 +186,12 @@ def leave_out(
         sums = weighted[:, 1]  # Q 1
         left = sums[rows]
         by_mean = (errors * left).sum(dim=-1) - own.sum(dim=-1)
-        gradients[:, mean] = by_mean[:, None]
-        error_slopes[..., mean] = -(inside @ left[..., None])
+        gradients[:, mean[0]] = by_mean[:, None]
+        error_slopes[..., mean[0]] = -(inside @ left[..., None])
     variances = inside.diagonal(dim1=-2, dim2=-1)
     return LeftOut(
+        scales,
+        shifts,
         losses,
         gradients,
         errors,

@@ -56,13 +56,13 @@ def test_folds_are_those_of_their_own_rows(s):
         TARGETS,
         rows,
         scales,
-        shifts - theta[3],
+        shifts,
         [
             (slice(0, 1), PARTS[0]),
             (slice(1, 2), 2 * theta[1] * PARTS[1]),
             (NOISE, None),
         ],
-        MEAN,
+        (MEAN, theta[3]),
         theta[2].expand(N),
         4,
     )
