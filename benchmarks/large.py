@@ -2,6 +2,7 @@
 
     python benchmarks/large.py                       # half an hour
     python benchmarks/large.py --rows 1000 --ways "one BoTorch fit" predicted
+    python benchmarks/large.py --rows 300 --ways coverage   # of the estimates
 
 SingleTaskGP with inputs scaled and outcomes standardized by each fold, on Hartmann-6
 with noise of a standard deviation of 0.05, starts of the default. Every measurement is
@@ -31,6 +32,8 @@ from fit_speed import RESULTS, _wrap, machine, run_apart
 from torch import Tensor
 
 from botorch_xval import cross_validate
+from botorch_xval.cross_validation.sampling import estimate_sum
+from botorch_xval.cross_validation.warm import INFLUENTIAL
 
 ROWS = (300, 500, 1000, 2000)
 WAYS = {
@@ -48,11 +51,15 @@ def model(X: Tensor, Y: Tensor) -> SingleTaskGP:
     return SingleTaskGP(X, Y, input_transform=Normalize(X.shape[-1]))
 
 
-def measure(n: int, way: str) -> dict[str, object]:
+def data(n: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     X = torch.rand(n, 6, generator=generator, dtype=torch.float64)
     noise = torch.randn(n, 1, generator=generator, dtype=torch.float64)
-    Y = Hartmann(negate=True)(X)[:, None] + 0.05 * noise
+    return X, Hartmann(negate=True)(X)[:, None] + 0.05 * noise
+
+
+def measure(n: int, way: str) -> dict[str, object]:
+    X, Y = data(n)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = perf_counter()
     found: dict[str, object] = {}
@@ -69,6 +76,33 @@ def measure(n: int, way: str) -> dict[str, object]:
     found["seconds"] = perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {**found, "mebibytes": (after - before) / 1024}
+
+
+def coverage(n: int, seeds: int = 400) -> dict[str, float]:
+    """How often an interval of two standard errors has the sum of all refits."""
+    X, Y = data(n)
+    first, refitted = (
+        cross_validate(model, X, Y, fit=f) for f in ("predicted", "warm")
+    )
+    scores = [r.log_density[:, 0].numpy() for r in (first, refitted)]
+    influences = np.array([fit.influence for fit in first.fits])
+    certain = (influences > INFLUENTIAL).nonzero()[0].tolist()
+    found = [
+        estimate_sum(
+            scores[0], influences, certain, lambda i: scores[1][list(i)], 1.0, seed
+        )
+        for seed in range(seeds)
+    ]
+    errors = np.array([each.elpd for each in found]) - scores[1].sum()
+    deviations = np.array([each.standard_error for each in found])
+    return {
+        "covered": float((np.abs(errors) <= 2 * deviations).mean()),
+        "root mean square": float(np.sqrt((errors**2).mean())),
+        "mean standard error": float(deviations.mean()),
+        "largest error": float(np.abs(errors).max()),
+        "refitted": float(np.mean([each.refitted for each in found])),
+        "predicted minus refitted": float(scores[0].sum() - scores[1].sum()),
+    }
 
 
 def table(done: list[dict]) -> str:
@@ -99,6 +133,17 @@ def table(done: list[dict]) -> str:
         "Of an estimate its standard error, by which folds were drawn.",
         "",
     ]
+    for m in done:
+        if m["way"] == "coverage":
+            lines += [
+                f"With {m['rows']} rows and 400 seeds the interval of two standard "
+                f"errors has the sum of all refits in {m['covered']:.1%}; root mean "
+                f"square error {m['root mean square']:.3f} nats, mean standard error "
+                f"{m['mean standard error']:.3f}, largest error "
+                f"{m['largest error']:.2f}, {m['refitted']:.0f} folds refitted; "
+                f"predicted folds alone: {m['predicted minus refitted']:+.2f}.",
+                "",
+            ]
     for way in WAYS:
         points = [
             (n, by_key[n, way]["seconds"])
@@ -118,12 +163,14 @@ def table(done: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", type=int, default=list(ROWS))
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    choices = [*WAYS, "coverage"]
+    parser.add_argument("--ways", nargs="+", choices=choices, default=list(WAYS))
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         warnings.simplefilter("ignore")
-        print(json.dumps(measure(int(args.one[0]), args.one[1])))
+        n, way = int(args.one[0]), args.one[1]
+        print(json.dumps(coverage(n) if way == "coverage" else measure(n, way)))
         return
     path = RESULTS / "large.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []

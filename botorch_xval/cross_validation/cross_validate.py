@@ -244,7 +244,7 @@ class _Work:
         def refit(chosen: Sequence[int]) -> NDArray[np.float64]:
             for numbers in by_size(self.data.folds):
                 if own := [i for i in numbers if i in chosen]:
-                    self.fit(own, full, "warm", 0.0)
+                    self.fit(own, full, "sampled", 0.0)
             return np.array([self._score(i) for i in chosen])
 
         return estimate_sum(

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 __all__ = ["Estimate", "estimate_sum"]
 
 Array = NDArray[np.float64]
-FIRST, MORE = 30, 15  # draws in the first round, and in each further one
+FIRST, MORE = 16, 16  # draws in the first round, and in each further one
 ENOUGH = 0.5  # share of the folds from which on all are refitted
 FLOOR = 0.1  # of the mean squared influence, for folds of none
 

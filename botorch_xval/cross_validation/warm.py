@@ -59,7 +59,8 @@ def fit_folds(
             L-BFGS-B, in coordinates whitened by the Hessian, to the tolerance of a cold
             fit. "predicted": that step alone; folds of no large influence predict to
             first order in it. "adaptive": as "warm" where the influence of a fold
-            exceeds `threshold`; other folds stay as they are.
+            exceeds `threshold`; other folds stay as they are. "sampled": as "warm", but
+            no fold is searched from more starts than its influence asks for.
         threshold: In posterior standard deviations.
         options: The options of the fit.
 
@@ -104,7 +105,7 @@ def fit_folds(
             for i in steps
             if work.influences[i] > INFLUENTIAL or len(full.centers[i[1]]) > 1
         ]
-        scouts = [i for i in steps if i[0] in work.scouts]
+        scouts = [i for i in steps if i[0] in work.scouts and how != "sampled"]
         work.search_own_starts(scouts, most=None)
         work.search_own_starts([i for i in unclear if i not in scouts])
         share(work, full)

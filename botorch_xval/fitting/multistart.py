@@ -84,7 +84,8 @@ def search_starts(
     pairs = []
     quiet = replace(options, callback=None)  # it is told the losses of all points
     for i, tried in _rounds(few, models, quiet, *given, most).items():
-        pairs.append((i, Start(objective.start[i], OWN)))
+        if most is None:  # a fold's values are among those of fewer points
+            pairs.append((i, Start(objective.start[i], OWN)))
         good = [t for t in tried if np.isfinite(t.search.best_loss)]
         for group in distinct(good, few.num_points)[:BEST]:
             label = f"{group[0].start.label}, first with {SOME} points"
