@@ -6,6 +6,7 @@ The density around it, means, noise and priors stay in closed form.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,11 +70,18 @@ class _Forward(torch.nn.Module):
         return found if isinstance(found, Tensor) else found.to_dense()
 
 
+@contextmanager
+def _eager() -> Iterator[None]:
+    """GPyTorch's lazy kernels know the shape of the whole batch, so they are off."""
+    with settings.lazily_evaluate_kernels(False), settings.debug(False):
+        yield
+
+
 class ByAutograd(Node):
     """A kernel that is evaluated by its modules, chosen models at once."""
 
     keeps_result = True
-    is_closed_form = False  # GPyTorch's settings are those of all threads
+    is_closed_form = False
 
     def __init__(
         self,
@@ -111,6 +119,12 @@ class ByAutograd(Node):
         self._given: dict[str, Tensor] = {}
         self._graph: tuple[Tensor, dict[str, Tensor]] | None = None
 
+    @property
+    def is_parallel(self) -> bool:
+        """Not with kernels inside: GPyTorch's settings are those of all threads."""
+        own = self._module.kernel
+        return not any(isinstance(m, Kernel) and m is not own for m in own.modules())
+
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_graph": None}  # which cannot be copied
 
@@ -137,12 +151,7 @@ class ByAutograd(Node):
             .requires_grad_()
             for name, columns in self._columns.items()
         }
-        # GPyTorch's lazy kernels know the shape of the whole batch, so they are off.
-        with (
-            torch.enable_grad(),
-            settings.lazily_evaluate_kernels(False),
-            settings.debug(False),
-        ):
+        with torch.enable_grad(), nullcontext() if self.is_parallel else _eager():
             found = functional_call(self._module, {**own, **self._given}, self._chosen)
         n = self._chosen.shape[-2]
         if found.shape != (len(values), n, n):

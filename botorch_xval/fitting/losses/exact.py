@@ -161,8 +161,8 @@ class Exact(StackedObjective):
 
     @property
     def is_parallel(self) -> bool:
-        """Several threads may evaluate a closed form on CPU."""
-        return self.device.type == "cpu" and self._kernel.is_closed_form
+        """Several threads may evaluate on CPU."""
+        return self.device.type == "cpu" and self._kernel.is_parallel
 
     def workers(self, count: int) -> list[Exact]:
         """Up to `count` equal objectives, each with a workspace of its own."""

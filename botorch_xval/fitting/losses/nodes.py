@@ -50,8 +50,13 @@ class Node(ABC):
 
     @property
     def is_closed_form(self) -> bool:
-        """Whether there are tangents, and several threads may evaluate copies."""
+        """Whether there are tangents."""
         return all(child.is_closed_form for child in self.children)
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether several threads may evaluate copies."""
+        return all(child.is_parallel for child in self.children)
 
     def data(self) -> list[Tensor]:
         """Tensors that the node only reads, so that copies may share them."""

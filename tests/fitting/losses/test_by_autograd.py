@@ -5,13 +5,15 @@ Their values and derivatives are compared in `test_nodes.py` and `test_exact.py`
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from botorch.models import SingleTaskGP
 from botorch.optim.closures import get_loss_closure
 from covariances import OTHERS, Distances, batch_with
-from gpytorch.kernels import Kernel, ScaleKernel
+from gpytorch.kernels import AdditiveKernel, Kernel, RQKernel, ScaleKernel
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import SAME, assert_close, mll_of, unit_waves
 from torch import Tensor
@@ -34,7 +36,8 @@ def test_other_kernels_are_evaluated_by_autograd(name):
         return [node, *(each for child in node.children for each in all_of(child))]
 
     objective = make_objective([batch_with(OTHERS[name]())])
-    assert type(objective) is Exact and not objective.is_parallel
+    assert type(objective) is Exact
+    assert not objective._kernel.is_closed_form
     kinds = [type(each) for each in all_of(objective._kernel)]
     assert ByAutograd in kinds
 
@@ -86,3 +89,28 @@ def test_buffers_of_a_kernel_belong_to_their_models():
         posterior = mlls[i].model.eval().posterior(others[k])
         assert_close(means[k], posterior.mean[:, 0], **SAME)
         assert_close(variances[k], posterior.variance[:, 0], **SAME)
+
+
+def test_threads_have_copies_of_kernels_without_parts():
+    data = [unit_waves(12, seed) for seed in range(4)]
+    mlls = [model_with(ScaleKernel(Distances(ard_num_dims=2)), *each) for each in data]
+    objective = make_objective(mlls)
+    assert objective.is_parallel
+    theta = objective.start + 0.1 * np.arange(4)[:, None]
+    expected = objective(theta, range(4))
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            tasks = [
+                pool.submit(worker, theta[part], part)
+                for worker, part in zip(
+                    objective.workers(2), ([0, 1], [2, 3]), strict=True
+                )
+            ]
+            losses, gradients = zip(*(task.result() for task in tasks), strict=True)
+            assert_close(np.concatenate(losses), expected[0])
+            assert_close(np.concatenate(gradients), expected[1])
+    # GPyTorch's settings are those of all threads.
+    inner = [model_with(ScaleKernel(Distances() + RQKernel()), *d) for d in data[:2]]
+    assert make_objective(inner).is_parallel  # a sum has a node
+    whole = [model_with(AdditiveKernel(RQKernel()), *d) for d in data[:2]]
+    assert not make_objective(whole).is_parallel
