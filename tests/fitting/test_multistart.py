@@ -14,10 +14,11 @@ from botorch.optim.core import OptimizationStatus
 from gpytorch.kernels import RBFKernel, ScaleKernel
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import GammaPrior
-from helpers import losses_of, mll_of, normalized_gp, unit_waves
+from helpers import losses_of, mll_of, noisy_waves, normalized_gp, unit_waves
 from sklearn.datasets import load_linnerud
 
 from botorch_xval import fit_each, fit_gpytorch_mll
+from botorch_xval.fitting import multistart
 from botorch_xval.fitting.multistart import ENOUGH, ROUNDS, distinct, is_settled
 
 X, Y = unit_waves(12)
@@ -162,3 +163,29 @@ def test_a_callback_that_stops_a_model_stops_all_of_its_searches():
     assert second.status is SUCCESS
     assert sum(model == 0 for model, _ in seen) == 1
     assert len({start for model, start in seen if model == 1}) >= ROUNDS[0]
+
+
+@pytest.mark.several
+def test_models_of_many_points_look_for_optima_with_fewer_first(monkeypatch):
+    x, y = noisy_waves(60)
+    expected, found = (mll_of(normalized_gp(x, y)) for _ in range(2))
+    fit_gpytorch_mll(expected)
+    monkeypatch.setattr(multistart, "MANY", 60)
+    monkeypatch.setattr(multistart, "SOME", 30)
+    losses = []
+    options = {"callback": lambda _, result: losses.append(result.fval)}
+    fit_gpytorch_mll(found, optimizer_kwargs=options)
+    (record,), (whole,) = found.fit_records, expected.fit_records
+    assert record.loss == pytest.approx(whole.loss, abs=1e-7)
+    assert record.evaluations < 0.6 * whole.evaluations
+    labels = [label for optimum in record.optima for label in optimum.starts]
+    assert "own" in labels
+    assert any("first with 30 points" in label for label in labels)
+    assert len(labels) <= 1 + multistart.BEST
+    # Nobody is told the losses of some points.
+    assert min(losses) == pytest.approx(record.loss, abs=1e-9)
+    # "own" and starts of the user have all points.
+    for starts in ("own", [{}]):
+        mll = mll_of(normalized_gp(x, y))
+        fit_gpytorch_mll(mll, optimizer_kwargs={"starts": starts})
+        assert len(mll.fit_records[0].optima[0].starts) == 1

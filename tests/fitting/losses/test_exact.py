@@ -362,3 +362,31 @@ def test_predictions_of_a_covariance_that_is_none_are_refused():
 def _two() -> tuple[Tensor, Tensor]:
     X, Y = unit_waves(8)
     return X, torch.cat([Y, Y**2], dim=-1)
+
+
+@pytest.mark.parametrize("known_noise", [False, True])
+def test_models_of_some_rows_are_those_of_these_rows(known_noise):
+    X, Y = unit_waves(14)
+    Yvar = 0.05 + 0.1 * X[:, :1] if known_noise else None
+    data = [(X[:12], Y[:12]), (X[2:], Y[2:])]
+    rows = np.array([0, 3, 4, 8, 11])
+
+    def model(x: Tensor, y: Tensor, noise: Tensor | None) -> ExactMarginalLogLikelihood:
+        return plain(ScaleKernel(RBFKernel(ard_num_dims=2)), x, y, noise)
+
+    noise = [None if Yvar is None else Yvar[:12], None if Yvar is None else Yvar[2:]]
+    objective = exact_of(*[model(*d, v) for d, v in zip(data, noise, strict=True)])
+    few = objective.of_rows(rows)
+    assert few.num_points == 5 and objective.num_points == 12
+    theta = objective.start + 0.2
+    expected = exact_of(
+        *[
+            model(x[rows], y[rows], None if v is None else v[rows])
+            for (x, y), v in zip(data, noise, strict=True)
+        ]
+    )
+    before = objective(theta, [0, 1])
+    for one, other in zip(few(theta[1:], [1]), expected(theta[1:], [1]), strict=True):
+        assert_close(one, other)
+    for one, other in zip(objective(theta, [0, 1]), before, strict=True):
+        assert np.array_equal(one, other)
