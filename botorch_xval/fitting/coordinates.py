@@ -88,15 +88,18 @@ class LogCoordinates:
         """`theta` of `u`, and `d theta / d u`, elementwise."""
         theta, slopes = u.copy(), np.ones_like(u)
         with np.errstate(over="ignore", invalid="ignore"):
-            own = u[..., self.softplus]
-            is_tiny = own < -30.0  # there softplus and the exponential function are one
-            value = np.exp(np.maximum(own, -30.0))
-            decay = -np.expm1(-value)
-            theta[..., self.softplus] = np.where(is_tiny, own, value + np.log(decay))
-            slopes[..., self.softplus] = np.where(is_tiny, 1.0, value / decay)
-            theta[..., self.positive] = slopes[..., self.positive] = np.exp(
-                u[..., self.positive]
-            )
+            if len(self.softplus):
+                own = u[..., self.softplus]
+                is_tiny = own < -30.0  # there softplus and the exponential are one
+                value = np.exp(np.maximum(own, -30.0))
+                decay = -np.expm1(-value)
+                positive = value + np.log(decay)
+                theta[..., self.softplus] = np.where(is_tiny, own, positive)
+                slopes[..., self.softplus] = np.where(is_tiny, 1.0, value / decay)
+            if len(self.positive):
+                theta[..., self.positive] = slopes[..., self.positive] = np.exp(
+                    u[..., self.positive]
+                )
         return theta, slopes
 
     def share_of(self, theta: Array, share: float) -> Array:

@@ -143,7 +143,7 @@ class Search:
         self._options = dict(options or {})
         self._on_iteration = on_iteration
         self._coordinates, self._warm_up = coordinates, warm_up
-        self._recent: list[_Value] = []
+        self._recent: dict[bytes, _Value] = {}  # by their `x`, since the last step
         self._driver = getcurrent()
         self._coroutine = greenlet(self._run)
         self.point: Array | None = self._coroutine.switch()
@@ -212,6 +212,9 @@ class Search:
         elif is_second and self._is_spent():
             return False
         self._seen, self._inner = coordinates, bounds
+        if bounds is not None:
+            slack = [1e-9 * (1 + np.abs(bound)) for bound in (bounds.lb, bounds.ub)]
+            self._outer = bounds.lb - slack[0], bounds.ub + slack[1]
         self._start, self._limits = start, bounds
         if coordinates is not None:
             self._start = coordinates.from_raw(start)
@@ -253,7 +256,7 @@ class Search:
                 gradient = pull_back(np.where(flat, 0.0, gradient))
         if math.isfinite(loss) and np.isfinite(gradient).all():
             value = _Value(x, theta, loss, gradient)
-            self._recent.append(value)
+            self._recent[x.tobytes()] = value
             if self._accepted is None:
                 self._accepted = value
         else:
@@ -262,7 +265,7 @@ class Search:
             last = self._accepted
             loss = last.loss + 4 * abs(last.gradient @ (x - last.x))
             gradient = -last.gradient
-        self._at, self._gradient = x, gradient
+        self._at, self._gradient = x.tobytes(), gradient
         return loss
 
     def _inside(self, theta: Array) -> tuple[Array, NDArray[np.bool_]]:
@@ -272,26 +275,20 @@ class Search:
         """
         if self._inner is None:
             return theta, np.zeros(theta.shape, dtype=bool)
-        low, high = self._inner.lb, self._inner.ub
-        outside = (theta < low - 1e-9 * (1 + np.abs(low))) | (
-            theta > high + 1e-9 * (1 + np.abs(high))
-        )
-        return np.clip(theta, low, high), outside
+        low, high = self._outer
+        outside = (theta < low) | (theta > high)
+        return np.clip(theta, self._inner.lb, self._inner.ub), outside
 
     def _slope(self, x: Array) -> Array:
-        if not np.array_equal(
-            x, self._at
-        ):  # SciPy nearly always asks at the same point
+        if x.tobytes() != self._at:  # SciPy nearly always asks at the same point
             self._value(x)
         return self._gradient
 
     def _iteration(self, x: Array, *_: Any) -> None:
         # Not every method hands its loss to the callback, so it is looked up.
-        for value in reversed(self._recent):
-            if np.array_equal(value.x, x):
-                self.step_length = float(np.linalg.norm(x - self._accepted.x))
-                self._accepted = value
-                break
+        if (value := self._recent.get(x.tobytes())) is not None:
+            self.step_length = float(np.linalg.norm(x - self._accepted.x))
+            self._accepted = value
         self._recent.clear()
         last = self._accepted
         self.losses.append(last.loss)
