@@ -1,12 +1,13 @@
 """Whether a race finds the winner of the full comparison, and what it saves.
 
-    python benchmarks/racing.py            # twelve minutes on one thread
-    python benchmarks/racing.py 5          # five tables of each kind instead of 30
+    python benchmarks/racing.py            # half an hour on one thread
+    python benchmarks/racing.py 10         # ten tables of each kind instead of 30
 
 Eight configurations, on scores that are simulated point by point, and on tables drawn
 from a Gaussian process, with leave-one-out folds fitted by eight models. A race takes
 its decisions from the points of the full comparison: they are those that it would
-compute itself, which is checked on the first tables. Writes `results/racing.md`.
+compute itself but for folds whose optimum another fold has told them, which is checked
+on the first tables. Writes `results/racing.md`.
 """
 
 from __future__ import annotations
