@@ -239,7 +239,8 @@ class _Work:
         influences = np.array(
             [max(fit.influence for fit in self.fits[i]) for i in range(count)]
         )
-        is_certain = ~(influences <= INFLUENTIAL)
+        approximate = np.array([self._score(i) for i in range(count)])
+        is_certain = ~(influences <= INFLUENTIAL) | np.isnan(approximate)
 
         def refit(chosen: Sequence[int]) -> NDArray[np.float64]:
             for numbers in by_size(self.data.folds):
@@ -248,7 +249,7 @@ class _Work:
             return np.array([self._score(i) for i in chosen])
 
         return estimate_sum(
-            np.array([self._score(i) for i in range(count)]),
+            approximate,
             np.nan_to_num(influences),
             is_certain.nonzero()[0].tolist(),
             refit,
@@ -272,6 +273,7 @@ class _Work:
         held_out, names = self.data.folds.held_out, self.data.folds.names
         for i in models.numbers:
             self.fits[i] = [fit for fit in fits if fit.fold == i]
+            self.failed.pop(names[i], None)  # of an earlier fit
         numbers = models.models(fitted.objective)
         chosen = []  # positions of the folds that predict
         for j, i in enumerate(models.numbers):

@@ -19,6 +19,7 @@ value of an input takes an evaluation of its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -201,11 +202,33 @@ def _keep_steps(
         if all((j, k) in steps for k in outputs)
         and work.influences[j].max() <= INFLUENTIAL
     }
-    location, scale = affine(full.mll.model, work.numbers.shape[1])
-    observed = (
-        location + scale * full.mll.model.train_targets.reshape(len(outputs), -1).mT
-    )
-    for j in sorted(small):
+    if small:
+        _predict_first_order(work, full, models, steps, there, sorted(small))
+    rest = {i: step for i, step in steps.items() if i[0] not in small}
+    if not rest:
+        return
+    theta = np.stack([step.values for step in rest.values()])
+    found = evaluate_each(work.objective, theta, [int(work.numbers[i]) for i in rest])
+    for i, values, loss, gradient in zip(rest, theta, *found, strict=True):
+        work.spend(i, 1)
+        if np.isfinite(loss):
+            work.keep(i, values, loss, gradient, "predicted")
+
+
+def _predict_first_order(
+    work: FoldWork,
+    full: FullFit,
+    models: FoldModels,
+    steps: dict[Key, _Step],
+    there: _There,
+    folds: Sequence[int],
+) -> None:
+    """Keep the steps of folds, and their predictions to first order."""
+    outputs = range(work.numbers.shape[1])
+    location, scale = affine(full.mll.model, len(outputs))
+    targets = full.mll.model.train_targets.reshape(len(outputs), -1).mT
+    observed = location + scale * targets
+    for j in folds:
         for k in outputs:
             step = steps[j, k]
             loss = step.loss / work.objective.num_points
@@ -221,15 +244,6 @@ def _keep_steps(
             "location": location - own * shifts,
             "scale": own,
         }
-    rest = {i: step for i, step in steps.items() if i[0] not in small}
-    if not rest:
-        return
-    theta = np.stack([step.values for step in rest.values()])
-    found = evaluate_each(work.objective, theta, [int(work.numbers[i]) for i in rest])
-    for i, values, loss, gradient in zip(rest, theta, *found, strict=True):
-        work.spend(i, 1)
-        if np.isfinite(loss):
-            work.keep(i, values, loss, gradient, "predicted")
 
 
 def _moments(

@@ -6,9 +6,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from helpers import assert_close, noisy_waves, normalized_gp
 
 from botorch_xval import CrossValidation, FitOptions, cross_validate
+from botorch_xval.cross_validation import warm
 from botorch_xval.cross_validation.sampling import estimate_sum
 
 OWN = FitOptions(starts="own")
@@ -99,3 +101,22 @@ def test_sampled_folds_estimate_the_sum_of_refits(tmp_path):
 def test_an_error_that_is_none_is_refused():
     with pytest.raises(ValueError, match="max_error: expected a positive number"):
         cross_validate(normalized_gp, *noisy_waves(8), fit="sampled", max_error=0.0)
+
+
+def test_a_fold_that_cannot_be_predicted_is_refitted(monkeypatch):
+    X, Y = noisy_waves(40)
+    options = {"max_error": 50.0, "fit_options": OWN}
+    expected = cross_validate(normalized_gp, X, Y, fit="sampled", **options)
+    quiet = [f.fold for f in expected.fits if f.how == "predicted"][0]
+    original = warm._predict_first_order
+
+    def without(work, full, models, steps, there, folds):
+        original(work, full, models, steps, there, folds)
+        if len(models.numbers) == 40:
+            work.predictions[quiet]["variance"] *= torch.nan
+
+    monkeypatch.setattr(warm, "_predict_first_order", without)
+    found = cross_validate(normalized_gp, X, Y, fit="sampled", **options)
+    assert found.fits[quiet].how == "warm" and found.failed == {}
+    assert math.isfinite(found.elpd)
+    assert found.elpd == pytest.approx(expected.elpd, abs=0.5)
