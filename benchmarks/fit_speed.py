@@ -28,6 +28,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -168,6 +169,10 @@ def _own_kernel(n: int) -> tuple[Tensor, Tensor, Build]:
     return X, Y, build
 
 
+# https://pypi.org/project/botorch-rust, a port of BoTorch's own models; measured if it
+# is installed, on rows of the default SingleTaskGP, by losses that BoTorch evaluates.
+RUST = "botorch-rust"
+RUST_ROWS = ("hartmann-30", "hartmann-60", "hartmann-100")
 ROWS: dict[str, tuple[Callable[[int], tuple[Tensor, Tensor, Build]], int]] = {
     "tuning-30": (_tuning, 30),
     "tuning-60": (_tuning, 60),
@@ -198,6 +203,7 @@ WAYS = {
         for strategy in ("loop", "batch", "auto")
     },
     "ours, several starts": {},
+    RUST: None,
 }
 
 
@@ -220,6 +226,8 @@ def measure(row: str, way: str) -> dict[str, object]:
     else:
         cv = gen_loo_cv_folds(X, Y)
         mlls = [_wrap(build(cv.train_X, cv.train_Y))]
+    if way == RUST:
+        return _rust(mlls[0])
     calls = [0]
     for mll in mlls if WAYS[way] is None else ():  # GPyTorch has no forward hooks
         mll.forward = _counted(mll.forward, calls)
@@ -248,6 +256,36 @@ def measure(row: str, way: str) -> dict[str, object]:
         "seconds": seconds,
         "evaluations": evaluations,
         "losses": torch.cat(losses).tolist(),
+        "mebibytes": (after - before) / 1024,
+    }
+
+
+def _rust(mll: ExactMarginalLogLikelihood) -> dict[str, object]:
+    """Fit the folds of a batch by the port, and give BoTorch's models its values."""
+    from botorch_rs.fit import fit_gpytorch_mll as fit
+    from botorch_rs.mlls import ExactMarginalLogLikelihood as Mll
+    from botorch_rs.models import SingleTaskGP as Model
+    from botorch_rs.models.transforms import Normalize as Transform
+
+    X = mll.model.train_inputs[0]
+    Y = mll.model.outcome_transform.untransform(mll.model.train_targets[..., None])[0]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = perf_counter()
+    transform = Transform(X.shape[-1], batch_shape=X.shape[:-2])
+    model = Model(X, Y, input_transform=transform)
+    fit(Mll(model.likelihood, model))
+    seconds = perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found, own = dict(model.named_parameters()), dict(mll.model.named_parameters())
+    assert found.keys() == own.keys(), (found.keys(), own.keys())
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(torch.as_tensor(found[name]).reshape(parameter.shape))
+        losses = get_loss_closure(mll.train())().reshape(-1)
+    return {
+        "seconds": seconds,
+        "evaluations": 0,
+        "losses": losses.tolist(),
         "mebibytes": (after - before) / 1024,
     }
 
@@ -434,6 +472,10 @@ def main() -> None:
             threads = "default" if repeat < args.repeats else "1"
             repeat = repeat if threads == "default" else 0
             for way in args.ways:
+                if way == RUST and (
+                    row not in RUST_ROWS or not find_spec("botorch_rs")
+                ):
+                    continue
                 key = {"row": row, "way": way, "threads": threads, "repeat": repeat}
                 old = [m for m in done if {k: m[k] for k in key} == key]
                 if old:
