@@ -377,7 +377,10 @@ def table(measurements: list[dict]) -> str:
             if good:
                 first = good[0]  # in the default environment
                 losses = np.array(first["losses"])
-                cells += [f"{first['evaluations']:,}", f"{losses.sum():.5f}"]
+                evaluations = (
+                    f"{first['evaluations']:,}" if first["evaluations"] else "-"
+                )
+                cells += [evaluations, f"{losses.sum():.5f}"]
                 if best is None:
                     cells += ["-", "-"]
                 else:
