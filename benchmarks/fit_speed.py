@@ -169,8 +169,8 @@ def _own_kernel(n: int) -> tuple[Tensor, Tensor, Build]:
     return X, Y, build
 
 
-# https://pypi.org/project/botorch-rust, a port of BoTorch's own models; measured if it
-# is installed, on rows of the default SingleTaskGP, by losses that BoTorch evaluates.
+# botorch-rust (of PyPI), a port of BoTorch's own models; measured if it is installed,
+# on rows of SingleTaskGP, with its constructor, by losses that BoTorch evaluates.
 RUST = "botorch-rust"
 RUST_ROWS = ("hartmann-30", "hartmann-60", "hartmann-100")
 ROWS: dict[str, tuple[Callable[[int], tuple[Tensor, Tensor, Build]], int]] = {
@@ -227,7 +227,7 @@ def measure(row: str, way: str) -> dict[str, object]:
         cv = gen_loo_cv_folds(X, Y)
         mlls = [_wrap(build(cv.train_X, cv.train_Y))]
     if way == RUST:
-        return _rust(mlls[0])
+        return fit_by_rust(mlls[0])
     calls = [0]
     for mll in mlls if WAYS[way] is None else ():  # GPyTorch has no forward hooks
         mll.forward = _counted(mll.forward, calls)
@@ -260,8 +260,8 @@ def measure(row: str, way: str) -> dict[str, object]:
     }
 
 
-def _rust(mll: ExactMarginalLogLikelihood) -> dict[str, object]:
-    """Fit the folds of a batch by the port, and give BoTorch's models its values."""
+def fit_by_rust(mll: ExactMarginalLogLikelihood) -> dict[str, object]:
+    """Fit a model, or a batch, by the port, and give BoTorch's models its values."""
     from botorch_rs.fit import fit_gpytorch_mll as fit
     from botorch_rs.mlls import ExactMarginalLogLikelihood as Mll
     from botorch_rs.models import SingleTaskGP as Model

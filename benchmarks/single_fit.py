@@ -4,7 +4,8 @@
 
 BoTorch's fit, ours with several starts (the default) and ours from the model's own
 initial values, in turn, each of a fresh model on the same data, in one process after
-fits that do not count, in the default environment. The table is
+fits that do not count, in the default environment; and botorch-rust, a port of
+BoTorch's own models, where it is installed and has the model. The table is
 `results/single_fit.md`.
 """
 
@@ -14,13 +15,22 @@ import argparse
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from statistics import median
 from time import perf_counter
 
 import botorch.fit
 import torch
 from botorch.optim.closures import get_loss_closure
-from fit_speed import RESULTS, _hartmann, _mixed, _tuning, _wrap, machine
+from fit_speed import (
+    RESULTS,
+    _hartmann,
+    _mixed,
+    _tuning,
+    _wrap,
+    fit_by_rust,
+    machine,
+)
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
 from botorch_xval import fit_gpytorch_mll
@@ -54,8 +64,9 @@ def main() -> None:
         f"Medians of {repeats} fits each, in turn, with the range.",
         "",
         "| model | rows | BoTorch, s | ours, s | one start, s | BoTorch / ours "
-        "| / one start | loss per point, BoTorch | ours | one start |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| / one start | loss per point, BoTorch | ours | one start "
+        "| botorch-rust, s | loss |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, (make, sizes) in ROWS.items():
         for n in sizes:
@@ -68,11 +79,14 @@ def main() -> None:
                 ),
             }
             found: dict[str, list[tuple[float, float]]] = {way: [] for way in fits}
+            rust = []
             for repeat in range(repeats + 1):
                 for way, fit in fits.items():
                     measured = timed(fit, _wrap(build(X, Y)))
                     if repeat:
                         found[way].append(measured)
+                if name == "SingleTaskGP" and find_spec("botorch_rs"):
+                    rust.append(fit_by_rust(_wrap(build(X, Y))))
             seconds = {w: [s for s, _ in each] for w, each in found.items()}
             cells = [
                 f"{median(s):.3f} ({min(s):.3f} to {max(s):.3f})"
@@ -83,7 +97,11 @@ def main() -> None:
                 for way in list(fits)[1:]
             ]
             losses = [f"{each[0][1]:.5f}" for each in found.values()]
-            row = [name, str(n), *cells, *ratios, *losses]
+            anchor = ["-", "-"]
+            if rust:
+                middle = median(each["seconds"] for each in rust[1:])
+                anchor = [f"{middle:.3f}", f"{rust[-1]['losses'][0]:.5f}"]
+            row = [name, str(n), *cells, *ratios, *losses, *anchor]
             lines.append(f"| {' | '.join(row)} |")
             print(lines[-1], flush=True)
     (RESULTS / "single_fit.md").write_text("\n".join(lines) + "\n")

@@ -148,9 +148,7 @@ def cross_validate(
             Gaussian.
         ModelFittingError: If there is to be a fit to all rows, and it fails.
     """
-    _check(train_X, train_Y, train_Yvar, fit, threshold, fit_options)
-    if not max_error > 0:
-        raise ValueError(f"max_error: expected a positive number, got {max_error}")
+    _check(train_X, train_Y, train_Yvar, fit, threshold, max_error, fit_options)
     options = fit_options or FitOptions()
     if progress:
         options = replace(options, progress=True)
@@ -405,6 +403,7 @@ def _check(
     train_Yvar: Tensor | None,
     fit: str,
     threshold: float,
+    max_error: float,
     fit_options: FitOptions | None,
 ) -> None:
     if train_X.ndim != 2:
@@ -423,6 +422,8 @@ def _check(
         raise ValueError(f"fit: expected one of {FITS}, got {fit!r}")
     if not threshold >= 0:
         raise ValueError(f"threshold: expected a number from 0 on, got {threshold}")
+    if not max_error > 0:
+        raise ValueError(f"max_error: expected a positive number, got {max_error}")
     if not isinstance(fit_options, FitOptions | None):
         raise ValueError(
             "fit_options: expected FitOptions or None, got "

@@ -315,15 +315,17 @@ def test_folds_of_another_kernel_have_none():
     )
 
 
-def test_without_a_value_for_all_rows_no_fold_has_one_from_there():
+def test_a_model_without_a_value_for_all_rows_has_no_folds_from_there():
     X, Y = unit_waves(12)
-    full = exact_of(plain(ScaleKernel(RBFKernel()), X, Y))
+    Y = torch.cat([Y, Y**2], dim=-1)
+    full = exact_of(plain(kernel_of_batch(2), X, Y))
     theta, held_out = full.start.copy(), folds_of(1)
     columns = full.stack.table.columns
-    theta[0, columns["likelihood.noise_covar.raw_noise"]] = -3.0
-    folds = exact_of(*[plain(ScaleKernel(RBFKernel()), X[~r], Y[~r]) for r in held_out])
-    _, found = full.without(theta, held_out, folds, np.arange(12)[:, None])
-    assert found[0].losses.isnan().all()
+    theta[1, columns["likelihood.noise_covar.raw_noise"]] = -3.0
+    folds = exact_of(*[plain(kernel_of_batch(2), X[~r], Y[~r]) for r in held_out])
+    _, found = full.without(theta, held_out, folds, np.arange(24).reshape(-1, 2))
+    assert found[0].losses.isfinite().all()  # the other output
+    assert found[1].losses.isnan().all()
 
 
 @pytest.mark.parametrize("known_noise", [False, True])
