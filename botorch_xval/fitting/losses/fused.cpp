@@ -1,0 +1,656 @@
+// Loss and gradient of one exact Gaussian process after the other, without Python.
+//
+// The formulas are those of exact.py, nodes.py and values.py, which say what they mean
+// and are what this is checked against. Here every matrix is a lower triangle in rows of
+// equal length, and a kernel's tree is walked once up and once down for each model.
+//
+// Only the standard library is used; LAPACK comes as two pointers.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+namespace {
+
+constexpr int64_t BLOCK = 4;  // features that are gone through at once
+constexpr double PI = 3.14159265358979323846;
+
+enum Kind { EXPONENTIAL, RBF, MATERN12, MATERN32, MATERN52, SCALE, MIXTURE, PRODUCT };
+enum Constraint { SOFTPLUS, SIGMOID };
+enum Prior { GAMMA, LOG_NORMAL, NORMAL, BETA };
+enum Outcome { FOUND, SINGULAR };
+
+
+// e^x for x <= 0 to about one unit in the last place, in a form that compilers turn
+// into vector instructions: x = k log 2 + r, and e^r by its Taylor polynomial.
+inline double exp_of_negative(double x) {
+  constexpr double MAGIC = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds
+  x = x > -708.0 ? x : -708.0;
+  const double shifted = x * 1.4426950408889634 + MAGIC;
+  const double k = shifted - MAGIC;
+  const double r =
+      (x - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10;
+  double p = 1.0 / 6227020800.0;
+  p = p * r + 1.0 / 479001600.0;
+  p = p * r + 1.0 / 39916800.0;
+  p = p * r + 1.0 / 3628800.0;
+  p = p * r + 1.0 / 362880.0;
+  p = p * r + 1.0 / 40320.0;
+  p = p * r + 1.0 / 5040.0;
+  p = p * r + 1.0 / 720.0;
+  p = p * r + 1.0 / 120.0;
+  p = p * r + 1.0 / 24.0;
+  p = p * r + 1.0 / 6.0;
+  p = p * r + 0.5;
+  p = p * r + 1.0;
+  p = p * r + 1.0;
+  int64_t bits, power;
+  std::memcpy(&bits, &p, sizeof bits);
+  std::memcpy(&power, &shifted, sizeof power);
+  bits += static_cast<int64_t>(static_cast<uint64_t>(power) << 52);
+  std::memcpy(&p, &bits, sizeof p);
+  return p;
+}
+
+double softplus(double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+}  // namespace
+
+extern "C" {
+
+// A node of a kernel's tree; children come before their parents.
+struct Node {
+  int64_t kind;
+  int64_t column;       // of its first parameter; -1 for none
+  int64_t width;        // number of its parameters
+  int64_t first_child;  // in `children`
+  int64_t num_children;
+  int64_t num_features;
+  const double* features;  // of all models, b x d x n
+  const int64_t* owners;   // lengthscale of each feature
+  double factor;           // of squared features
+};
+
+struct Group {  // of columns with one kind of constraint
+  int64_t kind, begin, end;
+  double low, high;
+};
+
+struct PriorOf {  // one column
+  int64_t kind, column;
+  double first, second;
+};
+
+struct Model {
+  int64_t num_points, num_columns;
+  int64_t num_nodes, num_groups, num_priors;
+  const Node* nodes;
+  const int64_t* children;
+  const Group* groups;
+  const PriorOf* priors;
+  double prior_constant;
+  const double* targets;  // b x n
+  const double* noise;    // b x n, or null
+  const double* inputs;   // b x n x d for a linear mean, or null
+  int64_t noise_column, mean_column, weights_column, num_inputs;
+  double doubt;  // a pivot below this share of the largest entry is mostly rounding
+  void *a, *b;
+};
+
+}  // extern "C"
+
+namespace {
+
+// Cholesky factor and inverse of a matrix of a few hundred rows. All of it is 8 x 8 sums
+// of products of rows of two matrices, with the sums in registers.
+class Cholesky {
+ public:
+  explicit Cholesky(int64_t n)
+      : size_((n + WIDTH - 1) / WIDTH * WIDTH),
+        // An odd number of cache lines: rows are then spread over the whole cache.
+        stride_(size_ + (size_ / WIDTH % 2 ? 0 : WIDTH)),
+        memory_(2 * size_ * stride_ + size_ + WIDTH) {
+    const auto address = reinterpret_cast<uintptr_t>(memory_.data());
+    factor_ = memory_.data() + (64 - address % 64) % 64 / sizeof(double);
+    root_ = factor_ + size_ * stride_;
+    reciprocal_ = root_ + size_ * stride_;
+  }
+
+  int64_t size() const { return size_; }
+  int64_t stride() const { return stride_; }
+  double log_det() const { return log_det_; }
+
+  // The smallest squared pivot of the factor of a symmetric matrix, given by the rows of
+  // its lower triangle; not positive if there is no factor.
+  double factorize(const double* matrix, int64_t n) {
+    // The factor is kept by columns: L_rc at [c * stride + r].
+    for (int64_t i = 0; i < size_; ++i) {
+      for (int64_t j = 0; j < i; ++j)
+        factor_[j * stride_ + i] = i < n ? matrix[i * stride_ + j] : 0;
+      factor_[i * stride_ + i] = i < n ? matrix[i * stride_ + i] : 1;
+    }
+    double smallest = std::numeric_limits<double>::infinity();
+    log_det_ = 0;
+    for (int64_t c = 0; c < size_; c += WIDTH) {
+      for (int64_t r = c; r < size_; r += WIDTH) {
+        Block sums;
+        for (int64_t q = 0; q < WIDTH; ++q) load(sums[q], factor_ + (c + q) * stride_ + r);
+        add_products<-1>(sums, factor_ + r, factor_ + c, 0, c);
+        for (int64_t q = 0; q < WIDTH; ++q) {
+          if (r == c) {
+            const double pivot = sums[q][q];
+            if (!(pivot > 0)) return -1;
+            if (c + q < n) smallest = std::min(smallest, pivot);
+            log_det_ += std::log(pivot);
+            reciprocal_[c + q] = 1 / std::sqrt(pivot);
+          }
+          double* column = factor_ + (c + q) * stride_;
+          scale(sums[q], reciprocal_[c + q]);
+          store(column + r, sums[q]);
+          for (int64_t p = q + 1; p < WIDTH; ++p)
+            subtract(sums[p], column[c + p], sums[q]);
+        }
+      }
+    }
+    return smallest;
+  }
+
+  // Writes the rows of the lower triangle of the inverse (and all its diagonal blocks).
+  void invert(double* matrix) {
+    // The inverse of the factor is kept by rows: W_rc at [r * stride + c].
+    for (int64_t r = 0; r < size_; r += WIDTH) {
+      for (int64_t c = 0; c <= r; c += WIDTH) {
+        Block sums = {};
+        for (int64_t q = 0; r == c && q < WIDTH; ++q) sums[q][q] = 1;
+        add_products<-1>(sums, root_ + c, factor_ + r, c, r);
+        for (int64_t q = 0; q < WIDTH; ++q) {
+          const double* column = factor_ + (r + q) * stride_ + r;
+          scale(sums[q], reciprocal_[r + q]);
+          for (int64_t p = q + 1; p < WIDTH; ++p) subtract(sums[p], column[p], sums[q]);
+          store(root_ + (r + q) * stride_ + c, sums[q]);
+        }
+      }
+    }
+    for (int64_t r = 0; r < size_; r += WIDTH) {
+      for (int64_t c = 0; c <= r; c += WIDTH) {
+        Block sums = {};
+        add_products<1>(sums, root_ + c, root_ + r, r, size_);
+        for (int64_t q = 0; q < WIDTH; ++q) store(matrix + (r + q) * stride_ + c, sums[q]);
+      }
+    }
+  }
+
+ private:
+  static constexpr int64_t WIDTH = 8;
+#if defined(__AVX512F__)
+  static constexpr int64_t LANES = 8, AT_ONCE = 8;  // sums that fit into the registers
+#elif defined(__AVX__)
+  static constexpr int64_t LANES = 4, AT_ONCE = 4;
+#else
+  static constexpr int64_t LANES = 2, AT_ONCE = 2;
+#endif
+  static constexpr int64_t PARTS = WIDTH / LANES;
+  typedef double Lanes __attribute__((vector_size(8 * LANES)));
+  using Row = double[WIDTH];
+  using Block = Row[WIDTH];
+
+  static void load(Row& row, const double* from) { std::memcpy(row, from, sizeof row); }
+  static void store(double* to, const Row& row) { std::memcpy(to, row, sizeof row); }
+  static void scale(Row& row, double factor) {
+    for (int64_t i = 0; i < WIDTH; ++i) row[i] *= factor;
+  }
+  static void subtract(Row& row, double factor, const Row& other) {
+    for (int64_t i = 0; i < WIDTH; ++i) row[i] -= factor * other[i];
+  }
+
+  // sums[q] += sign * sum_k left[k * stride ...] * right[k * stride + q]
+  template <int sign>
+  void add_products(Block& sums, const double* left, const double* right, int64_t begin,
+                    int64_t end) const {
+    for (int64_t q = 0; q < WIDTH; q += AT_ONCE) {
+      Lanes own[AT_ONCE][PARTS];
+      std::memcpy(own, sums[q], sizeof own);
+      for (int64_t k = begin; k < end; ++k) {
+        const double* by = right + k * stride_ + q;
+        Lanes row[PARTS];
+        std::memcpy(row, left + k * stride_, sizeof row);
+#pragma GCC unroll 8
+        for (int64_t p = 0; p < AT_ONCE; ++p)
+#pragma GCC unroll 4
+          for (int64_t h = 0; h < PARTS; ++h) own[p][h] += (sign * by[p]) * row[h];
+      }
+      std::memcpy(sums[q], own, sizeof own);
+    }
+  }
+
+  const int64_t size_, stride_;
+  std::vector<double> memory_;
+  double *factor_, *root_, *reciprocal_;
+  double log_det_ = 0;
+};
+
+class Evaluation {
+ public:
+  explicit Evaluation(const Model& model)
+      : m_(model),
+        n_(model.num_points),
+        cholesky_(n_),
+        stride_(cholesky_.stride()),
+        size_(cholesky_.size() * stride_),
+        values_(model.num_columns),
+        slopes_(model.num_columns),
+        residuals_(n_),
+        weights_(n_),
+        inverse_(size_),
+        states_(model.num_nodes),
+        shared_(size_) {
+    for (int64_t i = 0; i < model.num_nodes; ++i) {
+      const Node& node = model.nodes[i];
+      State& state = states_[i];
+      if (node.kind <= MATERN52) {
+        const int64_t padded = (node.num_features + BLOCK - 1) / BLOCK * BLOCK;
+        state.z.resize(padded * stride_);  // zeros where there is no feature
+        state.by_feature.resize(padded);
+        state.slope.resize(size_);
+      }
+      if (node.kind != SCALE && node.kind != EXPONENTIAL && node.kind != RBF)
+        state.own.resize(size_);
+      if (node.kind == PRODUCT) state.inner.resize(size_);
+      state.shares.resize(node.num_children);
+    }
+  }
+
+  Outcome operator()(const double* theta, int64_t model, double* loss, double* gradient) {
+    transform(theta);
+    const int64_t root = m_.num_nodes - 1;
+    for (int64_t i = 0; i <= root; ++i) forward(i, model);
+    set_residuals(model);
+    if (!invert(root, model)) return SINGULAR;
+    std::fill(gradient, gradient + m_.num_columns, 0.0);
+    double trace = 0;
+    for (int64_t i = 0; i < n_; ++i) {
+      double* row = &inverse_[i * stride_];
+      const double weight = weights_[i];
+      // Every entry beside the diagonal stands for two.
+      for (int64_t j = 0; j < i; ++j) row[j] -= weight * weights_[j];
+      row[i] = 0.5 * (row[i] - weight * weight);
+      trace += row[i];
+    }
+    if (m_.noise_column >= 0) gradient[m_.noise_column] = trace;
+    if (m_.mean_column >= 0) {
+      double total = 0;
+      for (double weight : weights_) total += weight;
+      gradient[m_.mean_column] = -total;
+    }
+    if (m_.weights_column >= 0) {
+      const double* X = m_.inputs + model * n_ * m_.num_inputs;
+      for (int64_t i = 0; i < n_; ++i)
+        for (int64_t k = 0; k < m_.num_inputs; ++k)
+          gradient[m_.weights_column + k] -= weights_[i] * X[i * m_.num_inputs + k];
+    }
+    backward(root, inverse_.data(), 1.0, false, gradient);
+    *loss = loss_;
+    add_priors(loss, gradient);
+    for (int64_t k = 0; k < m_.num_columns; ++k) gradient[k] *= slopes_[k] / n_;
+    *loss /= n_;
+    return FOUND;
+  }
+
+ private:
+  struct State {
+    double* result = nullptr;  // covariances, still to be multiplied by `scale`
+    double scale = 1;
+    std::vector<double> own, slope, inner, z, by_feature;
+    std::vector<double> shares;  // weights of children, then sums over them
+  };
+
+  void transform(const double* theta) {
+    std::copy(theta, theta + m_.num_columns, values_.begin());
+    std::fill(slopes_.begin(), slopes_.end(), 1.0);
+    for (int64_t g = 0; g < m_.num_groups; ++g) {
+      const Group& group = m_.groups[g];
+      for (int64_t k = group.begin; k < group.end; ++k) {
+        const double share = sigmoid(theta[k]);
+        if (group.kind == SOFTPLUS) {
+          values_[k] = softplus(theta[k]) + group.low;
+          slopes_[k] = share;
+        } else {
+          values_[k] = group.low + (group.high - group.low) * share;
+          slopes_[k] = (group.high - group.low) * share * (1 - share);
+        }
+      }
+    }
+  }
+
+  void add_priors(double* loss, double* gradient) const {
+    *loss -= m_.prior_constant;
+    for (int64_t i = 0; i < m_.num_priors; ++i) {
+      const PriorOf& prior = m_.priors[i];
+      const double x = values_[prior.column];
+      const double first = prior.first, second = prior.second, log = std::log(x);
+      double term, slope;
+      if (prior.kind == NORMAL) {
+        term = first * x + second * x * x;
+        slope = first + 2 * second * x;
+      } else if (prior.kind == GAMMA) {
+        term = first * log + second * x;
+        slope = first / x + second;
+      } else if (prior.kind == LOG_NORMAL) {
+        term = first * log + second * log * log;
+        slope = (first + 2 * second * log) / x;
+      } else {
+        term = first * log + second * std::log1p(-x);
+        slope = first / x - second / (1 - x);
+      }
+      *loss -= term;
+      gradient[prior.column] -= slope;
+    }
+  }
+
+  void set_residuals(int64_t model) {
+    const double* targets = m_.targets + model * n_;
+    const double mean = m_.mean_column < 0 ? 0 : values_[m_.mean_column];
+    for (int64_t i = 0; i < n_; ++i) residuals_[i] = targets[i] - mean;
+    if (m_.weights_column < 0) return;
+    const double* X = m_.inputs + model * n_ * m_.num_inputs;
+    for (int64_t i = 0; i < n_; ++i)
+      for (int64_t k = 0; k < m_.num_inputs; ++k)
+        residuals_[i] -= X[i * m_.num_inputs + k] * values_[m_.weights_column + k];
+  }
+
+  // Inverse of the covariance with noise, its product with the residuals, and the loss.
+  bool invert(int64_t root, int64_t model) {
+    const State& kernel = states_[root];
+    double largest = 0;
+    for (int64_t i = 0; i < n_; ++i) {
+      const double* from = kernel.result + i * stride_;
+      double* row = &inverse_[i * stride_];
+      for (int64_t j = 0; j <= i; ++j) row[j] = kernel.scale * from[j];
+      row[i] += m_.noise ? m_.noise[model * n_ + i] : values_[m_.noise_column];
+      largest = std::max(largest, row[i]);
+    }
+    if (!(largest < std::numeric_limits<double>::infinity())) return false;
+    const double smallest = cholesky_.factorize(inverse_.data(), n_);
+    if (!(smallest >= m_.doubt * largest)) return false;
+    cholesky_.invert(inverse_.data());
+    std::fill(weights_.begin(), weights_.end(), 0.0);
+    double quadratic = 0;
+    for (int64_t i = 0; i < n_; ++i) {
+      const double* row = &inverse_[i * stride_];
+      const double residual = residuals_[i];
+      double sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t j = 0; j < i; ++j) {
+        sum += row[j] * residuals_[j];
+        weights_[j] += row[j] * residual;
+      }
+      weights_[i] += sum + row[i] * residual;
+    }
+    for (int64_t i = 0; i < n_; ++i) quadratic += residuals_[i] * weights_[i];
+    loss_ = 0.5 * (quadratic + cholesky_.log_det() + n_ * std::log(2 * PI));
+    return std::isfinite(loss_);
+  }
+
+  void forward(int64_t i, int64_t model) {
+    const Node& node = m_.nodes[i];
+    State& state = states_[i];
+    const int64_t* children = m_.children + node.first_child;
+    state.scale = 1;
+    if (node.kind <= MATERN52) {
+      leaf(node, state, model);
+    } else if (node.kind == SCALE) {
+      const State& child = states_[children[0]];
+      state.result = child.result;
+      state.scale = child.scale * values_[node.column];
+    } else if (node.kind == MIXTURE) {
+      double left = 1;
+      for (int64_t c = 0; c < node.num_children; ++c) {
+        double share = 1;
+        if (node.column >= 0) {
+          const bool is_last = c + 1 == node.num_children;
+          const double fraction = is_last ? 1.0 : values_[node.column + c];
+          share = left * fraction;
+          left *= 1 - fraction;
+        }
+        state.shares[c] = share;
+        const State& child = states_[children[c]];
+        const double times = share * child.scale;
+        for_rows([&](int64_t at, int64_t end) {
+          double* own = &state.own[at];
+          const double* from = child.result + at;
+          if (c == 0)
+            for (int64_t j = 0; j < end; ++j) own[j] = times * from[j];
+          else
+            for (int64_t j = 0; j < end; ++j) own[j] += times * from[j];
+        });
+      }
+      state.result = state.own.data();
+    } else {
+      for (int64_t c = 0; c < node.num_children; ++c) {
+        const State& child = states_[children[c]];
+        state.scale *= child.scale;
+        for_rows([&](int64_t at, int64_t end) {
+          double* own = &state.own[at];
+          const double* from = child.result + at;
+          if (c == 0)
+            for (int64_t j = 0; j < end; ++j) own[j] = from[j];
+          else
+            for (int64_t j = 0; j < end; ++j) own[j] *= from[j];
+        });
+      }
+      state.result = state.own.data();
+    }
+  }
+
+  void leaf(const Node& node, State& state, int64_t model) {
+    const int64_t d = node.num_features;
+    const double* features = node.features + model * d * n_;
+    for (int64_t k = 0; k < d; ++k) {
+      const double lengthscale = values_[node.column + node.owners[k]];
+      const double inverse = node.kind == EXPONENTIAL
+                                 ? std::sqrt(node.factor / lengthscale)
+                                 : std::sqrt(node.factor) / lengthscale;
+      for (int64_t i = 0; i < n_; ++i)
+        state.z[k * stride_ + i] = features[k * n_ + i] * inverse;
+    }
+    const bool is_one = node.kind == EXPONENTIAL || node.kind == RBF;
+    state.result = is_one ? state.slope.data() : state.own.data();
+    for (int64_t i = 0; i < n_; ++i) {
+      double* slope = &state.slope[i * stride_];
+      double* result = state.result + i * stride_;
+      std::fill(slope, slope + i + 1, 0.0);
+      for (int64_t k = 0; k < d; k += BLOCK) {
+        const double *z0 = &state.z[k * stride_], *z1 = z0 + stride_,
+                     *z2 = z1 + stride_, *z3 = z2 + stride_;
+        const double own0 = z0[i], own1 = z1[i], own2 = z2[i], own3 = z3[i];
+#pragma omp simd
+        for (int64_t j = 0; j < i; ++j) {
+          const double by0 = own0 - z0[j], by1 = own1 - z1[j], by2 = own2 - z2[j],
+                       by3 = own3 - z3[j];
+          slope[j] += (by0 * by0 + by1 * by1) + (by2 * by2 + by3 * by3);
+        }
+      }
+      switch (node.kind) {
+        case EXPONENTIAL:
+        case RBF:
+#pragma omp simd
+          for (int64_t j = 0; j < i; ++j) slope[j] = exp_of_negative(-slope[j]);
+          break;
+        case MATERN12:
+#pragma omp simd
+          for (int64_t j = 0; j < i; ++j) {
+            const double root = std::sqrt(slope[j]);
+            result[j] = exp_of_negative(-root);
+            slope[j] = root > 0 ? result[j] / root : 0.0;
+          }
+          break;
+        case MATERN32:
+#pragma omp simd
+          for (int64_t j = 0; j < i; ++j) {
+            const double root = std::sqrt(slope[j]);
+            slope[j] = exp_of_negative(-root);
+            result[j] = slope[j] + root * slope[j];
+          }
+          break;
+        default:
+#pragma omp simd
+          for (int64_t j = 0; j < i; ++j) {
+            const double square = slope[j], root = std::sqrt(square);
+            const double decay = exp_of_negative(-root);
+            slope[j] = decay + root * decay;
+            result[j] = slope[j] + square * decay * (1.0 / 3.0);
+          }
+      }
+      result[i] = 1;
+      slope[i] = node.kind == MATERN12 ? 0.0 : 1.0;
+    }
+  }
+
+  // Sum of `outer` times the node's result and scale, if wanted; see nodes.py.
+  double backward(int64_t i, const double* outer, double scale, bool want_total,
+                  double* gradient) {
+    const Node& node = m_.nodes[i];
+    State& state = states_[i];
+    const int64_t* children = m_.children + node.first_child;
+    double total = 0;
+    if (node.kind <= MATERN52) return leaf_backward(node, state, outer, scale, want_total, gradient);
+    if (node.kind == SCALE) {
+      const double own = values_[node.column];
+      total = backward(children[0], outer, scale * own, true, gradient);
+      gradient[node.column] += total * scale;
+      return total * own;
+    }
+    if (node.kind == MIXTURE) {
+      const bool is_weighted = node.column >= 0;
+      std::vector<double>& shares = state.shares;
+      for (int64_t c = 0; c < node.num_children; ++c) {
+        const double share = shares[c];
+        const double found = backward(children[c], outer, scale * share,
+                                      is_weighted || want_total, gradient);
+        total += found * share;
+        shares[c] = found * share * scale;
+      }
+      double after = 0;
+      for (int64_t c = node.num_children - 1; is_weighted && c >= 0; --c) {
+        if (c + 1 < node.num_children) {
+          const double fraction = values_[node.column + c];
+          gradient[node.column + c] += shares[c] / fraction - after / (1 - fraction);
+        }
+        after += shares[c];
+      }
+      return total;
+    }
+    for (int64_t c = 0; c < node.num_children; ++c) {
+      double carried = scale;
+      bool is_first = true;
+      for (int64_t e = 0; e < node.num_children; ++e) {
+        if (e == c) continue;
+        const State& other = states_[children[e]];
+        carried *= other.scale;
+        const double* source = is_first ? outer : state.inner.data();
+        is_first = false;
+        for_rows([&](int64_t at, int64_t end) {
+          double* inner = &state.inner[at];
+          const double *from = source + at, *by = other.result + at;
+          for (int64_t j = 0; j < end; ++j) inner[j] = from[j] * by[j];
+        });
+      }
+      const bool want = want_total && c + 1 == node.num_children;
+      total = backward(children[c], state.inner.data(), carried, want, gradient);
+      if (want)
+        for (int64_t e = 0; e + 1 < node.num_children; ++e)
+          total *= states_[children[e]].scale;
+    }
+    return total;
+  }
+
+  double leaf_backward(const Node& node, State& state, const double* outer, double scale,
+                       bool want_total, double* gradient) {
+    const int64_t d = node.num_features;
+    double total = 0;
+    std::fill(state.by_feature.begin(), state.by_feature.end(), 0.0);
+    for (int64_t i = 0; i < n_; ++i) {
+      const double* slope = &state.slope[i * stride_];
+      const double* from = outer + i * stride_;
+      const double* result = state.result + i * stride_;
+      double* weighted = shared_.data();
+      double sum = 0;
+      if (want_total) {
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j <= i; ++j) sum += from[j] * result[j];
+        total += sum;
+      }
+#pragma omp simd
+      for (int64_t j = 0; j < i; ++j) weighted[j] = from[j] * slope[j];
+      for (int64_t k = 0; k < d; k += BLOCK) {
+        const double *z0 = &state.z[k * stride_], *z1 = z0 + stride_,
+                     *z2 = z1 + stride_, *z3 = z2 + stride_;
+        const double own0 = z0[i], own1 = z1[i], own2 = z2[i], own3 = z3[i];
+        double sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
+#pragma omp simd reduction(+ : sum0, sum1, sum2, sum3)
+        for (int64_t j = 0; j < i; ++j) {
+          const double by0 = own0 - z0[j], by1 = own1 - z1[j], by2 = own2 - z2[j],
+                       by3 = own3 - z3[j];
+          sum0 += weighted[j] * (by0 * by0);
+          sum1 += weighted[j] * (by1 * by1);
+          sum2 += weighted[j] * (by2 * by2);
+          sum3 += weighted[j] * (by3 * by3);
+        }
+        double* by_feature = &state.by_feature[k];
+        by_feature[0] += sum0;
+        by_feature[1] += sum1;
+        by_feature[2] += sum2;
+        by_feature[3] += sum3;
+      }
+    }
+    const double share = node.kind == MATERN52 ? 1.0 / 3.0
+                         : node.kind == MATERN32 || node.kind == MATERN12 ? 1.0
+                                                                          : 2.0;
+    const double power = node.kind == EXPONENTIAL ? 1 : 2;
+    for (int64_t k = 0; k < d; ++k) {
+      const int64_t column = node.column + node.owners[k];
+      gradient[column] +=
+          0.5 * state.by_feature[k] * share * power * scale / values_[column];
+    }
+    return total;
+  }
+
+  template <typename Each>
+  void for_rows(Each each) const {
+    for (int64_t i = 0; i < n_; ++i) each(i * stride_, i + 1);
+  }
+
+  const Model& m_;
+  const int64_t n_;
+  Cholesky cholesky_;
+  const int64_t stride_, size_;
+  std::vector<double> values_, slopes_, residuals_, weights_, inverse_;
+  std::vector<State> states_;
+  std::vector<double> shared_;
+  double loss_ = 0;
+};
+
+}  // namespace
+
+extern "C" {
+
+void* fused_new(const Model* model) { return new Evaluation(*model); }
+
+void fused_delete(void* evaluation) { delete static_cast<Evaluation*>(evaluation); }
+
+// Losses per point, `count`, and gradients by `theta`, both `count x p`; `outcomes` says
+// where there are none.
+void fused_evaluate(void* evaluation, int64_t count, int64_t num_columns,
+                    const double* theta, const int64_t* models, double* losses,
+                    double* gradients, int64_t* outcomes) {
+  Evaluation& evaluate = *static_cast<Evaluation*>(evaluation);
+  for (int64_t a = 0; a < count; ++a)
+    outcomes[a] = evaluate(theta + a * num_columns, models[a], losses + a,
+                           gradients + a * num_columns);
+}
+
+}  // extern "C"
