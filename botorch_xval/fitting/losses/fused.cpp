@@ -187,11 +187,11 @@ class Cholesky {
  private:
   static constexpr int64_t WIDTH = 8;
 #if defined(__AVX512F__)
-  static constexpr int64_t LANES = 8, AT_ONCE = 8;  // sums that fit into the registers
+  static constexpr int64_t LANES = 8;
 #elif defined(__AVX__)
-  static constexpr int64_t LANES = 4, AT_ONCE = 4;
+  static constexpr int64_t LANES = 4;
 #else
-  static constexpr int64_t LANES = 2, AT_ONCE = 2;
+  static constexpr int64_t LANES = 2;
 #endif
   static constexpr int64_t PARTS = WIDTH / LANES;
   typedef double Lanes __attribute__((vector_size(8 * LANES)));
@@ -211,19 +211,28 @@ class Cholesky {
   template <int sign>
   void add_products(Block& sums, const double* left, const double* right, int64_t begin,
                     int64_t end) const {
-    for (int64_t q = 0; q < WIDTH; q += AT_ONCE) {
-      Lanes own[AT_ONCE][PARTS];
+    // By name, since compilers keep arrays of sums in memory.
+    for (int64_t q = 0; q < WIDTH; q += WIDTH / PARTS) {
+      Lanes own[WIDTH];
       std::memcpy(own, sums[q], sizeof own);
+      Lanes s0 = own[0], s1 = own[1], s2 = own[2], s3 = own[3];
+      Lanes s4 = own[4], s5 = own[5], s6 = own[6], s7 = own[7];
       for (int64_t k = begin; k < end; ++k) {
         const double* by = right + k * stride_ + q;
         Lanes row[PARTS];
         std::memcpy(row, left + k * stride_, sizeof row);
-#pragma GCC unroll 8
-        for (int64_t p = 0; p < AT_ONCE; ++p)
-#pragma GCC unroll 4
-          for (int64_t h = 0; h < PARTS; ++h) own[p][h] += (sign * by[p]) * row[h];
+        for (int64_t h = 0; h < PARTS; ++h) row[h] *= sign;
+        s0 += row[0 % PARTS] * by[0 / PARTS];
+        s1 += row[1 % PARTS] * by[1 / PARTS];
+        s2 += row[2 % PARTS] * by[2 / PARTS];
+        s3 += row[3 % PARTS] * by[3 / PARTS];
+        s4 += row[4 % PARTS] * by[4 / PARTS];
+        s5 += row[5 % PARTS] * by[5 / PARTS];
+        s6 += row[6 % PARTS] * by[6 / PARTS];
+        s7 += row[7 % PARTS] * by[7 / PARTS];
       }
-      std::memcpy(sums[q], own, sizeof own);
+      const Lanes found[WIDTH] = {s0, s1, s2, s3, s4, s5, s6, s7};
+      std::memcpy(sums[q], found, sizeof found);
     }
   }
 
