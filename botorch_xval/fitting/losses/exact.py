@@ -31,6 +31,9 @@ A covariance that is singular to rounding has a loss without a correct digit, an
 whether it has one at all is chance: there GPyTorch's own modules are asked, so that no
 search ends where the model itself has no loss.
 
+Most models are evaluated by the same formulas in compiled code, where there is some
+(:mod:`~botorch_xval.fitting.losses.fused`); what that leaves, here.
+
 Rows are padded to a multiple of four, so that every matrix of a batch starts at the
 same alignment: BLAS rounds by alignment, and a model's loss must not depend, even in
 the last bit, on the place in a group at which it is evaluated.
@@ -60,6 +63,7 @@ from torch.nn.functional import pad
 
 from botorch_xval.fitting.losses.by_autograd import Batch
 from botorch_xval.fitting.losses.covariances import build_node
+from botorch_xval.fitting.losses.fused import Fused
 from botorch_xval.fitting.losses.left_out import (
     Data,
     LeftOut,
@@ -136,6 +140,30 @@ class Exact(StackedObjective):
         self._kernel = self._node(None, self._inputs, self._extra, self._workspace)
         self._values.check_all_used()
         self._models: list[int] | None = None
+        self._fused = self._compiled()
+
+    def _compiled(self) -> Fused | None:
+        """The same in compiled code, where that is possible."""
+        if self.device.type != "cpu":
+            return None
+        n = self.num_points
+        weights, known = self._weights, self._noise
+        noise = self._noise_columns if known is None else known
+        try:
+            return Fused(
+                self._kernel,
+                self._values,
+                self._targets,
+                n,
+                noise,
+                self._mean,
+                None if weights is None else (weights, self._inputs.contiguous()),
+                self.table.size,
+                DOUBT * n * torch.finfo(torch.float64).eps,
+            )
+        except Unsupported as part:
+            logger.debug("no compiled code for %s", part)
+            return None
 
     def _node(
         self, index: Tensor | None, X: Tensor, extra: int, workspace: Workspace
@@ -175,6 +203,8 @@ class Exact(StackedObjective):
                 (self._workspace, self._kernel, None),
                 {id(tensor): tensor for tensor in data},
             )
+            if self._fused is not None:
+                other._fused = self._fused.another()
         return [self, *others]
 
     def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
@@ -183,6 +213,19 @@ class Exact(StackedObjective):
         A model whose covariance is not positive definite, even with the jitter that
         GPyTorch adds, has the loss NaN.
         """
+        if self._fused is None:
+            return self._in_torch(theta, models)
+        losses, gradients, is_found = self._fused(theta, models)
+        if not is_found.all():
+            rest = np.flatnonzero(~is_found)
+            own = self._in_torch(theta[rest], [models[i] for i in rest])
+            losses[rest], gradients[rest] = own
+        return losses, gradients
+
+    def _in_torch(
+        self, theta: Array, models: Sequence[int]
+    ) -> tuple[Array, Array]:
+        """The same by the formulas of this module."""
         with torch.no_grad():
             self._select(list(models))
             values = torch.as_tensor(theta, device=self.device)
@@ -214,6 +257,7 @@ class Exact(StackedObjective):
         other._by_modules, other._models = None, None  # it has all rows
         other._workspace = Workspace()
         other._kernel = other._node(None, other._inputs, other._extra, other._workspace)
+        other._fused = other._compiled()
         return other
 
     def _select(self, models: list[int]) -> None:

@@ -1,10 +1,9 @@
 // Loss and gradient of one exact Gaussian process after the other, without Python.
 //
 // The formulas are those of exact.py, nodes.py and values.py, which say what they mean
-// and are what this is checked against. Here every matrix is a lower triangle in rows of
-// equal length, and a kernel's tree is walked once up and once down for each model.
-//
-// Only the standard library is used; LAPACK comes as two pointers.
+// and are what this is checked against. Here every symmetric matrix is a lower triangle
+// in rows of equal length, and a kernel's tree is walked once up and once down for each
+// model, which stays in the processor's cache meanwhile.
 
 #include <algorithm>
 #include <cmath>
@@ -66,13 +65,13 @@ extern "C" {
 struct Node {
   int64_t kind;
   int64_t column;       // of its first parameter; -1 for none
-  int64_t width;        // number of its parameters
   int64_t first_child;  // in `children`
   int64_t num_children;
   int64_t num_features;
-  const double* features;  // of all models, b x d x n
-  const int64_t* owners;   // lengthscale of each feature
-  double factor;           // of squared features
+  const double* features;  // of all models, b x n x d
+  int64_t model_stride, point_stride;
+  const int64_t* owners;  // lengthscale of each feature
+  double factor;          // of squared features
 };
 
 struct Group {  // of columns with one kind of constraint
@@ -85,6 +84,11 @@ struct PriorOf {  // one column
   double first, second;
 };
 
+struct Data {  // one row for each model, `stride` numbers apart
+  const double* values;
+  int64_t stride;
+};
+
 struct Model {
   int64_t num_points, num_columns;
   int64_t num_nodes, num_groups, num_priors;
@@ -93,12 +97,11 @@ struct Model {
   const Group* groups;
   const PriorOf* priors;
   double prior_constant;
-  const double* targets;  // b x n
-  const double* noise;    // b x n, or null
-  const double* inputs;   // b x n x d for a linear mean, or null
+  Data targets;  // n
+  Data noise;    // n; null where it is a parameter
+  Data inputs;   // n x d, of a linear mean
   int64_t noise_column, mean_column, weights_column, num_inputs;
   double doubt;  // a pivot below this share of the largest entry is mostly rounding
-  void *a, *b;
 };
 
 }  // extern "C"
@@ -200,6 +203,11 @@ class Cholesky {
 
   static void load(Row& row, const double* from) { std::memcpy(row, from, sizeof row); }
   static void store(double* to, const Row& row) { std::memcpy(to, row, sizeof row); }
+  static Lanes lanes(const double* row, int64_t part) {
+    Lanes found;
+    std::memcpy(&found, row + part * LANES, sizeof found);
+    return found;
+  }
   static void scale(Row& row, double factor) {
     for (int64_t i = 0; i < WIDTH; ++i) row[i] *= factor;
   }
@@ -209,30 +217,29 @@ class Cholesky {
 
   // sums[q] += sign * sum_k left[k * stride ...] * right[k * stride + q]
   template <int sign>
+  __attribute__((noinline))  // compilers then keep the sums in registers
   void add_products(Block& sums, const double* left, const double* right, int64_t begin,
                     int64_t end) const {
     // By name, since compilers keep arrays of sums in memory.
     for (int64_t q = 0; q < WIDTH; q += WIDTH / PARTS) {
-      Lanes own[WIDTH];
-      std::memcpy(own, sums[q], sizeof own);
-      Lanes s0 = own[0], s1 = own[1], s2 = own[2], s3 = own[3];
-      Lanes s4 = own[4], s5 = own[5], s6 = own[6], s7 = own[7];
+      double* own = sums[q];
+      Lanes s0 = lanes(own, 0), s1 = lanes(own, 1), s2 = lanes(own, 2);
+      Lanes s3 = lanes(own, 3), s4 = lanes(own, 4), s5 = lanes(own, 5);
+      Lanes s6 = lanes(own, 6), s7 = lanes(own, 7);
       for (int64_t k = begin; k < end; ++k) {
         const double* by = right + k * stride_ + q;
-        Lanes row[PARTS];
-        std::memcpy(row, left + k * stride_, sizeof row);
-        for (int64_t h = 0; h < PARTS; ++h) row[h] *= sign;
-        s0 += row[0 % PARTS] * by[0 / PARTS];
-        s1 += row[1 % PARTS] * by[1 / PARTS];
-        s2 += row[2 % PARTS] * by[2 / PARTS];
-        s3 += row[3 % PARTS] * by[3 / PARTS];
-        s4 += row[4 % PARTS] * by[4 / PARTS];
-        s5 += row[5 % PARTS] * by[5 / PARTS];
-        s6 += row[6 % PARTS] * by[6 / PARTS];
-        s7 += row[7 % PARTS] * by[7 / PARTS];
+        const double* row = left + k * stride_;
+        s0 += sign * (lanes(row, 0 % PARTS) * by[0 / PARTS]);
+        s1 += sign * (lanes(row, 1 % PARTS) * by[1 / PARTS]);
+        s2 += sign * (lanes(row, 2 % PARTS) * by[2 / PARTS]);
+        s3 += sign * (lanes(row, 3 % PARTS) * by[3 / PARTS]);
+        s4 += sign * (lanes(row, 4 % PARTS) * by[4 / PARTS]);
+        s5 += sign * (lanes(row, 5 % PARTS) * by[5 / PARTS]);
+        s6 += sign * (lanes(row, 6 % PARTS) * by[6 / PARTS]);
+        s7 += sign * (lanes(row, 7 % PARTS) * by[7 / PARTS]);
       }
       const Lanes found[WIDTH] = {s0, s1, s2, s3, s4, s5, s6, s7};
-      std::memcpy(sums[q], found, sizeof found);
+      std::memcpy(own, found, sizeof found);
     }
   }
 
@@ -296,7 +303,7 @@ class Evaluation {
       gradient[m_.mean_column] = -total;
     }
     if (m_.weights_column >= 0) {
-      const double* X = m_.inputs + model * n_ * m_.num_inputs;
+      const double* X = m_.inputs.values + model * m_.inputs.stride;
       for (int64_t i = 0; i < n_; ++i)
         for (int64_t k = 0; k < m_.num_inputs; ++k)
           gradient[m_.weights_column + k] -= weights_[i] * X[i * m_.num_inputs + k];
@@ -361,11 +368,11 @@ class Evaluation {
   }
 
   void set_residuals(int64_t model) {
-    const double* targets = m_.targets + model * n_;
+    const double* targets = m_.targets.values + model * m_.targets.stride;
     const double mean = m_.mean_column < 0 ? 0 : values_[m_.mean_column];
     for (int64_t i = 0; i < n_; ++i) residuals_[i] = targets[i] - mean;
     if (m_.weights_column < 0) return;
-    const double* X = m_.inputs + model * n_ * m_.num_inputs;
+    const double* X = m_.inputs.values + model * m_.inputs.stride;
     for (int64_t i = 0; i < n_; ++i)
       for (int64_t k = 0; k < m_.num_inputs; ++k)
         residuals_[i] -= X[i * m_.num_inputs + k] * values_[m_.weights_column + k];
@@ -374,12 +381,14 @@ class Evaluation {
   // Inverse of the covariance with noise, its product with the residuals, and the loss.
   bool invert(int64_t root, int64_t model) {
     const State& kernel = states_[root];
+    const double* noise =
+        m_.noise.values ? m_.noise.values + model * m_.noise.stride : nullptr;
     double largest = 0;
     for (int64_t i = 0; i < n_; ++i) {
       const double* from = kernel.result + i * stride_;
       double* row = &inverse_[i * stride_];
       for (int64_t j = 0; j <= i; ++j) row[j] = kernel.scale * from[j];
-      row[i] += m_.noise ? m_.noise[model * n_ + i] : values_[m_.noise_column];
+      row[i] += noise ? noise[i] : values_[m_.noise_column];
       largest = std::max(largest, row[i]);
     }
     if (!(largest < std::numeric_limits<double>::infinity())) return false;
@@ -457,14 +466,14 @@ class Evaluation {
 
   void leaf(const Node& node, State& state, int64_t model) {
     const int64_t d = node.num_features;
-    const double* features = node.features + model * d * n_;
+    const double* features = node.features + model * node.model_stride;
     for (int64_t k = 0; k < d; ++k) {
       const double lengthscale = values_[node.column + node.owners[k]];
       const double inverse = node.kind == EXPONENTIAL
                                  ? std::sqrt(node.factor / lengthscale)
                                  : std::sqrt(node.factor) / lengthscale;
       for (int64_t i = 0; i < n_; ++i)
-        state.z[k * stride_ + i] = features[k * n_ + i] * inverse;
+        state.z[k * stride_ + i] = features[i * node.point_stride + k] * inverse;
     }
     const bool is_one = node.kind == EXPONENTIAL || node.kind == RBF;
     state.result = is_one ? state.slope.data() : state.own.data();
@@ -647,6 +656,8 @@ class Evaluation {
 
 extern "C" {
 
+// What evaluates models of this structure, in one thread at a time. The structure and
+// all that it points to must stay.
 void* fused_new(const Model* model) { return new Evaluation(*model); }
 
 void fused_delete(void* evaluation) { delete static_cast<Evaluation*>(evaluation); }

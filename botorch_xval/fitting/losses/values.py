@@ -24,7 +24,14 @@ __all__ = ["Values"]
 
 
 class Values:
-    """Constrained values, their slopes and log priors, one column for each number."""
+    """Constrained values, their slopes and log priors, one column for each number.
+
+    Attributes:
+        groups: Columns, kind of constraint, lower and upper bound of all but the
+            identities; neighbors as one.
+        priors: For each kind of prior its columns, and two coefficients of each.
+        constant: The sum of the constants of all log priors.
+    """
 
     def __init__(self, table: ParameterTable, device: torch.device) -> None:
         """
@@ -42,17 +49,16 @@ class Values:
             for each in table.parameters
         }
         self._unused = set(self._columns)
-        # Columns, kind, low and high of all but the identities; neighbors as one.
-        self._groups: list[tuple[slice, str, float, float]] = []
+        self.groups: list[tuple[slice, str, float, float]] = []
         for each in table.parameters:
             columns, constraint = table.columns[each.full_name], each.kind()
             if constraint[0] == "identity":
                 continue
-            last = self._groups[-1] if self._groups else None
+            last = self.groups[-1] if self.groups else None
             if last and last[1:] == constraint and last[0].stop == columns.start:
                 columns = slice(last[0].start, columns.stop)
-                self._groups.pop()
-            self._groups.append((columns, *constraint))
+                self.groups.pop()
+            self.groups.append((columns, *constraint))
         self._read_priors(table, device)
 
     def of(self, module: torch.nn.Module, raw_name: str) -> slice:
@@ -70,7 +76,7 @@ class Values:
     def transform(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Constrained values and their derivatives by `theta`, both `a x p`."""
         values, slopes = theta.clone(), torch.ones_like(theta)
-        for columns, kind, low, high in self._groups:
+        for columns, kind, low, high in self.groups:
             raw = theta[:, columns]
             if kind == "softplus":
                 values[:, columns] = softplus(raw) + low
@@ -83,8 +89,8 @@ class Values:
 
     def add_priors(self, values: Tensor, losses: Tensor, gradients: Tensor) -> None:
         """Subtract the log priors of the values, and their derivatives."""
-        losses -= self._constant
-        for kind, columns, first, second in self._priors:
+        losses -= self.constant
+        for kind, columns, first, second in self.priors:
             x = values[:, columns]
             if kind is NormalPrior:
                 terms = first * x + second * x**2
@@ -105,17 +111,17 @@ class Values:
 
     def _read_priors(self, table: ParameterTable, device: torch.device) -> None:
         found: dict[type, list[tuple[int, Tensor, Tensor]]] = {}
-        self._constant = 0.0
+        self.constant = 0.0
         for each in table.with_priors:
             prior, name = each.prior, each.full_name
             require(type(prior) in _FEATURES, f"{name}: {type(prior).__name__}")
             coefficients = _coefficients(prior, each.shape.numel(), name)
-            self._constant += coefficients[0].sum().item()
+            self.constant += coefficients[0].sum().item()
             columns = table.columns[name]
             for i, column in enumerate(range(columns.start, columns.stop)):
                 entry = (column, coefficients[1, i], coefficients[2, i])
                 found.setdefault(type(prior), []).append(entry)
-        self._priors = [
+        self.priors = [
             (
                 kind,
                 torch.tensor([column for column, _, _ in entries], device=device),
