@@ -20,12 +20,11 @@ from typing import Any
 
 import numpy as np
 from botorch.optim.core import OptimizationStatus
-from numpy.typing import NDArray
 from scipy.optimize import Bounds
 from threadpoolctl import ThreadpoolController
 
 from botorch_xval.fitting.coordinates import Array, Coordinates
-from botorch_xval.fitting.search import Search
+from botorch_xval.fitting.search import Search, points_of
 
 __all__ = ["Evaluate", "OnEnd", "OnIteration", "minimize_each"]
 
@@ -117,20 +116,18 @@ def minimize_each(
                 )
             if not running:
                 return
-            waiting = [i for i in running if searches[i].point is not None]
-            for chosen, values in _evaluate(evaluate, searches, waiting, names):
-                for i, value in zip(chosen, values, strict=True):
-                    if isinstance(value, undefined) and searches[i].losses:
-                        searches[i].advance(np.nan, np.full_like(starts[i], np.nan))
-                    elif isinstance(value, Exception):
-                        searches[i].fail(value)
-                    else:
-                        searches[i].advance(*value)
+            waiting = [i for i in running if searches[i].x is not None]
+            _advance(
+                evaluate,
+                [searches[i] for i in waiting],
+                [names[i] for i in waiting],
+                undefined,
+            )
             if monotonic() > deadline:
                 for i in running:
                     searches[i].stop(OptimizationStatus.STOPPED, "timed out")
-            ended = [i for i in running if searches[i].point is None]
-            running = [i for i in running if searches[i].point is not None]
+            ended = [i for i in running if searches[i].x is None]
+            running = [i for i in running if searches[i].x is not None]
             if on_end is not None:
                 for i in ended:
                     on_end(names[i], searches[i])
@@ -152,32 +149,47 @@ def minimize_each(
     return [searches[i] for i in range(len(names))]
 
 
-def _evaluate(
+def _advance(
     evaluate: Evaluate,
-    searches: dict[int, Search],
-    waiting: list[int],
-    names: list[int],
-) -> Iterator[tuple[list[int], list[tuple[float, NDArray] | Exception]]]:
-    """Values of the waiting searches: together, or one by one if that raises."""
+    waiting: Sequence[Search],
+    models: list[int],
+    undefined: tuple[type[BaseException], ...],
+) -> None:
+    """Give searches their values: of all together, or one by one if that raises."""
     if not waiting:
+        return
+    points, slopes_of = points_of(waiting)
+    nowhere = ~np.isfinite(points).all(axis=1)  # exponential functions of long steps
+    if nowhere.any():
+        for i in np.flatnonzero(nowhere):
+            waiting[i].advance(np.nan, np.full_like(points[i], np.nan))
+        rest = np.flatnonzero(~nowhere)
+        _advance(
+            evaluate,
+            [waiting[i] for i in rest],
+            [models[i] for i in rest],
+            undefined,
+        )
         return
     start = monotonic()
     try:
-        losses, gradients = evaluate(
-            np.stack([np.asarray(searches[i].point) for i in waiting]),
-            [names[i] for i in waiting],
-        )
+        losses, gradients = evaluate(points, models)
     except Exception as error:
-        if len(waiting) == 1:
-            yield waiting, [error]
+        if len(waiting) > 1:
+            for search, model in zip(waiting, models, strict=True):
+                _advance(evaluate, [search], [model], undefined)
+        elif isinstance(error, undefined) and waiting[0].losses:
+            waiting[0].advance(np.nan, np.full_like(points[0], np.nan))
         else:
-            for i in waiting:
-                yield from _evaluate(evaluate, searches, [i], names)
+            waiting[0].fail(error)
         return
     seconds = (monotonic() - start) / len(waiting)
-    for i in waiting:
-        searches[i].seconds += seconds
-    yield waiting, [(float(v), g) for v, g in zip(losses, gradients, strict=True)]
+    values = zip(
+        losses.tolist(), gradients, points, slopes_of(gradients), strict=True
+    )
+    for search, value in zip(waiting, values, strict=True):
+        search.seconds += seconds
+        search.advance(*value)
 
 
 @cache

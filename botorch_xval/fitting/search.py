@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from botorch.optim import core
@@ -25,17 +24,16 @@ from scipy.optimize import Bounds, OptimizeResult, minimize
 
 from botorch_xval.fitting.coordinates import Coordinates, LogCoordinates
 
-__all__ = ["Search", "gradient_norm"]
+__all__ = ["Search", "gradient_norm", "points_of"]
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class _Value:
+class _Value(NamedTuple):
     x: Array  # what SciPy sees
     theta: Array
     loss: float
-    gradient: Array  # by x
+    slope: Array  # by x
 
 
 # In a warm-up a positive parameter keeps at least this share of its start. To undo a
@@ -94,7 +92,9 @@ class Search:
     """One run of :func:`scipy.optimize.minimize` that pauses for every value.
 
     Attributes:
-        point: Where a value is wanted next, or None once the search has ended.
+        x: Where a value is wanted next, as SciPy sees it; None once it has ended.
+        coordinates: Those of `x`; None for the parameters themselves.
+        bounds: Of the parameters; None for none.
         best_point: The best point so far; the result once the search has ended.
         best_loss: The loss there; infinite before the first finite value.
         losses: The loss at the start and after every accepted iteration.
@@ -139,38 +139,60 @@ class Search:
         self.error: Exception | None = None
         self.seconds = 0.0
         self.step_length = math.nan
-        self._bounds, self._method = bounds, method
+        self._all_bounds, self._method = bounds, method
         self._options = dict(options or {})
         self._on_iteration = on_iteration
-        self._coordinates, self._warm_up = coordinates, warm_up
+        self._all_coordinates, self._warm_up = coordinates, warm_up
         self._recent: dict[bytes, _Value] = {}  # by their `x`, since the last step
         self._driver = getcurrent()
         self._coroutine = greenlet(self._run)
-        self.point: Array | None = self._coroutine.switch()
+        self.x: Array | None = self._coroutine.switch()
 
-    def advance(self, loss: float, gradient: Array) -> None:
-        """Give the value at `point` and run until the next one is wanted.
+    @property
+    def point(self) -> Array | None:
+        """The parameters at which a value is wanted; None once it has ended."""
+        return None if self.x is None else points_of([self])[0][0]
+
+    def advance(
+        self,
+        loss: float,
+        gradient: Array,
+        theta: Array | None = None,
+        slope: Array | None = None,
+    ) -> None:
+        """Give the value at `x` and run until the next one is wanted.
 
         A point without a finite loss and gradient counts as worse than the last
         accepted one, so that the search takes a shorter step; at the start it ends it.
+
+        Args:
+            loss: The loss.
+            gradient: By the parameters, `p`.
+            theta: The parameters, `p`, and
+            slope: the gradient by `x`, `p`, if they are known; see :func:`points_of`.
         """
+        if theta is None or slope is None:
+            points, pull_back = points_of([self])
+            theta, slope = points[0], pull_back(gradient[None])[0]
         self.evaluations += 1
-        if math.isfinite(loss) and np.isfinite(gradient).all():
+        if math.isfinite(loss) and np.isfinite(slope).all():
             if not self.losses:
                 self.losses.append(loss)
             if loss < self.best_loss:
-                self.best_point, self.best_loss = np.asarray(self.point), loss
+                self.best_point, self.best_loss = theta, loss
                 self.best_gradient = gradient
         elif not self.losses:
             self.stop(OptimizationStatus.FAILURE, f"the loss at the start is {loss}")
             return
-        self.point = self._coroutine.switch((loss, gradient))
+        else:
+            loss = math.nan
+        self.x = self._coroutine.switch((theta, loss, slope))
 
     def stop(self, status: OptimizationStatus, message: str) -> None:
         """End the search at its best point so far."""
-        if self.point is not None:
+        if self.x is not None:
             self.status, self.message = status, message
-            self.point = self._coroutine.throw(_Stop)
+            self.x = self._coroutine.throw(_Stop)
 
     def fail(self, error: Exception) -> None:
         """End the search because its value could not be computed."""
@@ -201,7 +223,8 @@ class Search:
 
         A warm-up is the first iterations, on the parameters themselves.
         """
-        coordinates, bounds, start = self._coordinates, self._bounds, self.best_point
+        coordinates, bounds = self._all_coordinates, self._all_bounds
+        start = self.best_point
         if is_warm_up:
             if not isinstance(coordinates, LogCoordinates) or not self._warm_up:
                 return False
@@ -211,10 +234,7 @@ class Search:
             coordinates = None
         elif is_second and self._is_spent():
             return False
-        self._seen, self._inner = coordinates, bounds
-        if bounds is not None:
-            slack = [1e-9 * (1 + np.abs(bound)) for bound in (bounds.lb, bounds.ub)]
-            self._outer = bounds.lb - slack[0], bounds.ub + slack[1]
+        self.coordinates, self.bounds = coordinates, bounds
         self._start, self._limits = start, bounds
         if coordinates is not None:
             self._start = coordinates.from_raw(start)
@@ -243,51 +263,32 @@ class Search:
 
     def _value(self, x: Array) -> float:
         x = np.array(x)
-        theta = x
-        if self._seen is not None:
-            theta, pull_back = self._seen.at(x)
-            theta, flat = self._inside(theta)
-        if np.isfinite(theta).all():
-            loss, gradient = self._driver.switch(theta)
-        else:  # the exponential function of a long step
-            loss, gradient = np.nan, np.full_like(theta, np.nan)
-        if self._seen is not None:
-            with np.errstate(invalid="ignore", over="ignore"):  # far away
-                gradient = pull_back(np.where(flat, 0.0, gradient))
-        if math.isfinite(loss) and np.isfinite(gradient).all():
-            value = _Value(x, theta, loss, gradient)
-            self._recent[x.tobytes()] = value
+        theta, loss, slope = self._driver.switch(x)
+        self._at = x.tobytes()
+        if not math.isnan(loss):
+            value = _Value(x, theta, loss, slope)
+            self._recent[self._at] = value
             if self._accepted is None:
                 self._accepted = value
         else:
             # As if there were a parabola along the step with its minimum a tenth of the
             # way out: what SciPy's line searches interpolate is then well defined.
             last = self._accepted
-            loss = last.loss + 4 * abs(last.gradient @ (x - last.x))
-            gradient = -last.gradient
-        self._at, self._gradient = x.tobytes(), gradient
+            loss = last.loss + 4 * abs(last.slope @ (x - last.x))
+            slope = -last.slope
+        self._last_slope = slope
         return loss
-
-    def _inside(self, theta: Array) -> tuple[Array, NDArray[np.bool_]]:
-        """Parameters moved into the bounds, and which of them were outside.
-
-        There, as seen through the coordinates, the loss does not change any more.
-        """
-        if self._inner is None:
-            return theta, np.zeros(theta.shape, dtype=bool)
-        low, high = self._outer
-        outside = (theta < low) | (theta > high)
-        return np.clip(theta, self._inner.lb, self._inner.ub), outside
 
     def _slope(self, x: Array) -> Array:
         if x.tobytes() != self._at:  # SciPy nearly always asks at the same point
             self._value(x)
-        return self._gradient
+        return self._last_slope
 
     def _iteration(self, x: Array, *_: Any) -> None:
         # Not every method hands its loss to the callback, so it is looked up.
         if (value := self._recent.get(x.tobytes())) is not None:
-            self.step_length = float(np.linalg.norm(x - self._accepted.x))
+            step = x - self._accepted.x
+            self.step_length = math.sqrt(step @ step)
             self._accepted = value
         self._recent.clear()
         last = self._accepted
@@ -306,12 +307,54 @@ class Search:
         x, loss = np.array(result.x), float(result.fun)
         finite = np.isfinite(loss) and np.isfinite(x).all()
         if finite and loss <= self.losses[-1]:
-            self.best_point, self.best_loss = x, loss
-            if self._seen is not None:
-                self.best_point, _ = self._inside(self._seen.at(x)[0])
+            self.x = x
+            self.best_point, self.best_loss = points_of([self])[0][0], loss
         if result.success and finite:
             self.status = OptimizationStatus.SUCCESS
         elif _LIMIT_REACHED.search(self.message) and finite:
             self.status = OptimizationStatus.STOPPED
         else:
             self.status = OptimizationStatus.FAILURE
+
+
+def points_of(
+    searches: Sequence[Search],
+) -> tuple[Array, Callable[[Array], Array]]:
+    """The parameters at which searches wait, computed for all at once.
+
+    Args:
+        searches: Searches that have not ended, `a`.
+
+    Returns:
+        The parameters, `a x p`, moved into the bounds; and a function from gradients by
+        these, `a x p`, to gradients by what SciPy sees. As seen through coordinates, the
+        loss does not change any more beyond a bound.
+    """
+    points = np.stack([each.x for each in searches])
+    alike: dict[tuple[int, bool], list[int]] = {}  # rows by what is done with them
+    for i, each in enumerate(searches):
+        if each.coordinates is not None:
+            key = id(each.coordinates), each.bounds is None
+            alike.setdefault(key, []).append(i)
+    parts = []
+    for rows in alike.values():
+        theta, pull_back = searches[rows[0]].coordinates.at(points[rows])
+        flat = None
+        if searches[rows[0]].bounds is not None:
+            low = np.stack([searches[i].bounds.lb for i in rows])
+            high = np.stack([searches[i].bounds.ub for i in rows])
+            flat = theta < low - 1e-9 * (1 + np.abs(low))  # more than by rounding
+            flat |= theta > high + 1e-9 * (1 + np.abs(high))
+            theta = np.clip(theta, low, high)
+        points[rows] = theta
+        parts.append((rows, flat, pull_back))
+
+    def slopes_of(gradients: Array) -> Array:
+        slopes = gradients.copy()
+        with np.errstate(invalid="ignore", over="ignore"):  # far away
+            for rows, flat, pull_back in parts:
+                own = gradients[rows]
+                slopes[rows] = pull_back(own if flat is None else np.where(flat, 0, own))
+        return slopes
+
+    return points, slopes_of

@@ -76,7 +76,7 @@ from botorch_xval.fitting.losses.objective import (
     Objective,
     StackedObjective,
 )
-from botorch_xval.fitting.losses.parameters import Array, require
+from botorch_xval.fitting.losses.parameters import Array, Unsupported, require
 from botorch_xval.fitting.losses.values import Values
 
 __all__ = ["Exact"]
