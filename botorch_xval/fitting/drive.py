@@ -161,9 +161,9 @@ def _advance(
     points, slopes_of = points_of(waiting)
     nowhere = ~np.isfinite(points).all(axis=1)  # exponential functions of long steps
     if nowhere.any():
-        for i in np.flatnonzero(nowhere):
+        for i in np.flatnonzero(nowhere).tolist():
             waiting[i].advance(np.nan, np.full_like(points[i], np.nan))
-        rest = np.flatnonzero(~nowhere)
+        rest = np.flatnonzero(~nowhere).tolist()
         _advance(
             evaluate,
             [waiting[i] for i in rest],
@@ -184,9 +184,7 @@ def _advance(
             waiting[0].fail(error)
         return
     seconds = (monotonic() - start) / len(waiting)
-    values = zip(
-        losses.tolist(), gradients, points, slopes_of(gradients), strict=True
-    )
+    values = zip(losses.tolist(), gradients, points, slopes_of(gradients), strict=True)
     for search, value in zip(waiting, values, strict=True):
         search.seconds += seconds
         search.advance(*value)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from botorch.optim import core
@@ -94,7 +94,7 @@ class Search:
     Attributes:
         x: Where a value is wanted next, as SciPy sees it; None once it has ended.
         coordinates: Those of `x`; None for the parameters themselves.
-        bounds: Of the parameters; None for none.
+        box: Lower and upper bounds of the parameters, `p` each.
         best_point: The best point so far; the result once the search has ended.
         best_loss: The loss there; infinite before the first finite value.
         losses: The loss at the start and after every accepted iteration.
@@ -234,7 +234,9 @@ class Search:
             coordinates = None
         elif is_second and self._is_spent():
             return False
-        self.coordinates, self.bounds = coordinates, bounds
+        self.coordinates = coordinates
+        free = np.full_like(start, np.inf)
+        self.box = (-free, free) if bounds is None else (bounds.lb, bounds.ub)
         self._start, self._limits = start, bounds
         if coordinates is not None:
             self._start = coordinates.from_raw(start)
@@ -327,34 +329,32 @@ def points_of(
 
     Returns:
         The parameters, `a x p`, moved into the bounds; and a function from gradients by
-        these, `a x p`, to gradients by what SciPy sees. As seen through coordinates, the
-        loss does not change any more beyond a bound.
+        these to gradients by what SciPy sees, both `a x p`. As seen through
+        coordinates, a loss does not change any more beyond a bound.
     """
-    points = np.stack([each.x for each in searches])
-    alike: dict[tuple[int, bool], list[int]] = {}  # rows by what is done with them
+    points = np.stack([cast(Array, each.x) for each in searches])
+    alike: dict[int, tuple[Coordinates, list[int]]] = {}  # and rows
     for i, each in enumerate(searches):
-        if each.coordinates is not None:
-            key = id(each.coordinates), each.bounds is None
-            alike.setdefault(key, []).append(i)
-    parts = []
-    for rows in alike.values():
-        theta, pull_back = searches[rows[0]].coordinates.at(points[rows])
-        flat = None
-        if searches[rows[0]].bounds is not None:
-            low = np.stack([searches[i].bounds.lb for i in rows])
-            high = np.stack([searches[i].bounds.ub for i in rows])
-            flat = theta < low - 1e-9 * (1 + np.abs(low))  # more than by rounding
-            flat |= theta > high + 1e-9 * (1 + np.abs(high))
-            theta = np.clip(theta, low, high)
-        points[rows] = theta
+        if (own := each.coordinates) is not None:
+            alike.setdefault(id(own), (own, []))[1].append(i)
+    # Rows, which of their parameters are beyond a bound, and what goes back.
+    parts: list[tuple[list[int], NDArray[np.bool_], Callable[[Array], Array]]] = []
+    for coordinates, rows in alike.values():
+        theta, pull_back = coordinates.at(points[rows])
+        low, high = (
+            np.stack(each)
+            for each in zip(*(searches[i].box for i in rows), strict=True)
+        )
+        flat = theta < low - 1e-9 * (1 + np.abs(low))  # more than by rounding
+        flat |= theta > high + 1e-9 * (1 + np.abs(high))
+        points[rows] = np.clip(theta, low, high)
         parts.append((rows, flat, pull_back))
 
     def slopes_of(gradients: Array) -> Array:
         slopes = gradients.copy()
         with np.errstate(invalid="ignore", over="ignore"):  # far away
             for rows, flat, pull_back in parts:
-                own = gradients[rows]
-                slopes[rows] = pull_back(own if flat is None else np.where(flat, 0, own))
+                slopes[rows] = pull_back(np.where(flat, 0.0, gradients[rows]))
         return slopes
 
     return points, slopes_of

@@ -63,7 +63,7 @@ from torch.nn.functional import pad
 
 from botorch_xval.fitting.losses.by_autograd import Batch
 from botorch_xval.fitting.losses.covariances import build_node
-from botorch_xval.fitting.losses.fused import Fused
+from botorch_xval.fitting.losses.fused import MOST_POINTS, Fused
 from botorch_xval.fitting.losses.left_out import (
     Data,
     LeftOut,
@@ -144,11 +144,11 @@ class Exact(StackedObjective):
 
     def _compiled(self) -> Fused | None:
         """The same in compiled code, where that is possible."""
-        if self.device.type != "cpu":
+        n, weights = self.num_points, self._weights
+        if self.device.type != "cpu" or n > MOST_POINTS:
             return None
-        n = self.num_points
-        weights, known = self._weights, self._noise
-        noise = self._noise_columns if known is None else known
+        noise = self._noise_columns if self._noise is None else self._noise
+        assert noise is not None
         try:
             return Fused(
                 self._kernel,
@@ -217,14 +217,12 @@ class Exact(StackedObjective):
             return self._in_torch(theta, models)
         losses, gradients, is_found = self._fused(theta, models)
         if not is_found.all():
-            rest = np.flatnonzero(~is_found)
+            rest = np.flatnonzero(~is_found).tolist()
             own = self._in_torch(theta[rest], [models[i] for i in rest])
             losses[rest], gradients[rest] = own
         return losses, gradients
 
-    def _in_torch(
-        self, theta: Array, models: Sequence[int]
-    ) -> tuple[Array, Array]:
+    def _in_torch(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
         """The same by the formulas of this module."""
         with torch.no_grad():
             self._select(list(models))

@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from ctypes import Structure, c_double, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
+from typing import Any
 from weakref import finalize
 
 import numpy as np
@@ -40,14 +41,16 @@ from botorch_xval.fitting.losses.parameters import Array, Unsupported, require
 from botorch_xval.fitting.losses.values import Values
 from botorch_xval.models.priors import BetaPrior
 
-__all__ = ["Fused", "fused_library"]
+__all__ = ["MOST_POINTS", "Fused", "fused_library"]
 
 logger = logging.getLogger(__name__)
+# Beyond that a model is no longer in the cache, and torch has threads within a model.
+MOST_POINTS = 1000
 SOURCE = Path(__file__).with_name("fused.cpp")
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-fopenmp-simd")
+FLAGS = ["-std=c++17", "-O3", "-shared", "-fPIC", "-fopenmp-simd"]
 # What lets compilers use vector instructions; no rounding depends on it.
-FLAGS += ("-fno-math-errno", "-fno-trapping-math")
+FLAGS += ["-fno-math-errno", "-fno-trapping-math"]
 # By what torch finds at hand, and not "native": nodes of a cluster share a home.
 INSTRUCTIONS = {
     "AVX2": ("-march=x86-64-v3", "-mtune=native"),
@@ -66,7 +69,9 @@ def fused_library() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(str(_compiled()))
     except (OSError, subprocess.SubprocessError) as error:
-        logger.info("models are evaluated in torch, as there is no compiled code: %s", error)
+        logger.info(
+            "models are evaluated in torch, as there is no compiled code: %s", error
+        )
         return None
     library.fused_new.restype = c_void_p
     library.fused_new.argtypes = [c_void_p]
@@ -204,6 +209,7 @@ class Fused:
         if library is None:
             raise Unsupported("no compiled code")
         self._library, self._num_columns = library, num_columns
+        self._num_models = len(targets)
         self._kept: list[object] = []  # what the structure points to
         self._nodes: list[_Node] = []
         self._children: list[int] = []
@@ -257,6 +263,12 @@ class Fused:
         """
         theta = np.ascontiguousarray(theta, dtype=np.float64)
         numbers = np.array(models, dtype=np.int64)
+        is_known = (numbers >= 0) & (numbers < self._num_models)
+        if theta.shape != (len(numbers), self._num_columns) or not is_known.all():
+            raise IndexError(  # nothing else looks at it
+                f"expected models among {self._num_models} and {self._num_columns} "
+                f"parameters of each, got {list(models)} and {theta.shape}"
+            )
         losses, gradients = np.empty(len(theta)), np.empty_like(theta)
         outcomes = np.empty(len(theta), dtype=np.int64)
         parts = (theta, numbers, losses, gradients, outcomes)
@@ -308,7 +320,7 @@ class Fused:
         self._kept.append(values)
         return values.data_ptr()
 
-    def _array(self, kind: type, items: Sequence[object]) -> int:
+    def _array(self, kind: Any, items: Sequence[object]) -> int:
         array = (kind * len(items))(*items)
         self._kept.append(array)
         return ctypes.addressof(array)

@@ -29,6 +29,7 @@ from helpers import SAME, assert_close, mll_of, unit_waves
 from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
+from botorch_xval.fitting.losses import fused
 from botorch_xval.fitting.losses.exact import Exact
 from botorch_xval.fitting.losses.make import make_objective
 from botorch_xval.fitting.losses.modules import ByModules
@@ -39,6 +40,15 @@ from botorch_xval.models.scalar_choice import ScalarChoiceGP
 
 # Categories are numbers beyond one.
 pytestmark = pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWarning")
+
+
+@pytest.fixture(params=["compiled", "torch"], autouse=True)
+def way(request, monkeypatch):
+    """With and without compiled code."""
+    if request.param == "torch":
+        monkeypatch.setattr(fused, "fused_library", lambda: None)
+    elif fused.fused_library() is None:
+        pytest.skip("no C++ compiler")
 
 
 def exact_of(*mlls: ExactMarginalLogLikelihood) -> Exact:
@@ -149,6 +159,7 @@ def test_the_models_of_this_library_and_of_botorch_have_closed_forms():
     ],
 )
 def test_what_has_no_closed_form_takes_the_modules(part, kwargs):
+    kwargs = dict(kwargs)
     covariance = kwargs.pop("covariance", COVARIANCES["rbf"])()
     mll = batch_with(covariance, **kwargs)
     with pytest.raises(Unsupported, match=part):
