@@ -21,6 +21,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.linalg import LinAlgError
+from tqdm import tqdm
 
 from botorch_xval.cross_validation.fold_fits import FoldFits
 from botorch_xval.cross_validation.fold_models import FoldData, FoldModels
@@ -31,8 +32,9 @@ from botorch_xval.cross_validation.folds import (
     leave_one_out,
     make_folds,
 )
-from botorch_xval.cross_validation.full_fit import FullFit, fit_all_rows
+from botorch_xval.cross_validation.full_fit import Center, FullFit, fit_all_rows
 from botorch_xval.cross_validation.leave_out import LeaveOut
+from botorch_xval.cross_validation.memory import blocks_of
 from botorch_xval.cross_validation.predictions import Prediction, affine, predict_each
 from botorch_xval.cross_validation.result import (
     POINTS,
@@ -222,13 +224,31 @@ class _Work:
         self, numbers: Sequence[int], full: FullFit | None, how: str, threshold: float
     ) -> None:
         """Fit folds of one size, and predict their held-out rows."""
+        known: dict[int, list[Center]] = {}
+        for block in blocks_of(numbers, self.data, self.options.max_memory):
+            if self.options.progress and len(block) < len(numbers):
+                begin = list(numbers).index(block[0])
+                tqdm.write(
+                    f"folds {begin + 1} to {begin + len(block)} of {len(numbers)}"
+                )
+            self._fit_block(block, full, how, threshold, known)
+
+    def _fit_block(
+        self,
+        numbers: Sequence[int],
+        full: FullFit | None,
+        how: str,
+        threshold: float,
+        known: dict[int, list[Center]],
+    ) -> None:
+        given = full, how, threshold, self.options, known
         try:
             models = self.data.models_of(numbers)
-            found = fit_folds(models, full, how, threshold, self.options)
+            found = fit_folds(models, *given)
         except DifferentModels as reason:
             logger.debug("folds are built one by one: %s", reason)
             models = self.data.models_of(numbers, as_batch=False)
-            found = fit_folds(models, full, how, threshold, self.options)
+            found = fit_folds(models, *given)
         self.add(models, found)
 
     def sample(self, full: FullFit, max_error: float, seed: int) -> Estimate:

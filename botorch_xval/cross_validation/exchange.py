@@ -35,12 +35,17 @@ NEAR, REACH = 0.03, 2.0
 MOST_CENTERS = 16  # optima that are offered, for each output
 
 
-def share(work: FoldWork, full: FullFit | None = None) -> None:
+def share(
+    work: FoldWork,
+    full: FullFit | None = None,
+    known: dict[int, list[Center]] | None = None,
+) -> None:
     """Offer every optimum to all folds, until none has one that is new to others.
 
     Args:
         work: The fits of the folds; gets what they lead to.
         full: The fit to all rows, whose further optima are offered first.
+        known: By output optima of folds that are not among these; gets new ones.
     """
     if work.options.starts == OWN or work.has_limits():
         return
@@ -53,6 +58,7 @@ def share(work: FoldWork, full: FullFit | None = None) -> None:
         waiting = _other_optima(work, (len(work.numbers) // 2, k))
         if full is not None:
             waiting += full.centers[k][1:]
+        waiting += (known or {}).get(k, [])
         # Folds in an optimum that others have been offered.
         good = [j for j in folds if work.tried[j, k]]
         seen = {j for j in good if work.best((j, k)).start.label == ALL_ROWS}
@@ -72,6 +78,8 @@ def share(work: FoldWork, full: FullFit | None = None) -> None:
                 j = min(new, key=lambda j: work.loss((j, k)))
                 seen.add(j)
                 center, label = _center(work, (j, k)), OTHER_FOLD
+                if known is not None:
+                    known.setdefault(k, []).append(center)
             _offer(work, center, label, folds, k, seen)
 
 

@@ -31,7 +31,7 @@ from torch import Tensor
 from botorch_xval.cross_validation.exchange import ALL_ROWS, share
 from botorch_xval.cross_validation.fold_fits import FoldFits, FoldWork, Key
 from botorch_xval.cross_validation.fold_models import FoldModels
-from botorch_xval.cross_validation.full_fit import FullFit
+from botorch_xval.cross_validation.full_fit import Center, FullFit
 from botorch_xval.cross_validation.predictions import affine
 from botorch_xval.fitting.coordinates import Array
 from botorch_xval.fitting.losses.left_out import LeftOut
@@ -50,6 +50,7 @@ def fit_folds(
     how: str,
     threshold: float,
     options: FitOptions,
+    known: dict[int, list[Center]] | None = None,
 ) -> FoldFits:
     """Fit the models of folds, from their own starts or the fit to all rows.
 
@@ -64,6 +65,8 @@ def fit_folds(
             no fold is searched from more starts than its influence asks for.
         threshold: In posterior standard deviations.
         options: The options of the fit.
+        known: By output optima that other folds have found, which are offered to
+            these; gets those that these find.
 
     Returns:
         The fitted models, and for each fold and output in turn how it was fitted.
@@ -82,7 +85,7 @@ def fit_folds(
         scouts = [i for i in keys if i[0] in work.scouts]
         work.fit_cold(scouts, most=None)
         work.fit_cold([i for i in keys if i not in scouts])
-        share(work)
+        share(work, known=known)
         return work.end(models)
     full.check_parameters(objective, models.names[0])
     there = _at_full(work, full, models)
@@ -109,7 +112,7 @@ def fit_folds(
         scouts = [i for i in steps if i[0] in work.scouts and how != "sampled"]
         work.search_own_starts(scouts, most=None)
         work.search_own_starts([i for i in unclear if i not in scouts])
-        share(work, full)
+        share(work, full, known)
     return work.end(models)
 
 

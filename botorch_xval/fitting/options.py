@@ -74,7 +74,8 @@ class FitOptions:
 
     timeout_sec: float | None = None
     """Seconds after which all models that are fitted together stop, each at its best
-    point so far. In a cross-validation these are all rows, then folds of one size."""
+    point so far. In a cross-validation these are all rows, then folds of one size, or
+    a block of them (`max_memory`)."""
 
     strategy: str = "auto"
     """How losses are evaluated; it does not change the results. "loop": one model after
@@ -117,6 +118,11 @@ class FitOptions:
     caught_exception_types: tuple[type[BaseException], ...] = (NotPSDError,)
     """Exceptions after which a model is tried again. Others end that model's fit."""
 
+    max_memory: float | None = None
+    """In a cross-validation: GiB that the models of folds may take; default: a quarter
+    of what is free. If that holds fewer folds, they go through in blocks, and the
+    optima that a block has found are offered to later ones only."""
+
     def __post_init__(self) -> None:
         for name, value, known in (
             ("strategy", self.strategy, STRATEGIES),
@@ -139,6 +145,9 @@ class FitOptions:
             raise ValueError(
                 f"timeout_sec: expected seconds from 0 on or None, got {seconds!r}"
             )
+        gib = self.max_memory
+        if gib is not None and not (isinstance(gib, Real) and gib > 0):
+            raise ValueError(f"max_memory: expected GiB above 0 or None, got {gib!r}")
         for name, kind in (("options", Mapping), ("bounds", Mapping)):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
@@ -177,7 +186,7 @@ class FitOptions:
         """
         names = [each.name for each in fields(cls)]
         first = names.index("max_attempts")  # of what BoTorch has around the optimizer
-        inside, around = set(names[:first]), names[first:]
+        inside, around = set(names[:first]), names[first:-1]  # of one or a batch
         given = dict(optimizer_kwargs or {})
         if unknown := sorted(set(given) - inside):
             raise TypeError(

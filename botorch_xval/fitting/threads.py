@@ -47,8 +47,8 @@ LARGE_MODEL = 1000
 # The same for models without a closed form: with one thread BoTorch's own fits of 60
 # folds take 0.3 to 0.7 of the time.
 LARGE_MODEL_OF_MODULES = 100
-# Elements of covariance matrices that each thread must have. With fewer the steps of the
-# searches, which Python's lock keeps one after the other, are most of the time: two
+# Elements of covariance matrices that each thread must have. With fewer, the steps of
+# the searches, which Python's lock keeps one after the other, are most of the time: two
 # threads fit 30 folds of 30 points in 1.1 times the time of one.
 THREAD_ELEMENTS = 30_000
 
