@@ -114,8 +114,8 @@ class ByAutograd(Node):
             name: parameter.shape[lead:] for name, parameter in own.named_parameters()
         }
         self._sized, self._buffers = dict(batch.sized), dict(batch.buffers)
-        self._columns = dict(columns)
-        self._X, self._extra, self._workspace = X, extra, workspace
+        self.kernel, self.columns, self.X = kernel, dict(columns), X
+        self._extra, self._workspace = extra, workspace
         self._given: dict[str, Tensor] = {}
         self._graph: tuple[Tensor, dict[str, Tensor]] | None = None
 
@@ -130,11 +130,11 @@ class ByAutograd(Node):
 
     def data(self) -> list[Tensor]:
         """See :class:`Node`."""
-        return [self._X, *self._buffers.values()]
+        return [self.X, *self._buffers.values()]
 
     def select(self, index: Tensor) -> None:
         """See :class:`Node`."""
-        self._chosen = self._X.index_select(0, index)
+        self._chosen = self.X.index_select(0, index)
         self._given = {
             f"kernel.{name}": value.index_select(0, index)
             for name, value in self._buffers.items()
@@ -149,7 +149,7 @@ class ByAutograd(Node):
             f"kernel.{name}": values[:, columns]
             .reshape(len(values), *self._shapes[name])
             .requires_grad_()
-            for name, columns in self._columns.items()
+            for name, columns in self.columns.items()
         }
         with torch.enable_grad(), nullcontext() if self.is_parallel else _eager():
             found = functional_call(self._module, {**own, **self._given}, self._chosen)
@@ -179,7 +179,7 @@ class ByAutograd(Node):
         parts = torch.autograd.grad(
             found, list(own.values()), weights, allow_unused=True
         )
-        for columns, part in zip(self._columns.values(), parts, strict=True):
+        for columns, part in zip(self.columns.values(), parts, strict=True):
             if part is not None:
                 gradients[:, columns] += part.reshape(len(part), -1)
         return (outer * self.result).sum(dim=(-2, -1)) if want_total else None

@@ -17,7 +17,14 @@ namespace {
 constexpr int64_t BLOCK = 4;  // features that are gone through at once
 constexpr double PI = 3.14159265358979323846;
 
-enum Kind { EXPONENTIAL, RBF, MATERN12, MATERN32, MATERN52, SCALE, MIXTURE, PRODUCT };
+enum Kind {
+  // Of the scaled squared distance.
+  EXPONENTIAL, RBF, MATERN12, MATERN32, MATERN52, RATIONAL_QUADRATIC,
+  // Of the inputs.
+  PERIODIC, LINEAR, POLYNOMIAL,
+  // Of other kernels.
+  SCALE, MIXTURE, PRODUCT
+};
 enum Constraint { SOFTPLUS, SIGMOID };
 enum Prior { GAMMA, LOG_NORMAL, NORMAL, BETA };
 enum Outcome { FOUND, SINGULAR };
@@ -70,8 +77,10 @@ struct Node {
   int64_t num_features;
   const double* features;  // of all models, b x n x d
   int64_t model_stride, point_stride;
-  const int64_t* owners;  // lengthscale of each feature
-  double factor;          // of squared features
+  const int64_t* owners;  // parameter of each feature, from `column` on
+  double factor;          // of squared features; the power of a polynomial
+  // An exponent, an offset, or period lengths: of each feature, or one for all.
+  int64_t other_column, other_per_feature;
 };
 
 struct Group {  // of columns with one kind of constraint
@@ -267,7 +276,7 @@ class Evaluation {
     for (int64_t i = 0; i < model.num_nodes; ++i) {
       const Node& node = model.nodes[i];
       State& state = states_[i];
-      if (node.kind <= MATERN52) {
+      if (node.kind < SCALE) {
         const int64_t padded = (node.num_features + BLOCK - 1) / BLOCK * BLOCK;
         state.z.resize(padded * stride_);  // zeros where there is no feature
         state.by_feature.resize(padded);
@@ -418,8 +427,12 @@ class Evaluation {
     State& state = states_[i];
     const int64_t* children = m_.children + node.first_child;
     state.scale = 1;
-    if (node.kind <= MATERN52) {
-      leaf(node, state, model);
+    if (node.kind < SCALE) {
+      load_features(node, state, model);
+      if (node.kind < PERIODIC)
+        of_distance(node, state);
+      else
+        of_inputs(node, state);
     } else if (node.kind == SCALE) {
       const State& child = states_[children[0]];
       state.result = child.result;
@@ -464,17 +477,100 @@ class Evaluation {
     }
   }
 
-  void leaf(const Node& node, State& state, int64_t model) {
-    const int64_t d = node.num_features;
+  // The number by which a feature is multiplied.
+  double times(const Node& node, int64_t k) const {
+    if (node.kind == PERIODIC)
+      return PI / values_[node.other_column + k * node.other_per_feature];
+    if (node.kind >= LINEAR) return 1;
+    const double lengthscale = values_[node.column + node.owners[k]];
+    return node.kind == EXPONENTIAL ? std::sqrt(node.factor / lengthscale)
+                                    : std::sqrt(node.factor) / lengthscale;
+  }
+
+  void load_features(const Node& node, State& state, int64_t model) {
     const double* features = node.features + model * node.model_stride;
-    for (int64_t k = 0; k < d; ++k) {
-      const double lengthscale = values_[node.column + node.owners[k]];
-      const double inverse = node.kind == EXPONENTIAL
-                                 ? std::sqrt(node.factor / lengthscale)
-                                 : std::sqrt(node.factor) / lengthscale;
+    for (int64_t k = 0; k < node.num_features; ++k) {
+      const double by = times(node, k);
       for (int64_t i = 0; i < n_; ++i)
-        state.z[k * stride_ + i] = features[i * node.point_stride + k] * inverse;
+        state.z[k * stride_ + i] = features[i * node.point_stride + k] * by;
     }
+  }
+
+  void of_inputs(const Node& node, State& state) {
+    state.result = state.own.data();
+    for (int64_t i = 0; i < n_; ++i) {
+      double* result = state.result + i * stride_;
+      double* slope = &state.slope[i * stride_];
+      std::fill(result, result + i + 1, 0.0);
+      for (int64_t k = 0; k < node.num_features; ++k) {
+        const double* z = &state.z[k * stride_];
+        const double own = z[i];
+        if (node.kind == PERIODIC) {
+          const double by = -2 / values_[node.column + node.owners[k]];
+          for (int64_t j = 0; j <= i; ++j) {
+            const double sine = std::sin(own - z[j]);
+            result[j] += by * (sine * sine);
+          }
+        } else {
+          const double by =
+              node.kind == LINEAR ? own * values_[node.column + node.owners[k]] : own;
+#pragma omp simd
+          for (int64_t j = 0; j <= i; ++j) result[j] += by * z[j];
+        }
+      }
+      if (node.kind == PERIODIC) {
+#pragma omp simd
+        for (int64_t j = 0; j <= i; ++j) result[j] = exp_of_negative(result[j]);
+      } else if (node.kind == POLYNOMIAL) {
+        for (int64_t j = 0; j <= i; ++j) {
+          const double base = result[j] + values_[node.other_column];
+          slope[j] = node.factor * std::pow(base, node.factor - 1);
+          result[j] = std::pow(base, node.factor);
+        }
+      }
+    }
+  }
+
+  void of_inputs_backward(const Node& node, const State& state, const double* outer,
+                          double scale, double* gradient) const {
+    for (int64_t i = 0; i < n_; ++i) {
+      const double* from = outer + i * stride_;
+      const double* result = state.result + i * stride_;
+      const double* slope = &state.slope[i * stride_];
+      if (node.kind == POLYNOMIAL) {
+        double sum = 0;
+        for (int64_t j = 0; j <= i; ++j) sum += from[j] * slope[j];
+        gradient[node.other_column] += scale * sum;
+        continue;
+      }
+      for (int64_t k = 0; k < node.num_features; ++k) {
+        const double* z = &state.z[k * stride_];
+        const double own = z[i];
+        const int64_t column = node.column + node.owners[k];
+        double sum = 0;
+        if (node.kind == LINEAR) {
+#pragma omp simd reduction(+ : sum)
+          for (int64_t j = 0; j <= i; ++j) sum += from[j] * z[j];
+          gradient[column] += scale * own * sum;
+          continue;
+        }
+        const int64_t other = node.other_column + k * node.other_per_feature;
+        double by_period = 0;
+        for (int64_t j = 0; j < i; ++j) {
+          const double gap = own - z[j], sine = std::sin(gap), cosine = std::cos(gap);
+          const double weighted = from[j] * result[j];
+          sum += weighted * (sine * sine);
+          by_period += weighted * (sine * cosine) * gap;
+        }
+        const double lengthscale = values_[column];
+        gradient[column] += scale * 2 * sum / (lengthscale * lengthscale);
+        gradient[other] += scale * 4 * by_period / (lengthscale * values_[other]);
+      }
+    }
+  }
+
+  void of_distance(const Node& node, State& state) {
+    const int64_t d = node.num_features;
     const bool is_one = node.kind == EXPONENTIAL || node.kind == RBF;
     state.result = is_one ? state.slope.data() : state.own.data();
     for (int64_t i = 0; i < n_; ++i) {
@@ -514,6 +610,15 @@ class Evaluation {
             result[j] = slope[j] + root * slope[j];
           }
           break;
+        case RATIONAL_QUADRATIC: {
+          const double exponent = values_[node.other_column];
+          for (int64_t j = 0; j < i; ++j) {
+            const double base = 1 + slope[j] / (2 * exponent);
+            result[j] = std::exp(-exponent * std::log(base));
+            slope[j] = result[j] / base;
+          }
+          break;
+        }
         default:
 #pragma omp simd
           for (int64_t j = 0; j < i; ++j) {
@@ -535,7 +640,21 @@ class Evaluation {
     State& state = states_[i];
     const int64_t* children = m_.children + node.first_child;
     double total = 0;
-    if (node.kind <= MATERN52) return leaf_backward(node, state, outer, scale, want_total, gradient);
+    if (node.kind < SCALE) {
+      if (node.kind < PERIODIC)
+        of_distance_backward(node, state, outer, scale, gradient);
+      else
+        of_inputs_backward(node, state, outer, scale, gradient);
+      if (want_total)
+        for_rows([&](int64_t at, int64_t end) {
+          const double *from = outer + at, *result = state.result + at;
+          double sum = 0;
+#pragma omp simd reduction(+ : sum)
+          for (int64_t j = 0; j < end; ++j) sum += from[j] * result[j];
+          total += sum;
+        });
+      return total;
+    }
     if (node.kind == SCALE) {
       const double own = values_[node.column];
       total = backward(children[0], outer, scale * own, true, gradient);
@@ -586,22 +705,14 @@ class Evaluation {
     return total;
   }
 
-  double leaf_backward(const Node& node, State& state, const double* outer, double scale,
-                       bool want_total, double* gradient) {
+  void of_distance_backward(const Node& node, State& state, const double* outer,
+                            double scale, double* gradient) {
     const int64_t d = node.num_features;
-    double total = 0;
     std::fill(state.by_feature.begin(), state.by_feature.end(), 0.0);
     for (int64_t i = 0; i < n_; ++i) {
       const double* slope = &state.slope[i * stride_];
       const double* from = outer + i * stride_;
-      const double* result = state.result + i * stride_;
       double* weighted = shared_.data();
-      double sum = 0;
-      if (want_total) {
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j <= i; ++j) sum += from[j] * result[j];
-        total += sum;
-      }
 #pragma omp simd
       for (int64_t j = 0; j < i; ++j) weighted[j] = from[j] * slope[j];
       for (int64_t k = 0; k < d; k += BLOCK) {
@@ -625,16 +736,25 @@ class Evaluation {
         by_feature[3] += sum3;
       }
     }
-    const double share = node.kind == MATERN52 ? 1.0 / 3.0
-                         : node.kind == MATERN32 || node.kind == MATERN12 ? 1.0
-                                                                          : 2.0;
+    const bool is_one = node.kind == EXPONENTIAL || node.kind == RBF;
+    const double share = node.kind == MATERN52 ? 1.0 / 3.0 : is_one ? 2.0 : 1.0;
     const double power = node.kind == EXPONENTIAL ? 1 : 2;
     for (int64_t k = 0; k < d; ++k) {
       const int64_t column = node.column + node.owners[k];
       gradient[column] +=
           0.5 * state.by_feature[k] * share * power * scale / values_[column];
     }
-    return total;
+    if (node.kind != RATIONAL_QUADRATIC) return;
+    for_rows([&](int64_t at, int64_t end) {
+      const double *from = outer + at, *result = state.result + at;
+      const double* slope = &state.slope[at];
+      double sum = 0;
+      for (int64_t j = 0; j + 1 < end; ++j) {
+        const double base = result[j] / slope[j];
+        sum += from[j] * result[j] * (1 - 1 / base - std::log(base));
+      }
+      gradient[node.other_column] += scale * sum;
+    });
   }
 
   template <typename Each>

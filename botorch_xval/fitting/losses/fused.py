@@ -23,7 +23,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import Structure, c_double, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -32,10 +32,17 @@ from weakref import finalize
 
 import numpy as np
 import torch
+from gpytorch.kernels import (
+    LinearKernel,
+    PeriodicKernel,
+    PolynomialKernel,
+    RQKernel,
+)
 from gpytorch.priors import GammaPrior, LogNormalPrior, NormalPrior
 from numpy.typing import NDArray
 from torch import Tensor
 
+from botorch_xval.fitting.losses.by_autograd import ByAutograd
 from botorch_xval.fitting.losses.nodes import Leaf, Mixture, Node, Product, Scale
 from botorch_xval.fitting.losses.parameters import Array, Unsupported, require
 from botorch_xval.fitting.losses.values import Values
@@ -58,6 +65,13 @@ INSTRUCTIONS = {
 }
 # In the order of fused.cpp.
 LEAVES = ("exponential", "rbf", "matern12", "matern32", "matern52")
+# What torch evaluates by autograd: the parameter for each feature, and another.
+OTHERS: dict[Callable, tuple[str | None, str | None]] = {
+    RQKernel.forward: ("raw_lengthscale", "raw_alpha"),
+    PeriodicKernel.forward: ("raw_lengthscale", "raw_period_length"),
+    LinearKernel.forward: ("raw_variance", None),
+    PolynomialKernel.forward: (None, "raw_offset"),
+}
 INNER = (Scale, Mixture, Product)
 CONSTRAINTS = ("softplus", "sigmoid")
 PRIORS = (GammaPrior, LogNormalPrior, NormalPrior, BetaPrior)
@@ -122,6 +136,8 @@ class _Node(Structure):
         ("point_stride", c_int64),
         ("owners", c_void_p),
         ("factor", c_double),
+        ("other_column", c_int64),
+        ("other_per_feature", c_int64),
     )
 
 
@@ -292,22 +308,51 @@ class Fused:
             column=-1, first_child=len(self._children), num_children=len(numbers)
         )
         self._children += numbers
-        if type(node) is Leaf:
-            entry.kind, entry.column = LEAVES.index(node.kind), node.columns.start
-            d = node.features.shape[-1]
-            owners = torch.arange(d) if node.owner is None else node.owner
-            owners = owners * (node.columns.stop - node.columns.start > 1)
-            entry.num_features, entry.factor = d, node.factor
-            entry.features = self._pointer(node.features)
-            entry.model_stride, entry.point_stride, _ = node.features.stride()
-            entry.owners = self._pointer(owners)
+        if isinstance(node, Leaf):
+            entry.kind, entry.factor = LEAVES.index(node.kind), node.factor
+            self._add_features(entry, node.features, node.columns, node.owner)
+        elif isinstance(node, ByAutograd):
+            self._add_other(entry, node)
         else:
             require(type(node) in INNER, node)
-            entry.kind = len(LEAVES) + INNER.index(type(node))
+            entry.kind = len(LEAVES) + len(OTHERS) + INNER.index(type(node))
             columns = getattr(node, "columns", None)
             entry.column = -1 if columns is None else columns.start
         self._nodes.append(entry)
         return len(self._nodes) - 1
+
+    def _add_other(self, entry: _Node, node: ByAutograd) -> None:
+        """A kernel that is known here only."""
+        forward = type(node.kernel).forward
+        require(forward in OTHERS, node.kernel)
+        entry.kind = len(LEAVES) + list(OTHERS).index(forward)
+        own, other = OTHERS[forward]
+        names = [name for name in (own, other) if name is not None]
+        require(set(names) == set(node.columns), node.kernel)
+        entry.factor = float(getattr(node.kernel, "power", 1.0))
+        columns = slice(0, 1) if own is None else node.columns[own]
+        self._add_features(entry, node.X.contiguous(), columns)
+        if other is not None:
+            entry.other_column = node.columns[other].start
+            width = node.columns[other].stop - entry.other_column
+            require(width in (1, entry.num_features), node.kernel)
+            entry.other_per_feature = int(width > 1)
+
+    def _add_features(
+        self,
+        entry: _Node,
+        features: Tensor,
+        columns: slice,
+        owner: Tensor | None = None,
+    ) -> None:
+        """Features, `b x n x d`, and the columns of their parameters."""
+        width, d = columns.stop - columns.start, features.shape[-1]
+        owners = torch.arange(d) if owner is None else owner
+        require(width == 1 or int(owners.max()) == width - 1, "other parameters")
+        entry.column, entry.num_features = columns.start, d
+        entry.features = self._pointer(features)
+        entry.model_stride, entry.point_stride, _ = features.stride()
+        entry.owners = self._pointer(owners * (width > 1))
 
     def _data(self, rows: Tensor | None) -> _Data:
         if rows is None:

@@ -11,8 +11,27 @@ import numpy as np
 import pytest
 import torch
 from botorch.models import SingleTaskGP
-from covariances import COVARIANCES, OTHERS, B, batch_with, scalar
-from gpytorch.kernels import MaternKernel, RBFKernel, ScaleKernel
+from covariances import (
+    COVARIANCES,
+    OTHERS,
+    B,
+    batch_with,
+    choice,
+    mixture,
+    scalar,
+    scaled,
+)
+from gpytorch.kernels import (
+    AdditiveKernel,
+    LinearKernel,
+    MaternKernel,
+    PeriodicKernel,
+    PolynomialKernel,
+    ProductKernel,
+    RBFKernel,
+    RQKernel,
+    ScaleKernel,
+)
 from gpytorch.means import LinearMean, ZeroMean
 from helpers import IDENTITY, assert_close, mll_of, unit_waves
 
@@ -23,6 +42,32 @@ from botorch_xval.fitting.losses.make import make_objective
 
 HAS_COMPILER = any(shutil.which(name) for name in fused.COMPILERS)
 compiled = pytest.mark.skipif(not HAS_COMPILER, reason="no C++ compiler")
+
+
+# Kernels that torch evaluates by autograd, with each way to have parameters.
+KNOWN_HERE = {
+    **{
+        name: OTHERS[name]
+        for name in ("rational quadratic", "linear", "polynomial", "periodic")
+    },
+    "rational quadratic, one lengthscale": lambda: RQKernel(batch_shape=B),
+    "linear, a variance for each": lambda: LinearKernel(
+        ard_num_dims=3, batch_shape=B, active_dims=(0, 1, 2)
+    ),
+    "cubic": lambda: scaled(PolynomialKernel(3, batch_shape=B, active_dims=(1, 0))),
+    "periodic, one period": lambda: scaled(
+        PeriodicKernel(batch_shape=B, active_dims=(0, 2))
+    ),
+    "all together": lambda: mixture(
+        scaled(scalar(PeriodicKernel)),
+        ProductKernel(
+            scaled(scalar(RQKernel)), LinearKernel(batch_shape=B, active_dims=(1,))
+        ),
+        AdditiveKernel(
+            scaled(choice()), PolynomialKernel(2, batch_shape=B, active_dims=(2,))
+        ),
+    ),
+}
 
 
 @pytest.fixture
@@ -60,9 +105,10 @@ def assert_both_agree(objective: Exact) -> None:
 
 
 @compiled
-@pytest.mark.parametrize("name", COVARIANCES)
+@pytest.mark.parametrize("name", [*COVARIANCES, *KNOWN_HERE])
 def test_every_kernel_with_formulas_agrees_with_torch(name):
-    assert_both_agree(objective_of(batch_with(COVARIANCES[name]())))
+    kernel = {**COVARIANCES, **KNOWN_HERE}[name]()
+    assert_both_agree(objective_of(batch_with(kernel)))
 
 
 @compiled
@@ -131,7 +177,7 @@ def test_a_point_without_a_value_is_left_to_torch(bad):
 
 @compiled
 def test_models_that_are_not_a_tree_of_formulas_have_none():
-    assert objective_of(batch_with(OTHERS["periodic"]()))._fused is None
+    assert objective_of(batch_with(OTHERS["of a user"]()))._fused is None
     assert objective_of(batch_with(OTHERS["in a sum"]()))._fused is None
 
 
