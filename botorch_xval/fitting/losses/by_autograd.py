@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from gpytorch import settings
-from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import pad
 
 from botorch_xval.fitting.losses.nodes import Node, Workspace
-from botorch_xval.fitting.losses.parameters import Unsupported
+from botorch_xval.fitting.losses.parameters import Unsupported, without_constraints
 
 __all__ = ["Batch", "ByAutograd"]
 
@@ -101,14 +99,8 @@ class ByAutograd(Node):
             extra: Number of rows to pad.
             workspace: Where the padded matrices are.
         """
-        self._module = _Forward(deepcopy(kernel)).train(batch.is_training)
-        own = self._module.kernel
-        # The values of a row are constrained already.
-        for name, _, constraint in kernel.named_parameters_and_constraints():
-            if constraint is not None:
-                path, _, raw_name = name.rpartition(".")
-                free = GreaterThan(-torch.inf, transform=None)
-                own.get_submodule(path).register_constraint(raw_name, free)
+        own = without_constraints(kernel)
+        self._module = _Forward(own).train(batch.is_training)
         lead = len(batch.shape)
         self._shapes = {
             name: parameter.shape[lead:] for name, parameter in own.named_parameters()

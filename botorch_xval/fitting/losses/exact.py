@@ -20,12 +20,13 @@ for the gradients of all its lengthscales: one matrix product, no `n x n x d` te
 The choice and categorical kernels are such kernels, too, since
 :math:`|c - c'| = (c - c')^2` for zeros and ones.
 
-What is covered: a constant, linear or zero mean; RBF, Matern, `ChoiceKernel` (on zeros
-and ones) and BoTorch's `CategoricalKernel`, their sums, products, scales and weighted
-mixtures, and any other kernel by its own `forward` and autograd; homoskedastic or fixed
-noise; Gamma, log-normal, normal and Beta priors. All in float64, on any device.
-Anything else raises `Unsupported`. Predictions are those of Rasmussen & Williams 2006,
-eq. 2.25 and 2.26.
+What is covered: a constant, linear or zero mean, or a constant for each task; RBF,
+Matern, `ChoiceKernel` (on zeros and ones) and BoTorch's `CategoricalKernel`, their
+sums, products, scales and weighted mixtures, and any other kernel by its own `forward`
+and autograd; homoskedastic or fixed noise, or a variance for each task; Gamma,
+log-normal, normal and Beta priors of parameters, and any prior of something else by
+autograd. All in float64, on any device. Anything else raises `Unsupported`. Predictions
+are those of Rasmussen & Williams 2006, eq. 2.25 and 2.26.
 
 A covariance that is singular to rounding has a loss without a correct digit, and
 whether it has one at all is chance: there GPyTorch's own modules are asked, so that no
@@ -51,9 +52,18 @@ from threading import Lock
 import numpy as np
 import torch
 from gpytorch import settings
-from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood
-from gpytorch.likelihoods.noise_models import FixedGaussianNoise, HomoskedasticNoise
-from gpytorch.means import ConstantMean, LinearMean, ZeroMean
+from gpytorch.kernels import IndexKernel
+from gpytorch.likelihoods import (
+    FixedNoiseGaussianLikelihood,
+    GaussianLikelihood,
+    HadamardGaussianLikelihood,
+)
+from gpytorch.likelihoods.noise_models import (
+    FixedGaussianNoise,
+    HomoskedasticNoise,
+    MultitaskHomoskedasticNoise,
+)
+from gpytorch.means import ConstantMean, LinearMean, MultitaskMean, ZeroMean
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.errors import NanError, NotPSDError
 from numpy.typing import NDArray
@@ -76,7 +86,12 @@ from botorch_xval.fitting.losses.objective import (
     Objective,
     StackedObjective,
 )
-from botorch_xval.fitting.losses.parameters import Array, Unsupported, require
+from botorch_xval.fitting.losses.parameters import (
+    Array,
+    Unsupported,
+    columns_seen,
+    require,
+)
 from botorch_xval.fitting.losses.values import Values
 
 __all__ = ["Exact"]
@@ -115,12 +130,21 @@ class Exact(StackedObjective):
         self._extra = -self.num_points % PAD
         self._targets = pad(targets, (0, self._extra))
         self._values = Values(stack.table, self.device)
+        self._tasks = self._tasks_of_points()
         mean = model.mean_module
-        require(type(mean) in (ConstantMean, LinearMean, ZeroMean), mean)
+        known = ConstantMean, LinearMean, MultitaskMean, ZeroMean
+        require(type(mean) in known, mean)
         self._mean: slice | None = None
+        self._means_of_tasks: Tensor | None = None  # their columns
         self._weights: slice | None = None
         if isinstance(mean, ConstantMean):
             self._mean = self._values.of(mean, "raw_constant")
+        elif isinstance(mean, MultitaskMean):
+            parts = list(mean.base_means)
+            require(all(type(part) is ConstantMean for part in parts), mean)
+            self._require_tasks(len(parts), mean)
+            columns = [self._values.of(part, "raw_constant").start for part in parts]
+            self._means_of_tasks = torch.tensor(columns, device=self.device)
         elif isinstance(mean, LinearMean):
             self._weights = self._values.of(mean, "weights")
             if mean.bias is not None:
@@ -133,14 +157,40 @@ class Exact(StackedObjective):
             noise = stack.noise[0][1].reshape(targets.shape)
             self._noise = pad(noise, (0, self._extra))
         else:
-            require(type(likelihood) is GaussianLikelihood, likelihood)
-            require(type(likelihood.noise_covar) is HomoskedasticNoise, likelihood)
-            self._noise_columns = self._values.of(likelihood.noise_covar, "raw_noise")
+            noise = likelihood.noise_covar
+            if type(likelihood) is HadamardGaussianLikelihood:
+                require(type(noise) is MultitaskHomoskedasticNoise, likelihood)
+                self._require_tasks(likelihood.num_tasks, likelihood)
+            else:
+                require(type(likelihood) is GaussianLikelihood, likelihood)
+                require(type(noise) is HomoskedasticNoise, likelihood)
+            self._noise_columns = self._values.of(noise, "raw_noise")
         self._workspace = Workspace()
         self._kernel = self._node(None, self._inputs, self._extra, self._workspace)
         self._values.check_all_used()
         self._models: list[int] | None = None
         self._fused = self._compiled()
+
+    def _tasks_of_points(self) -> Tensor | None:
+        """Numbers of the tasks of the points, `b x n`, where an index kernel has some.
+
+        Means and noise of tasks go by them.
+        """
+        kernel = self.stack.template.model.covar_module
+        seen = columns_seen(kernel, range(self._inputs.shape[-1]))
+        columns = {
+            seen[part] for part in kernel.modules() if isinstance(part, IndexKernel)
+        }
+        if len(columns) != 1 or len(column := columns.pop()) != 1:
+            return None
+        values = self._inputs[..., column[0]]
+        tasks = values.long()
+        require(bool((tasks == values).all() and (tasks >= 0).all()), "other tasks")
+        return tasks.contiguous()
+
+    def _require_tasks(self, count: int, part: torch.nn.Module) -> None:
+        tasks = self._tasks
+        require(tasks is not None and bool((tasks < count).all()), part)
 
     def _compiled(self) -> Fused | None:
         """The same in compiled code, where that is possible."""
@@ -156,7 +206,8 @@ class Exact(StackedObjective):
                 self._targets,
                 n,
                 noise,
-                self._mean,
+                self._mean if self._means_of_tasks is None else self._means_of_tasks,
+                self._tasks if self._has_tasks else None,
                 None if weights is None else (weights, self._inputs.contiguous()),
                 self.table.size,
                 DOUBT * n * torch.finfo(torch.float64).eps,
@@ -186,6 +237,16 @@ class Exact(StackedObjective):
             workspace,
             whole.part("mll.model.covar_module"),
         )
+
+    @property
+    def _has_noise_of_tasks(self) -> bool:
+        columns = self._noise_columns
+        return columns is not None and columns.stop - columns.start > 1
+
+    @property
+    def _has_tasks(self) -> bool:
+        """Whether means or noise differ between tasks."""
+        return self._has_noise_of_tasks or self._means_of_tasks is not None
 
     @property
     def is_parallel(self) -> bool:
@@ -247,6 +308,8 @@ class Exact(StackedObjective):
     def of_rows(self, rows: NDArray[np.intp]) -> Exact:
         """See :meth:`Objective.of_rows`."""
         other = copy(self)
+        if self._tasks is not None:
+            other._tasks = self._tasks[:, rows].contiguous()
         other.num_points, other._extra = len(rows), -len(rows) % PAD
         other._inputs = self._inputs[:, rows]
         other._targets = pad(self._targets[:, rows], (0, other._extra))
@@ -264,6 +327,8 @@ class Exact(StackedObjective):
         index = torch.as_tensor(models, device=self.device)
         self._chosen_targets = self._targets.index_select(0, index)
         self._chosen_inputs = self._inputs.index_select(0, index)
+        if self._tasks is not None:
+            self._chosen_tasks = self._tasks.index_select(0, index)
         if self._noise is not None:
             self._chosen_noise = self._noise.index_select(0, index)
         self._kernel.select(index)
@@ -279,6 +344,7 @@ class Exact(StackedObjective):
     ) -> tuple[NDArray[np.bool_], list[LeftOut]] | None:
         """Models without the rows of each fold, see :meth:`Objective.without`."""
         has_formulas = self._kernel.is_closed_form and self._weights is None
+        has_formulas &= not self._has_tasks
         if not (has_formulas and isinstance(folds, Exact)):
             return None
         held_out = held_out.to(self.device)
@@ -398,6 +464,9 @@ class Exact(StackedObjective):
         n = self.num_points
         residuals = self._chosen_targets.clone()
         residuals[:, :n] -= self._means(values, self._chosen_inputs)
+        if self._means_of_tasks is not None:
+            columns = self._means_of_tasks[self._chosen_tasks]
+            residuals[:, :n] -= values.gather(1, columns)
         covariance, scale = self._kernel.forward(values)
         if scale is not None or self._kernel.keeps_result:
             own = self._workspace.matrices("covariance", covariance)
@@ -410,6 +479,9 @@ class Exact(StackedObjective):
             diagonal[:, n:] = 1
         if self._noise_columns is None:
             diagonal[:, :n] += self._chosen_noise[:, :n]
+        elif self._has_noise_of_tasks:
+            own = values[:, self._noise_columns]
+            diagonal[:, :n] += own.gather(1, self._chosen_tasks)
         else:
             diagonal[:, :n] += values[:, self._noise_columns]
         return covariance, residuals
@@ -431,9 +503,15 @@ class Exact(StackedObjective):
         if self._extra:
             by_covariance[:, self.num_points :] = 0
             by_covariance[:, :, self.num_points :] = 0
-        if self._noise_columns is not None:
-            trace = by_covariance.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-            gradients[:, self._noise_columns] = trace[:, None]
+        by_noise = by_covariance.diagonal(dim1=-2, dim2=-1)
+        if self._has_noise_of_tasks:
+            own = gradients[:, self._noise_columns]
+            own.scatter_add_(1, self._chosen_tasks, by_noise[:, : self.num_points])
+        elif self._noise_columns is not None:
+            gradients[:, self._noise_columns] = by_noise.sum(dim=-1, keepdim=True)
+        if self._means_of_tasks is not None:
+            columns = self._means_of_tasks[self._chosen_tasks]
+            gradients.scatter_add_(1, columns, -weights[:, : self.num_points])
         if self._mean is not None:
             gradients[:, self._mean] = -weights.sum(dim=-1, keepdim=True)
         if self._weights is not None:
@@ -454,6 +532,7 @@ class Exact(StackedObjective):
 
         with `t` the training and `s` the other points.
         """
+        require(not self._has_tasks, "means and noise of tasks")
         index = torch.as_tensor(models, device=self.device)
         rows = torch.cat([self._inputs[index], X], dim=-2)
         node = self._node(index, rows, 0, Workspace())

@@ -33,6 +33,7 @@ from weakref import finalize
 import numpy as np
 import torch
 from gpytorch.kernels import (
+    IndexKernel,
     LinearKernel,
     PeriodicKernel,
     PolynomialKernel,
@@ -71,6 +72,7 @@ OTHERS: dict[Callable, tuple[str | None, str | None]] = {
     PeriodicKernel.forward: ("raw_lengthscale", "raw_period_length"),
     LinearKernel.forward: ("raw_variance", None),
     PolynomialKernel.forward: (None, "raw_offset"),
+    IndexKernel.forward: ("raw_var", None),
 }
 INNER = (Scale, Mixture, Product)
 CONSTRAINTS = ("softplus", "sigmoid")
@@ -138,6 +140,9 @@ class _Node(Structure):
         ("factor", c_double),
         ("other_column", c_int64),
         ("other_per_feature", c_int64),
+        ("num_tasks", c_int64),
+        ("rank", c_int64),
+        ("target", c_int64),
     )
 
 
@@ -179,10 +184,11 @@ class _Model(Structure):
         ("targets", _Data),
         ("noise", _Data),
         ("inputs", _Data),
-        ("noise_column", c_int64),
-        ("mean_column", c_int64),
+        ("tasks", _Data),
         ("weights_column", c_int64),
         ("num_inputs", c_int64),
+        ("noise_columns", c_void_p),
+        ("mean_columns", c_void_p),
         ("doubt", c_double),
     )
 
@@ -202,7 +208,8 @@ class Fused:
         targets: Tensor,
         num_points: int,
         noise: Tensor | slice,
-        mean: slice | None,
+        mean: slice | Tensor | None,
+        tasks: Tensor | None,
         linear: tuple[slice, Tensor] | None,
         num_columns: int,
         doubt: float,
@@ -213,8 +220,11 @@ class Fused:
             values: Constraints and priors of the columns of parameters.
             targets: `b x n`, or more columns.
             num_points: Training points of a model, `n`.
-            noise: Known variances, as the targets, or the column of the variance.
-            mean: The column of a constant mean.
+            noise: Known variances, as the targets, or the columns of the variances, one
+                or that of each task.
+            mean: The column of a constant mean, or the columns for each task.
+            tasks: Where there is more than one variance or mean, of the points,
+                `b x n`.
             linear: The columns of the weights of a linear mean, and inputs,
                 `b x n x d`.
             num_columns: Of the parameters, `p`.
@@ -225,7 +235,7 @@ class Fused:
         if library is None:
             raise Unsupported("no compiled code")
         self._library, self._num_columns = library, num_columns
-        self._num_models = len(targets)
+        self._num_models, self._values = len(targets), values
         self._kept: list[object] = []  # what the structure points to
         self._nodes: list[_Node] = []
         self._children: list[int] = []
@@ -240,6 +250,7 @@ class Fused:
             for numbers in zip(*(part.tolist() for part in parts), strict=True)
         ]
         weights, inputs = linear or (None, None)
+        count = 1 if tasks is None else int(tasks.max()) + 1
         self._model = _Model(
             num_points=num_points,
             num_columns=num_columns,
@@ -254,8 +265,9 @@ class Fused:
             targets=self._data(targets),
             noise=self._data(noise if isinstance(noise, Tensor) else None),
             inputs=self._data(inputs),
-            noise_column=noise.start if isinstance(noise, slice) else -1,
-            mean_column=-1 if mean is None else mean.start,
+            noise_columns=self._columns(noise, count),
+            tasks=self._data(tasks),
+            mean_columns=self._columns(mean, count),
             weights_column=-1 if weights is None else weights.start,
             num_inputs=0 if inputs is None else inputs.shape[-1],
             doubt=doubt,
@@ -294,7 +306,18 @@ class Fused:
             self._num_columns,
             *(part.ctypes.data for part in parts),
         )
+        if self._values.others:
+            self._add_other_priors(theta, losses, gradients)
         return losses, gradients, outcomes == 0
+
+    def _add_other_priors(self, theta: Array, losses: Array, gradients: Array) -> None:
+        """Those that are not of single parameters, by autograd."""
+        values, slopes = self._values.transform(torch.from_numpy(theta))
+        more, slope = torch.zeros(len(theta)).to(values), torch.zeros_like(values)
+        for other in self._values.others:
+            other.add(values, more, slope)
+        losses += more.numpy() / self._model.num_points
+        gradients += (slope * slopes).numpy() / self._model.num_points
 
     def _begin(self) -> None:
         found = self._library.fused_new(ctypes.addressof(self._model))
@@ -326,6 +349,9 @@ class Fused:
         forward = type(node.kernel).forward
         require(forward in OTHERS, node.kernel)
         entry.kind = len(LEAVES) + list(OTHERS).index(forward)
+        if forward is IndexKernel.forward:
+            self._add_index(entry, node)
+            return
         own, other = OTHERS[forward]
         names = [name for name in (own, other) if name is not None]
         require(set(names) == set(node.columns), node.kernel)
@@ -338,6 +364,23 @@ class Fused:
             require(width in (1, entry.num_features), node.kernel)
             entry.other_per_feature = int(width > 1)
 
+    def _add_index(self, entry: _Node, node: ByAutograd) -> None:
+        """A kernel of tasks, GPyTorch's or BoTorch's, which divides by the target's."""
+        kernel = node.kernel
+        name = type(kernel).__name__  # older versions of BoTorch do not have it
+        require(type(kernel) is IndexKernel or name == "PositiveIndexKernel", kernel)
+        own = node.columns["raw_var"]
+        (factor,) = (node.columns[n] for n in node.columns if n.endswith("factor"))
+        entry.num_tasks, entry.target = own.stop - own.start, -1
+        entry.rank = (factor.stop - factor.start) // entry.num_tasks
+        entry.other_column = factor.start
+        if getattr(kernel, "unit_scale_for_target", False):
+            entry.target = kernel.target_task_index
+        tasks = node.X  # that nothing is read beyond the table of tasks
+        is_one = (tasks >= 0) & (tasks < entry.num_tasks) & (tasks == tasks.floor())
+        require(bool(is_one.all()), "other tasks")
+        self._add_features(entry, node.X.contiguous(), own, torch.zeros(1).long())
+
     def _add_features(
         self,
         entry: _Node,
@@ -348,7 +391,6 @@ class Fused:
         """Features, `b x n x d`, and the columns of their parameters."""
         width, d = columns.stop - columns.start, features.shape[-1]
         owners = torch.arange(d) if owner is None else owner
-        require(width == 1 or int(owners.max()) == width - 1, "other parameters")
         entry.column, entry.num_features = columns.start, d
         entry.features = self._pointer(features)
         entry.model_stride, entry.point_stride, _ = features.stride()
@@ -358,6 +400,16 @@ class Fused:
         if rows is None:
             return _Data(None, 0)
         return _Data(self._pointer(rows), rows.stride(0))
+
+    def _columns(self, columns: slice | Tensor | None, count: int) -> int | None:
+        """The address of the columns of so many tasks, which may have one in common."""
+        if columns is None or not isinstance(columns, slice) and columns.ndim > 1:
+            return None
+        if isinstance(columns, slice):
+            columns = torch.arange(columns.start, columns.stop)
+        columns = columns.expand(count) if len(columns) == 1 else columns
+        require(len(columns) >= count, "tasks without parameters")
+        return self._pointer(columns.contiguous())
 
     def _pointer(self, values: Tensor) -> int:
         """The address of a tensor, whose numbers of one model lie side by side."""

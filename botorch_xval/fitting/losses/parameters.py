@@ -9,15 +9,16 @@ coordinates, tables of hyper-parameters and descriptions all read it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from botorch.optim.utils import get_parameters_and_bounds
-from gpytorch.constraints import Interval
+from gpytorch.constraints import GreaterThan, Interval
 from gpytorch.kernels import Kernel, MultitaskKernel, ScaleKernel
 from gpytorch.mlls import MarginalLogLikelihood
 from gpytorch.module import Module
@@ -29,6 +30,7 @@ from torch.nn.functional import softplus
 
 __all__ = [
     "Array",
+    "OtherPrior",
     "Parameter",
     "ParameterBounds",
     "ParameterTable",
@@ -36,6 +38,7 @@ __all__ = [
     "columns_seen",
     "parameters_of",
     "require",
+    "without_constraints",
 ]
 
 Array = NDArray[np.float64]
@@ -51,6 +54,17 @@ def require(condition: bool, part: object) -> None:
     """Raise `Unsupported`, naming the part of a model, unless the condition holds."""
     if not condition:
         raise Unsupported(part if isinstance(part, str) else type(part).__name__)
+
+
+def without_constraints(module: Any) -> Any:
+    """A copy of a GPyTorch module whose parameters are their own values."""
+    own = deepcopy(module)
+    for name, _, constraint in module.named_parameters_and_constraints():
+        if constraint is not None:
+            path, _, raw_name = name.rpartition(".")
+            free = GreaterThan(-torch.inf, transform=None)
+            own.get_submodule(path).register_constraint(raw_name, free)
+    return own
 
 
 def columns_seen(
@@ -223,15 +237,25 @@ def parameters_of(
     return found
 
 
-def _priors(module: Module) -> tuple[dict[int, Prior], list[str]]:
-    """Priors by id of the parameter whose value they are of, and names of other priors.
+class OtherPrior(NamedTuple):
+    """A prior that is not of the value of one parameter."""
+
+    full_name: str
+    module: Module
+    prior: Prior
+    closure: Callable[[Any], Tensor]
+    """Makes of the module what the prior is of."""
+
+
+def _priors(module: Module) -> tuple[dict[int, Prior], list[OtherPrior]]:
+    """Priors by id of the parameter whose value they are of, and other priors.
 
     An mll lists the priors of its likelihood twice, its model lists them once.
     """
     if isinstance(module, MarginalLogLikelihood):
         module = module.model
     priors: dict[int, Prior] = {}
-    others = []
+    others: list[OtherPrior] = []
     for full_name, owner, prior, closure, _ in module.named_priors():
         name = full_name.rsplit(".", 1)[-1].removesuffix("_prior")
         for raw in (f"raw_{name}", name, "raw_fractions" if name == "weights" else ""):
@@ -241,7 +265,7 @@ def _priors(module: Module) -> tuple[dict[int, Prior], list[str]]:
                     priors[id(tensor)] = prior
                     break
         else:
-            others.append(full_name)
+            others.append(OtherPrior(full_name, owner, prior, closure))
     return priors, others
 
 
@@ -255,7 +279,7 @@ class ParameterTable:
         num_members: Of the batch.
         is_complete: Whether these are all parameters of the mll.
         with_priors: Those with a prior, in the order of `named_priors`.
-        other_priors: Names of priors that are not of the value of one parameter.
+        other_priors: Priors that are not of the value of one parameter.
         softplus: Whether a number is the softplus of its column, `size`.
         untransformed: Whether it is the column itself, `size`. A number whose
             constraint differs between the models, or is another one, is neither.

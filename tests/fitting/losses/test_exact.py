@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from botorch.models import MixedSingleTaskGP, SingleTaskGP
+from botorch.models import MixedSingleTaskGP, MultiTaskGP, SingleTaskGP
 from botorch.optim.closures import get_loss_closure
 from covariances import (
     COVARIANCES,
@@ -22,7 +22,7 @@ from covariances import (
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
-from gpytorch.means import ConstantMeanGrad, LinearMean, ZeroMean
+from gpytorch.means import ConstantMean, ConstantMeanGrad, LinearMean, ZeroMean
 from gpytorch.mlls import ExactMarginalLogLikelihood, LeaveOneOutPseudoLikelihood
 from gpytorch.priors import GammaPrior, HalfCauchyPrior
 from helpers import SAME, assert_close, mll_of, unit_waves
@@ -35,6 +35,7 @@ from botorch_xval.fitting.losses.make import make_objective
 from botorch_xval.fitting.losses.modules import ByModules
 from botorch_xval.fitting.losses.objective import Stack
 from botorch_xval.fitting.losses.parameters import Unsupported
+from botorch_xval.models.kernels import WeightedMixtureKernel
 from botorch_xval.models.priors import DirichletPrior
 from botorch_xval.models.scalar_choice import ScalarChoiceGP
 
@@ -403,3 +404,95 @@ def test_models_of_some_rows_are_those_of_these_rows(known_noise):
         assert_close(one, other)
     for one, other in zip(objective(theta, [0, 1]), before, strict=True):
         assert np.array_equal(one, other)
+
+
+# --- several tasks ------------------------------------------------------------------
+
+
+def tasks_data(n: int = 18, tasks: int = 3) -> tuple[Tensor, Tensor]:
+    """Two scalars, and the number of a task, of which some have few rows."""
+    X, Y = unit_waves(n)
+    task = (torch.arange(n) % (tasks + 1)).clamp_max(tasks - 1)
+    return torch.cat([X, task[:, None].to(X)], dim=-1), Y + 0.3 * task[:, None]
+
+
+TASKS = {
+    "default": {},
+    "rank of one, no prior": {"rank": 1, "task_covar_prior": None},
+    "known noise": {"train_Yvar": torch.full((18, 1), 0.01, dtype=torch.float64)},
+    "one mean": {"mean_module": ConstantMean()},
+    "no mean": {"mean_module": ZeroMean()},
+    "one noise": {"likelihood": GaussianLikelihood()},
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_models_of_several_tasks_have_a_closed_form(name):
+    torch.manual_seed(0)
+    mll = mll_of(MultiTaskGP(*tasks_data(), task_feature=-1, **TASKS[name]))
+    found, expected = both_ways(mll, [0])
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-9)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=1e-8)
+    assert type(make_objective([mll])) is Exact
+
+
+def test_models_of_several_tasks_and_all_folds_at_once():
+    torch.manual_seed(0)
+    X, Y = tasks_data()
+    mlls = [
+        mll_of(MultiTaskGP(X[rows], Y[rows], task_feature=-1))
+        for rows in (torch.arange(18) != i for i in range(4))
+    ]
+    objective = make_objective(mlls)
+    assert type(objective) is Exact and objective.num_models == 4
+    theta = objective.start + 0.1
+    losses, gradients = objective(theta[[3, 1]], [3, 1])
+    for place, i in enumerate((3, 1)):
+        own = make_objective([mlls[i]])
+        alone = own(theta[[i]], [0])
+        np.testing.assert_allclose(losses[place], alone[0][0], rtol=1e-12)
+        np.testing.assert_allclose(gradients[place], alone[1][0], rtol=1e-9, atol=1e-12)
+
+
+def test_some_points_of_models_of_several_tasks():
+    torch.manual_seed(0)
+    objective = exact_of(mll_of(MultiTaskGP(*tasks_data(), task_feature=-1)))
+    rows = np.array([0, 2, 3, 5, 8, 13])
+    few = objective.of_rows(rows)
+    X, Y = tasks_data()
+    other = mll_of(
+        MultiTaskGP(X[rows], Y[rows], task_feature=-1, outcome_transform=None)
+    )
+    with torch.no_grad():
+        other.model.train_targets.copy_(objective.stack.targets[rows])
+    losses, _ = few(objective.start, [0])
+    expected, _ = exact_of(other)(objective.start, [0])
+    np.testing.assert_allclose(losses, expected, rtol=1e-10)
+
+
+def test_predictions_of_several_tasks_are_left_to_the_models():
+    objective = exact_of(mll_of(MultiTaskGP(*tasks_data(), task_feature=-1)))
+    with pytest.raises(Unsupported, match="tasks"):
+        objective.predict(objective.start, [0], tasks_data()[0][None])
+
+
+def test_a_prior_of_something_else_than_a_parameter():
+    X, Y = mixed_data()
+    kernel = RBFKernel(ard_num_dims=7)
+    kernel.register_prior(
+        "sum_prior", GammaPrior(3.0, 2.0), lambda m: m.lengthscale.sum(dim=-1)
+    )
+    mll = mll_of(SingleTaskGP(X[0], Y[0], covar_module=ScaleKernel(kernel)))
+    found, expected = both_ways(mll, [0])
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-9)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=1e-8)
+
+
+def test_a_prior_that_may_know_other_models_takes_the_modules():
+    X, Y = mixed_data()
+    kernel = WeightedMixtureKernel(
+        [RBFKernel(active_dims=(i,)) for i in range(3)],
+        weights_prior=DirichletPrior([2.0, 3.0, 4.0]),
+    )
+    with pytest.raises(Unsupported, match="weights_prior"):
+        exact_of(mll_of(SingleTaskGP(X[0], Y[0], covar_module=kernel)))

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from botorch.models import SingleTaskGP
+from botorch.models import MultiTaskGP, SingleTaskGP
 from covariances import (
     COVARIANCES,
     OTHERS,
@@ -23,6 +23,7 @@ from covariances import (
 )
 from gpytorch.kernels import (
     AdditiveKernel,
+    IndexKernel,
     LinearKernel,
     MaternKernel,
     PeriodicKernel,
@@ -39,6 +40,7 @@ from botorch_xval import fit_gpytorch_mll
 from botorch_xval.fitting.losses import fused
 from botorch_xval.fitting.losses.exact import Exact
 from botorch_xval.fitting.losses.make import make_objective
+from botorch_xval.models.priors import BetaPrior
 
 HAS_COMPILER = any(shutil.which(name) for name in fused.COMPILERS)
 compiled = pytest.mark.skipif(not HAS_COMPILER, reason="no C++ compiler")
@@ -130,6 +132,33 @@ def test_any_number_of_points(n):
 )
 def test_means_and_known_noise(kwargs):
     assert_both_agree(objective_of(batch_with(scalar(RBFKernel), **kwargs)))
+
+
+@compiled
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("prior", [None, BetaPrior(2.5, 1.5)])
+def test_several_tasks(rank, prior):
+    torch.manual_seed(1)
+    X, Y = unit_waves(20)
+    task = torch.arange(20)[:, None] % 3
+    model = MultiTaskGP(
+        torch.cat([task.to(X), X], dim=-1),
+        Y + task,
+        task_feature=0,
+        rank=rank,
+        task_covar_prior=prior,
+    )
+    assert_both_agree(objective_of(mll_of(model)))
+
+
+@compiled
+def test_an_index_kernel_that_is_not_divided():
+    torch.manual_seed(1)
+    X, Y = unit_waves(20)
+    task = (torch.arange(20)[:, None] % 4).to(X)
+    kernel = RBFKernel(active_dims=(0, 1)) * IndexKernel(4, rank=2, active_dims=(2,))
+    model = SingleTaskGP(torch.cat([X, task], dim=-1), Y + task, covar_module=kernel)
+    assert_both_agree(objective_of(mll_of(model)))
 
 
 @compiled

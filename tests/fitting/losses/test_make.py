@@ -112,7 +112,7 @@ def troubled(X, Y):
         (mixed, Exact),
         (hand_written, Exact),
         (troubled, ByModules),
-        (multi_task, ByModules),
+        (multi_task, Exact),
         (kronecker, Separate),  # its modules cannot take a batch of these
     ],
 )

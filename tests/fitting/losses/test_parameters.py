@@ -66,7 +66,7 @@ def test_a_prior_of_something_else_is_named():
     table = ParameterTable(
         mll_of(SingleTaskGP(*noisy_waves(5), covar_module=kernel)), torch.Size()
     )
-    assert table.other_priors == ["covar_module.sum_prior"]
+    assert [each.full_name for each in table.other_priors] == ["covar_module.sum_prior"]
     assert len(table.with_priors) == 1  # that of the noise
 
 
