@@ -21,6 +21,7 @@ from time import perf_counter
 
 import botorch.fit
 import torch
+from botorch.models import MultiTaskGP
 from botorch.optim.closures import get_loss_closure
 from fit_speed import (
     RESULTS,
@@ -32,13 +33,28 @@ from fit_speed import (
     machine,
 )
 from gpytorch.mlls import ExactMarginalLogLikelihood
+from torch import Tensor
 
 from botorch_xval import fit_gpytorch_mll
+
+
+def _tasks(n: int) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], MultiTaskGP]]:
+    """Three tasks, each the same function of other size."""
+    X, Y, _ = _hartmann(n)
+    task = (torch.arange(n)[:, None] % 3).to(X)
+
+    def build(X: Tensor, Y: Tensor) -> MultiTaskGP:
+        torch.manual_seed(0)  # it samples its initial values
+        return MultiTaskGP(X, Y, task_feature=-1)
+
+    return torch.cat([X, task], dim=-1), Y * (1 + 0.3 * task), build
+
 
 ROWS = {
     "ScalarChoiceGP": (_tuning, (20, 60, 100, 300)),
     "SingleTaskGP": (_hartmann, (20, 60, 100, 300)),
     "MixedSingleTaskGP": (_mixed, (20, 60, 100)),
+    "MultiTaskGP": (_tasks, (40, 100)),
 }
 
 
