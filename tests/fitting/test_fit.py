@@ -77,7 +77,9 @@ def by_botorch() -> list[ExactMarginalLogLikelihood]:
     """The folds, each fitted by BoTorch."""
     mlls = folds()
     for mll in mlls:
-        botorch.fit.fit_gpytorch_mll(mll, optimizer_kwargs={"options": TIGHT})
+        botorch.fit.fit_gpytorch_mll(
+            mll, optimizer_kwargs={"options": TIGHT}, warning_handler=accept_abnormal
+        )
     return mlls
 
 
@@ -86,7 +88,9 @@ def by_botorch() -> list[ExactMarginalLogLikelihood]:
 
 def test_one_model_ends_where_botorchs_does(by_botorch):
     ours, theirs = folds()[0], by_botorch[0]
-    assert fit_gpytorch_mll(ours, optimizer_kwargs={"options": TIGHT, **RAW}) is ours
+    kwargs = {"options": TIGHT, **RAW}
+    found = fit_gpytorch_mll(ours, None, None, kwargs, warning_handler=accept_abnormal)
+    assert found is ours
     for name, value in values_of(theirs).items():
         assert_close(values_of(ours)[name], value, **SOLVED)
     assert not ours.training
@@ -102,7 +106,7 @@ def test_models_fitted_together_end_where_botorchs_end_alone(strategy, by_botorc
     mlls, whole = folds(), batch()
     assert fit_each(mlls, optimizer(strategy, "raw")) == {}
     kwargs = {"options": TIGHT, "strategy": strategy, **RAW}
-    fit_gpytorch_mll(whole, optimizer_kwargs=kwargs)
+    fit_gpytorch_mll(whole, optimizer_kwargs=kwargs, warning_handler=accept_abnormal)
     expected = [losses_of(mll).item() for mll in by_botorch]
     found = [record.loss for record in whole.fit_records]
     assert_close(found[:FOLDS], expected, rtol=0, atol=1e-8)
@@ -191,10 +195,18 @@ def test_logarithmic_coordinates_take_fewer_evaluations_to_losses_as_good():
 def test_several_outputs_and_records_in_batch_order():
     second = Y**2 + X[:, :1]
     both = mll_of(SingleTaskGP(X, torch.cat([Y, second], dim=-1)))
-    fit_gpytorch_mll(both, optimizer_kwargs={"options": TIGHT, **RAW})
+    fit_gpytorch_mll(
+        both,
+        optimizer_kwargs={"options": TIGHT, **RAW},
+        warning_handler=accept_abnormal,
+    )
     for k, outcome in enumerate([Y, second]):
         single = mll_of(SingleTaskGP(X, outcome))
-        botorch.fit.fit_gpytorch_mll(single, optimizer_kwargs={"options": TIGHT})
+        botorch.fit.fit_gpytorch_mll(
+            single,
+            optimizer_kwargs={"options": TIGHT},
+            warning_handler=accept_abnormal,
+        )
         expected = losses_of(single).item()
         assert both.fit_records[k].loss == pytest.approx(expected, abs=1e-8)
 
@@ -217,7 +229,11 @@ def test_members_of_a_list_that_are_alike_are_fitted_together(monkeypatch):
 
     monkeypatch.setattr("botorch_xval.fitting.fit.make_objective", counting)
     mll = of_list(*members())
-    fit_gpytorch_mll(mll, optimizer_kwargs={"options": TIGHT, **RAW})
+    fit_gpytorch_mll(
+        mll,
+        optimizer_kwargs={"options": TIGHT, **RAW},
+        warning_handler=accept_abnormal,
+    )
     assert calls == [2, 1]
     assert not mll.training
     assert [r.loss for r in mll.fit_records] == [
