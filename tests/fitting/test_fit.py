@@ -89,7 +89,9 @@ def by_botorch() -> list[ExactMarginalLogLikelihood]:
 def test_one_model_ends_where_botorchs_does(by_botorch):
     ours, theirs = folds()[0], by_botorch[0]
     kwargs = {"options": TIGHT, **RAW}
-    found = fit_gpytorch_mll(ours, None, None, kwargs, warning_handler=accept_abnormal)
+    found = fit_gpytorch_mll(
+        ours, optimizer_kwargs=kwargs, warning_handler=accept_abnormal
+    )
     assert found is ours
     for name, value in values_of(theirs).items():
         assert_close(values_of(ours)[name], value, **SOLVED)
