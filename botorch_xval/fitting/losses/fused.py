@@ -60,10 +60,9 @@ FLAGS = ["-std=c++17", "-O3", "-shared", "-fPIC", "-fopenmp-simd"]
 # What lets compilers use vector instructions; no rounding depends on it.
 FLAGS += ["-fno-math-errno", "-fno-trapping-math"]
 # By what torch finds at hand, and not "native": nodes of a cluster share a home.
-INSTRUCTIONS = {
-    "AVX2": ("-march=x86-64-v3", "-mtune=native"),
-    "AVX512": ("-march=x86-64-v4", "-mtune=native"),
-}
+AVX2 = ("-mtune=native", "-mavx2", "-mfma")
+AVX512 = (*AVX2, *(f"-mavx512{part}" for part in ("f", "bw", "dq", "vl")))
+INSTRUCTIONS = {"AVX2": AVX2, "AVX512": AVX512}
 # In the order of fused.cpp.
 LEAVES = ("exponential", "rbf", "matern12", "matern32", "matern52")
 # What torch evaluates by autograd: the parameter for each feature, and another.
@@ -84,7 +83,7 @@ def fused_library() -> ctypes.CDLL | None:
     """The compiled code; None where there is no compiler, or it fails."""
     try:
         library = ctypes.CDLL(str(_compiled()))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         logger.info(
             "models are evaluated in torch, as there is no compiled code: %s", error
         )

@@ -311,6 +311,14 @@ def _no_home(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
 
 
+def _nobody(monkeypatch, tmp_path):
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(fused.Path, "home", unknown)
+
+
 def _no_time(monkeypatch, tmp_path):
     def slow(command, **_):
         raise subprocess.TimeoutExpired(command, 120)
@@ -319,7 +327,8 @@ def _no_time(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "fault", [_no_compiler, _broken_source, _broken_library, _no_home, _no_time]
+    "fault",
+    [_no_compiler, _broken_source, _broken_library, _no_home, _nobody, _no_time],
 )
 def test_without_compiled_code_the_same_is_found_in_torch(
     fault, empty_cache, monkeypatch, tmp_path
