@@ -24,6 +24,7 @@ BYTES_OF_MODEL = 200_000
 # Measured with 500 and 1,000 rows, 6 and 20 columns: 4.5.
 COPIES = 6
 LEAST = 8  # folds: fewer gain nothing
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def blocks_of(
@@ -73,10 +74,14 @@ def free_memory(device: torch.device) -> float:
         text = Path("/proc/meminfo").read_text()
         kibibytes = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
         found = 1024.0 * int(kibibytes[1])  # type: ignore[index]
-    with suppress(OSError, ValueError):  # of a container; "max" is no number
-        limit, used = (
-            int(Path("/sys/fs/cgroup", name).read_text())
+    with suppress(OSError, ValueError, TypeError):  # of a container, by cgroup v2
+        limit, used = (  # "max" is no number
+            int(_CGROUP.joinpath(name).read_text())
             for name in ("memory.max", "memory.current")
         )
+        text = _CGROUP.joinpath("memory.stat").read_text()
+        # What is used has the files in the cache, which give way.
+        files = re.search(r"^inactive_file (\d+)$", text, re.MULTILINE)
+        used -= int(files[1])  # type: ignore[index]
         found = min(found, max(0.0, float(limit - used)))
     return found

@@ -48,8 +48,7 @@ LARGE_MODEL = 1000
 # folds take 0.3 to 0.7 of the time.
 LARGE_MODEL_OF_MODULES = 100
 # Elements of covariance matrices that each thread must have. With fewer, the steps of
-# the searches, which Python's lock keeps one after the other, are most of the time: two
-# threads fit 30 folds of 30 points in 1.1 times the time of one.
+# the searches, which Python's lock keeps one after the other, are most of the time.
 THREAD_ELEMENTS = 30_000
 
 

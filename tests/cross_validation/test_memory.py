@@ -142,9 +142,10 @@ def test_a_container_may_have_less_than_the_machine(monkeypatch):
         "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:    4000000 kB\n",
         "/sys/fs/cgroup/memory.max": "3000000\n",
         "/sys/fs/cgroup/memory.current": "1000000\n",
+        "/sys/fs/cgroup/memory.stat": "file 900000\ninactive_file 600000\n",
     }
     monkeypatch.setattr(memory.Path, "read_text", lambda self: files[str(self)])
-    assert memory.free_memory(torch.device("cpu")) == 2_000_000
+    assert memory.free_memory(torch.device("cpu")) == 2_600_000
     files["/sys/fs/cgroup/memory.max"] = "max\n"
     assert memory.free_memory(torch.device("cpu")) == 4_096_000_000
 

@@ -185,8 +185,8 @@ class Exact(StackedObjective):
             return None
         values = self._inputs[..., column[0]]
         tasks = values.long()
-        require(bool((tasks == values).all() and (tasks >= 0).all()), "other tasks")
-        return tasks.contiguous()
+        is_number = (tasks == values) & (tasks >= 0)
+        return tasks.contiguous() if bool(is_number.all()) else None
 
     def _require_tasks(self, count: int, part: torch.nn.Module) -> None:
         tasks = self._tasks

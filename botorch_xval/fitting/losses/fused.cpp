@@ -142,8 +142,8 @@ struct Model {
 namespace {
 
 // Cholesky factor and inverse of a matrix of a few hundred rows. All of it is 8 x 8 sums
-// of products of rows of two matrices, with the sums in registers: at 100 rows twice as
-// fast as OpenBLAS, which is made for larger ones.
+// of products of rows of two matrices, with the sums in registers: LAPACK is made for
+// larger ones.
 class Cholesky {
  public:
   explicit Cholesky(int64_t n)

@@ -2,8 +2,8 @@
 
 In torch a closed form makes ten passes over the covariances of a group of models, and
 Python's lock keeps threads from starting operations side by side. `fused.cpp` does all
-of one model in the processor's cache and without the lock: 3 to 5 times as fast on one
-thread, and threads do not wait for each other.
+of one model in the processor's cache and without the lock, so that threads do not wait
+for each other; `benchmarks/compiled.py` says what that is worth.
 
 It is compiled at the first fit of an installation, in two seconds, where there is a C++
 compiler, as BoTorch compiles its fused acquisition function. Not by torch's loader of
@@ -250,6 +250,9 @@ class Fused:
         ]
         weights, inputs = linear or (None, None)
         count = 1 if tasks is None else int(tasks.max()) + 1
+        if inputs is not None and weights is not None:
+            width = weights.stop - weights.start
+            require(width == inputs.shape[-1], "weights of other width")
         self._model = _Model(
             num_points=num_points,
             num_columns=num_columns,
@@ -377,7 +380,7 @@ class Fused:
             entry.target = kernel.target_task_index
         tasks = node.X  # that nothing is read beyond the table of tasks
         is_one = (tasks >= 0) & (tasks < entry.num_tasks) & (tasks == tasks.floor())
-        require(bool(is_one.all()), "other tasks")
+        require(tasks.shape[-1] == 1 and bool(is_one.all()), "other tasks")
         self._add_features(entry, node.X.contiguous(), own, torch.zeros(1).long())
 
     def _add_features(
@@ -390,6 +393,7 @@ class Fused:
         """Features, `b x n x d`, and the columns of their parameters."""
         width, d = columns.stop - columns.start, features.shape[-1]
         owners = torch.arange(d) if owner is None else owner
+        require(width == 1 or int(owners.max()) < width, "parameters of other width")
         entry.column, entry.num_features = columns.start, d
         entry.features = self._pointer(features)
         entry.model_stride, entry.point_stride, _ = features.stride()

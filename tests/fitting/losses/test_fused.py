@@ -247,6 +247,14 @@ def test_nothing_is_read_beyond_the_models():
         objective._fused(theta[:, 1:], [0, 1])
 
 
+@compiled
+def test_parameters_of_other_width_are_refused():
+    objective = objective_of(batch_with(COVARIANCES["rbf"]()))
+    leaf = objective._kernel
+    leaf.columns = slice(leaf.columns.start, leaf.columns.start + 2)  # of three
+    assert objective._compiled() is None
+
+
 # --- how the code is made -----------------------------------------------------------
 
 
