@@ -52,18 +52,6 @@ from threading import Lock
 import numpy as np
 import torch
 from gpytorch import settings
-from gpytorch.kernels import IndexKernel
-from gpytorch.likelihoods import (
-    FixedNoiseGaussianLikelihood,
-    GaussianLikelihood,
-    HadamardGaussianLikelihood,
-)
-from gpytorch.likelihoods.noise_models import (
-    FixedGaussianNoise,
-    HomoskedasticNoise,
-    MultitaskHomoskedasticNoise,
-)
-from gpytorch.means import ConstantMean, LinearMean, MultitaskMean, ZeroMean
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.errors import NanError, NotPSDError
 from numpy.typing import NDArray
@@ -80,6 +68,7 @@ from botorch_xval.fitting.losses.left_out import (
     affine_change,
     leave_out,
 )
+from botorch_xval.fitting.losses.mean_and_noise import Mean, Noise, task_column
 from botorch_xval.fitting.losses.nodes import Node, Workspace
 from botorch_xval.fitting.losses.objective import (
     GROUP_ELEMENTS,
@@ -89,7 +78,6 @@ from botorch_xval.fitting.losses.objective import (
 from botorch_xval.fitting.losses.parameters import (
     Array,
     Unsupported,
-    columns_seen,
     require,
 )
 from botorch_xval.fitting.losses.values import Values
@@ -119,7 +107,7 @@ class Exact(StackedObjective):
         self._by_modules: StackedObjective | None = by_modules
         self._lock = Lock()
         mll = stack.template
-        model, likelihood = mll.model, mll.likelihood
+        model = mll.model
         require(type(mll) is ExactMarginalLogLikelihood, mll)
         require(not any(hasattr(o, "compute_custom_loss") for o in (mll, model)), mll)
         require(len(stack.inputs) == 1 and stack.dtype == torch.float64, model)
@@ -130,87 +118,39 @@ class Exact(StackedObjective):
         self._extra = -self.num_points % PAD
         self._targets = pad(targets, (0, self._extra))
         self._values = Values(stack.table, self.device)
-        self._tasks = self._tasks_of_points()
-        mean = model.mean_module
-        known = ConstantMean, LinearMean, MultitaskMean, ZeroMean
-        require(type(mean) in known, mean)
-        self._mean: slice | None = None
-        self._means_of_tasks: Tensor | None = None  # their columns
-        self._weights: slice | None = None
-        if isinstance(mean, ConstantMean):
-            self._mean = self._values.of(mean, "raw_constant")
-        elif isinstance(mean, MultitaskMean):
-            parts = list(mean.base_means)
-            require(all(type(part) is ConstantMean for part in parts), mean)
-            self._require_tasks(len(parts), mean)
-            columns = [self._values.of(part, "raw_constant").start for part in parts]
-            self._means_of_tasks = torch.tensor(columns, device=self.device)
-        elif isinstance(mean, LinearMean):
-            self._weights = self._values.of(mean, "weights")
-            if mean.bias is not None:
-                self._mean = self._values.of(mean, "bias")
-        self._noise: Tensor | None = None
-        self._noise_columns: slice | None = None
-        if type(likelihood) is FixedNoiseGaussianLikelihood:
-            require(likelihood.second_noise_covar is None, likelihood)
-            require(isinstance(likelihood.noise_covar, FixedGaussianNoise), likelihood)
-            noise = stack.noise[0][1].reshape(targets.shape)
-            self._noise = pad(noise, (0, self._extra))
-        else:
-            noise = likelihood.noise_covar
-            if type(likelihood) is HadamardGaussianLikelihood:
-                require(type(noise) is MultitaskHomoskedasticNoise, likelihood)
-                self._require_tasks(likelihood.num_tasks, likelihood)
-            else:
-                require(type(likelihood) is GaussianLikelihood, likelihood)
-                require(type(noise) is HomoskedasticNoise, likelihood)
-            self._noise_columns = self._values.of(noise, "raw_noise")
+        self._task_column = task_column(model.covar_module, self._inputs)
+        tasks = self._tasks(self._inputs)
+        self._mean = Mean(model.mean_module, self._values, tasks)
+        known = stack.noise[0][1].reshape(targets.shape) if stack.noise else None
+        self._noise = Noise(mll.likelihood, self._values, known, tasks)
         self._workspace = Workspace()
         self._kernel = self._node(None, self._inputs, self._extra, self._workspace)
         self._values.check_all_used()
         self._models: list[int] | None = None
         self._fused = self._compiled()
 
-    def _tasks_of_points(self) -> Tensor | None:
-        """Numbers of the tasks of the points, `b x n`, where an index kernel has some.
-
-        Means and noise of tasks go by them.
-        """
-        kernel = self.stack.template.model.covar_module
-        seen = columns_seen(kernel, range(self._inputs.shape[-1]))
-        columns = {
-            seen[part] for part in kernel.modules() if isinstance(part, IndexKernel)
-        }
-        if len(columns) != 1 or len(column := columns.pop()) != 1:
+    def _tasks(self, X: Tensor) -> Tensor | None:
+        """Numbers of the tasks of rows, `a x n`, if they have some."""
+        if self._task_column is None:
             return None
-        values = self._inputs[..., column[0]]
-        tasks = values.long()
-        is_number = (tasks == values) & (tasks >= 0)
-        return tasks.contiguous() if bool(is_number.all()) else None
-
-    def _require_tasks(self, count: int, part: torch.nn.Module) -> None:
-        tasks = self._tasks
-        require(tasks is not None and bool((tasks < count).all()), part)
+        return X[..., self._task_column].long().contiguous()
 
     def _compiled(self) -> Fused | None:
         """The same in compiled code, where that is possible."""
-        n, weights = self.num_points, self._weights
-        if self.device.type != "cpu" or n > MOST_POINTS:
+        if self.device.type != "cpu" or self.num_points > MOST_POINTS:
             return None
-        noise = self._noise_columns if self._noise is None else self._noise
-        assert noise is not None
+        has_tasks = self._mean.has_tasks or self._noise.has_tasks
         try:
             return Fused(
                 self._kernel,
                 self._values,
+                self._mean,
+                self._noise,
                 self._targets,
-                n,
-                noise,
-                self._mean if self._means_of_tasks is None else self._means_of_tasks,
-                self._tasks if self._has_tasks else None,
-                None if weights is None else (weights, self._inputs.contiguous()),
-                self.table.size,
-                DOUBT * n * torch.finfo(torch.float64).eps,
+                self._inputs.contiguous(),
+                self._tasks(self._inputs) if has_tasks else None,
+                self.num_points,
+                DOUBT * self.num_points * torch.finfo(torch.float64).eps,
             )
         except Unsupported as part:
             logger.debug("no compiled code for %s", part)
@@ -237,16 +177,6 @@ class Exact(StackedObjective):
             workspace,
             whole.part("mll.model.covar_module"),
         )
-
-    @property
-    def _has_noise_of_tasks(self) -> bool:
-        columns = self._noise_columns
-        return columns is not None and columns.stop - columns.start > 1
-
-    @property
-    def _has_tasks(self) -> bool:
-        """Whether means or noise differ between tasks."""
-        return self._has_noise_of_tasks or self._means_of_tasks is not None
 
     @property
     def is_parallel(self) -> bool:
@@ -308,13 +238,10 @@ class Exact(StackedObjective):
     def of_rows(self, rows: NDArray[np.intp]) -> Exact:
         """See :meth:`Objective.of_rows`."""
         other = copy(self)
-        if self._tasks is not None:
-            other._tasks = self._tasks[:, rows].contiguous()
         other.num_points, other._extra = len(rows), -len(rows) % PAD
         other._inputs = self._inputs[:, rows]
         other._targets = pad(self._targets[:, rows], (0, other._extra))
-        if self._noise is not None:
-            other._noise = pad(self._noise[:, rows], (0, other._extra))
+        other._noise = self._noise.of_rows(rows)
         other._by_modules, other._models = None, None  # it has all rows
         other._workspace = Workspace()
         other._kernel = other._node(None, other._inputs, other._extra, other._workspace)
@@ -327,10 +254,8 @@ class Exact(StackedObjective):
         index = torch.as_tensor(models, device=self.device)
         self._chosen_targets = self._targets.index_select(0, index)
         self._chosen_inputs = self._inputs.index_select(0, index)
-        if self._tasks is not None:
-            self._chosen_tasks = self._tasks.index_select(0, index)
-        if self._noise is not None:
-            self._chosen_noise = self._noise.index_select(0, index)
+        self._chosen_tasks = self._tasks(self._chosen_inputs)
+        self._index = index
         self._kernel.select(index)
         self._models = models
 
@@ -343,9 +268,7 @@ class Exact(StackedObjective):
         numbers: NDArray[np.intp],
     ) -> tuple[NDArray[np.bool_], list[LeftOut]] | None:
         """Models without the rows of each fold, see :meth:`Objective.without`."""
-        has_formulas = self._kernel.is_closed_form and self._weights is None
-        has_formulas &= not self._has_tasks
-        if not (has_formulas and isinstance(folds, Exact)):
+        if self._mean.weights is not None or not isinstance(folds, Exact):
             return None
         held_out = held_out.to(self.device)
         affine = [
@@ -379,7 +302,8 @@ class Exact(StackedObjective):
     def _data(self, model: int) -> Data:
         """What a model is trained on."""
         n = self.num_points
-        noise = None if self._noise is None else self._noise[model, :n]
+        known = self._noise.known
+        noise = None if known is None else known[model]
         return Data(self._inputs[model], self._targets[model, :n], noise)
 
     def _left_out(
@@ -393,21 +317,22 @@ class Exact(StackedObjective):
         factor = torch.empty_like(covariance)
         good = _cholesky(covariance, factor)
         self._kernel.forward(values)  # the sum of its matrices has the noise added
-        mean = None
-        if self._mean is not None:
-            mean = self._mean, values[0, self._mean]
-        data = self._data(model)
-        noise = values[0, self._noise_columns] if data.noise is None else data.noise
+        targets = self._targets[model, :n]
+        tasks = None if self._chosen_tasks is None else self._chosen_tasks[0]
+        noise = self._noise(values, self._index, self._chosen_tasks)
         found = leave_out(
             torch.cholesky_inverse(factor)[0, :n, :n],
             2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(),
-            data.targets,
+            targets,
             rows,
             scales,
             shifts,
-            self._tangents(values),
-            mean,
-            noise.expand(n),
+            self._tangents(values, tasks, targets),
+            [
+                (column, values[0, column], own)
+                for column, own in self._mean.rows(tasks, targets)
+            ],
+            noise[0].expand(n),
             len(theta),
         )
         own = values.expand(len(rows), -1)
@@ -424,13 +349,14 @@ class Exact(StackedObjective):
             noise_slopes=found.noise_slopes * slopes,
         )
 
-    def _tangents(self, values: Tensor) -> Iterator[tuple[slice, Tensor | None]]:
-        """Derivatives of the covariance, `n x n`, by its parameters."""
+    def _tangents(
+        self, values: Tensor, tasks: Tensor | None, targets: Tensor
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Derivatives of the covariance by its parameters, as `leave_out` has it."""
         n = self.num_points
         for column, tangent in self._kernel.tangents(values):
-            yield slice(column, column + 1), tangent[0, :n, :n]
-        if self._noise_columns is not None:
-            yield self._noise_columns, None
+            yield column, tangent[0, :n, :n]
+        yield from self._noise.rows(tasks, targets)
 
     def _evaluate(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Losses, gradients, and whose covariance is singular to rounding."""
@@ -463,10 +389,8 @@ class Exact(StackedObjective):
         """Covariances with noise, and residuals, of the chosen models."""
         n = self.num_points
         residuals = self._chosen_targets.clone()
-        residuals[:, :n] -= self._means(values, self._chosen_inputs)
-        if self._means_of_tasks is not None:
-            columns = self._means_of_tasks[self._chosen_tasks]
-            residuals[:, :n] -= values.gather(1, columns)
+        means = self._mean(values, self._chosen_inputs, self._chosen_tasks)
+        residuals[:, :n] -= means
         covariance, scale = self._kernel.forward(values)
         if scale is not None or self._kernel.keeps_result:
             own = self._workspace.matrices("covariance", covariance)
@@ -477,23 +401,8 @@ class Exact(StackedObjective):
             covariance[:, n:] = 0
             covariance[:, :, n:] = 0
             diagonal[:, n:] = 1
-        if self._noise_columns is None:
-            diagonal[:, :n] += self._chosen_noise[:, :n]
-        elif self._has_noise_of_tasks:
-            own = values[:, self._noise_columns]
-            diagonal[:, :n] += own.gather(1, self._chosen_tasks)
-        else:
-            diagonal[:, :n] += values[:, self._noise_columns]
+        diagonal[:, :n] += self._noise(values, self._index, self._chosen_tasks)
         return covariance, residuals
-
-    def _means(self, values: Tensor, X: Tensor) -> Tensor:
-        """Prior means at `X`, `a x n x d`: `a x n`, or `a x 1`."""
-        means = torch.zeros_like(values[:, :1])
-        if self._mean is not None:
-            means = means + values[:, self._mean]
-        if self._weights is not None:  # sums do not depend on the number of models
-            means = means + (X * values[:, None, self._weights]).sum(dim=-1)
-        return means
 
     def _pull_back(
         self, values: Tensor, by_covariance: Tensor, weights: Tensor
@@ -503,20 +412,10 @@ class Exact(StackedObjective):
         if self._extra:
             by_covariance[:, self.num_points :] = 0
             by_covariance[:, :, self.num_points :] = 0
-        by_noise = by_covariance.diagonal(dim1=-2, dim2=-1)
-        if self._has_noise_of_tasks:
-            own = gradients[:, self._noise_columns]
-            own.scatter_add_(1, self._chosen_tasks, by_noise[:, : self.num_points])
-        elif self._noise_columns is not None:
-            gradients[:, self._noise_columns] = by_noise.sum(dim=-1, keepdim=True)
-        if self._means_of_tasks is not None:
-            columns = self._means_of_tasks[self._chosen_tasks]
-            gradients.scatter_add_(1, columns, -weights[:, : self.num_points])
-        if self._mean is not None:
-            gradients[:, self._mean] = -weights.sum(dim=-1, keepdim=True)
-        if self._weights is not None:
-            own = weights[:, : self.num_points, None]
-            gradients[:, self._weights] = -(self._chosen_inputs * own).sum(dim=-2)
+        n, tasks = self.num_points, self._chosen_tasks
+        by_noise = by_covariance.diagonal(dim1=-2, dim2=-1)[:, :n]
+        self._noise.pull_back(by_noise, tasks, gradients)
+        self._mean.pull_back(weights[:, :n], self._chosen_inputs, tasks, gradients)
         self._kernel.backward(by_covariance, None, values, gradients)
         return gradients
 
@@ -532,7 +431,6 @@ class Exact(StackedObjective):
 
         with `t` the training and `s` the other points.
         """
-        require(not self._has_tasks, "means and noise of tasks")
         index = torch.as_tensor(models, device=self.device)
         rows = torch.cat([self._inputs[index], X], dim=-2)
         node = self._node(index, rows, 0, Workspace())
@@ -555,11 +453,10 @@ class Exact(StackedObjective):
         n = self.num_points
         targets = self._targets[models, :n]
         values, _ = self._values.transform(theta)
-        means = self._means(values, X).expand(-1, X.shape[-2])
-        if self._noise is None:
-            noise = values[:, self._noise_columns].expand(-1, n)
-        else:
-            noise = self._noise[models, :n]
+        tasks = self._tasks(X)
+        means = self._mean(values, X, tasks).expand(-1, X.shape[-2])
+        of_rows = None if tasks is None else tasks[:, :n]
+        noise = self._noise(values, models, of_rows).expand(-1, n)
         covariance, scale = node.forward(values)
         if scale is not None:
             covariance = covariance * scale[:, None, None]
@@ -574,6 +471,9 @@ class Exact(StackedObjective):
         mean = means[:, n:] + (half.mT @ solved[..., :1])[..., 0]
         prior = covariance[:, n:, n:].diagonal(dim1=-2, dim2=-1)
         variance = prior - (half**2).sum(dim=-2)
+        if self._noise.known is None:
+            own = None if tasks is None else tasks[:, n:]
+            return mean, variance, self._noise(values, models, own)
         return mean, variance, noise[:, :1]
 
 

@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from botorch_xval.fitting.losses.by_autograd import ByAutograd
+from botorch_xval.fitting.losses.mean_and_noise import Mean, Noise
 from botorch_xval.fitting.losses.nodes import Leaf, Mixture, Node, Product, Scale
 from botorch_xval.fitting.losses.parameters import Array, Unsupported, require
 from botorch_xval.fitting.losses.values import Values
@@ -204,36 +205,31 @@ class Fused:
         self,
         kernel: Node,
         values: Values,
+        mean: Mean,
+        noise: Noise,
         targets: Tensor,
-        num_points: int,
-        noise: Tensor | slice,
-        mean: slice | Tensor | None,
+        inputs: Tensor,
         tasks: Tensor | None,
-        linear: tuple[slice, Tensor] | None,
-        num_columns: int,
+        num_points: int,
         doubt: float,
     ) -> None:
         """
         Args:
             kernel: Of the models, `b`.
             values: Constraints and priors of the columns of parameters.
+            mean: Of the models.
+            noise: Of the models.
             targets: `b x n`, or more columns.
+            inputs: `b x n x d`.
+            tasks: Of the points, `b x n`, where mean or noise differ between them.
             num_points: Training points of a model, `n`.
-            noise: Known variances, as the targets, or the columns of the variances, one
-                or that of each task.
-            mean: The column of a constant mean, or the columns for each task.
-            tasks: Where there is more than one variance or mean, of the points,
-                `b x n`.
-            linear: The columns of the weights of a linear mean, and inputs,
-                `b x n x d`.
-            num_columns: Of the parameters, `p`.
             doubt: A pivot of the factor below this share of the largest covariance is
                 mostly rounding.
         """
         library = fused_library()
         if library is None:
             raise Unsupported("no compiled code")
-        self._library, self._num_columns = library, num_columns
+        self._library, self._num_columns = library, values.size
         self._num_models, self._values = len(targets), values
         self._kept: list[object] = []  # what the structure points to
         self._nodes: list[_Node] = []
@@ -248,14 +244,13 @@ class Fused:
             for kind, *parts in values.priors
             for numbers in zip(*(part.tolist() for part in parts), strict=True)
         ]
-        weights, inputs = linear or (None, None)
+        weights, d = mean.weights, inputs.shape[-1]
         count = 1 if tasks is None else int(tasks.max()) + 1
-        if inputs is not None and weights is not None:
-            width = weights.stop - weights.start
-            require(width == inputs.shape[-1], "weights of other width")
+        if weights is not None:
+            require(weights.stop - weights.start == d, "weights of other width")
         self._model = _Model(
             num_points=num_points,
-            num_columns=num_columns,
+            num_columns=values.size,
             num_nodes=len(self._nodes),
             num_groups=len(groups),
             num_priors=len(priors),
@@ -265,13 +260,13 @@ class Fused:
             priors=self._array(_Prior, priors),
             prior_constant=values.constant,
             targets=self._data(targets),
-            noise=self._data(noise if isinstance(noise, Tensor) else None),
-            inputs=self._data(inputs),
-            noise_columns=self._columns(noise, count),
+            noise=self._data(noise.known),
+            inputs=self._data(inputs if weights is not None else None),
+            noise_columns=self._columns(noise.columns, count),
             tasks=self._data(tasks),
-            mean_columns=self._columns(mean, count),
+            mean_columns=self._columns(mean.columns, count),
             weights_column=-1 if weights is None else weights.start,
-            num_inputs=0 if inputs is None else inputs.shape[-1],
+            num_inputs=d,
             doubt=doubt,
         )
         self._begin()
@@ -404,12 +399,10 @@ class Fused:
             return _Data(None, 0)
         return _Data(self._pointer(rows), rows.stride(0))
 
-    def _columns(self, columns: slice | Tensor | None, count: int) -> int | None:
+    def _columns(self, columns: Tensor | None, count: int) -> int | None:
         """The address of the columns of so many tasks, which may have one in common."""
-        if columns is None or not isinstance(columns, slice) and columns.ndim > 1:
+        if columns is None:
             return None
-        if isinstance(columns, slice):
-            columns = torch.arange(columns.start, columns.stop)
         columns = columns.expand(count) if len(columns) == 1 else columns
         require(len(columns) >= count, "tasks without parameters")
         return self._pointer(columns.contiguous())

@@ -1,8 +1,9 @@
 r"""What one factorization of all rows says of every fold, with its derivatives.
 
-With :math:`Q = K^{-1}` (noise included), outcomes :math:`y` and a constant mean
-:math:`m`, a fold without the rows :math:`S`, whose outcomes are those of all rows after
-an affine change :math:`\alpha y + \beta` (each fold standardizes its own), has with
+With :math:`Q = K^{-1}` (noise included), outcomes :math:`y` and a mean :math:`m`,
+a constant or one for each task, a fold without the rows :math:`S`, whose outcomes are
+those of all rows after an affine change :math:`\alpha y + \beta` (each fold
+standardizes its own), has with
 :math:`w = Q (\alpha y + \beta - m)` and :math:`e = Q_{SS}^{-1} w_S`
 
 .. math::
@@ -32,7 +33,7 @@ so that all folds of leave-one-out cost one matrix product for each parameter,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -129,8 +130,8 @@ def leave_out(
     rows: Tensor,
     scales: Tensor,
     shifts: Tensor,
-    tangents: Iterable[tuple[slice, Tensor | None]],
-    mean: tuple[slice, Tensor] | None,
+    tangents: Iterable[tuple[int, Tensor]],
+    means: Sequence[tuple[int, Tensor, Tensor]],
     noise: Tensor,
     num_parameters: int,
 ) -> LeftOut:
@@ -144,17 +145,19 @@ def leave_out(
         scales: By fold what its outcomes are multiplied by, `f`.
         shifts: By fold what is added to them then, `f`.
         tangents: The column of each parameter of the covariance, and the derivative by
-            it, `n x n`; None for the noise, the identity.
-        mean: The column and the value of the constant mean.
+            it, `n x n`; that of noise by its diagonal, `n`.
+        means: The column and the value of each constant mean, and ones in the rows that
+            have it, `n`.
         noise: Variances of the noise, `n`.
         num_parameters: How many parameters there are, `p`.
     """
     f, s = rows.shape
     n, p = len(targets), num_parameters
-    parts = torch.stack([targets, torch.ones_like(targets)], dim=-1)  # n x 2
-    weighted = inverse @ parts
-    means = 0.0 if mean is None else mean[1]
-    factors = torch.stack([scales, shifts - means], dim=-1)  # f x 2
+    ones = torch.ones_like(targets)
+    parts = torch.stack([targets, ones, *(own for _, _, own in means)], dim=-1)
+    weighted = inverse @ parts  # n x (2 + means)
+    constants = [-value.expand(f) for _, value, _ in means]
+    factors = torch.stack([scales, shifts, *constants], dim=-1)
     inside = torch.linalg.inv(inverse[rows[:, :, None], rows[:, None, :]])
     own = factors @ weighted.mT  # w, f x n
     errors = (inside @ own.gather(1, rows)[..., None])[..., 0]
@@ -164,30 +167,30 @@ def leave_out(
     losses = 0.5 * (quadratic + log_dets + (n - s) * math.log(2 * math.pi))
     gradients = targets.new_zeros(f, p)
     error_slopes, variance_slopes, noise_slopes = targets.new_zeros(3, f, s, p)
-    for columns, tangent in tangents:
-        product = inverse if tangent is None else inverse @ tangent
+    for column, tangent in tangents:
+        is_noise = tangent.ndim == 1
+        product = inverse * tangent if is_noise else inverse @ tangent
         middle = _blocks(product, inverse, rows)  # M_SS, f x s x s
-        across = product @ weighted  # Q D [Q y, Q 1], n x 2
+        across = product @ weighted  # Q D [Q y, Q 1, ...]
         shifted = factors @ across.mT  # Q D w, f x n
         own_shift = shifted.gather(1, rows)
         moved = (middle @ errors[..., None])[..., 0]
-        inner = weighted.mT @ (weighted if tangent is None else tangent @ weighted)
+        turned = tangent[:, None] * weighted if is_noise else tangent @ weighted
+        inner = weighted.mT @ turned
         curvature = ((factors @ inner) * factors).sum(dim=-1)
         curvature += (errors * (moved - 2 * own_shift)).sum(dim=-1)
         trace = (inside * middle.mT).sum(dim=(-2, -1))
-        by_loss = 0.5 * (product.diagonal().sum() - trace - curvature)
-        gradients[:, columns] = by_loss[:, None]
-        error_slopes[..., columns] = inside @ (moved - own_shift)[..., None]
-        if tangent is None:
-            noise_slopes[..., columns] = 1.0
-        turned = inside @ middle @ inside
-        variance_slopes[..., columns] = turned.diagonal(dim1=-2, dim2=-1)[..., None]
-    if mean is not None:
-        sums = weighted[:, 1]  # Q 1
-        left = sums[rows]
-        by_mean = (errors * left).sum(dim=-1) - own.sum(dim=-1)
-        gradients[:, mean[0]] = by_mean[:, None]
-        error_slopes[..., mean[0]] = -(inside @ left[..., None])
+        gradients[:, column] = 0.5 * (product.diagonal().sum() - trace - curvature)
+        error_slopes[..., column] = (inside @ (moved - own_shift)[..., None])[..., 0]
+        if is_noise:
+            noise_slopes[..., column] = tangent[rows]
+        variance_slopes[..., column] = (inside @ middle @ inside).diagonal(
+            dim1=-2, dim2=-1
+        )
+    for k, (column, _, where) in enumerate(means, start=2):
+        left = weighted[:, k][rows]  # (Q 1)_S, with ones where the mean is this one
+        gradients[:, column] = (errors * left).sum(dim=-1) - own @ where
+        error_slopes[..., column] = -(inside @ left[..., None])[..., 0]
     variances = inside.diagonal(dim1=-2, dim2=-1)
     return LeftOut(
         scales,

@@ -49,11 +49,6 @@ class Node(ABC):
     """The nodes that it is made of."""
 
     @property
-    def is_closed_form(self) -> bool:
-        """Whether there are tangents."""
-        return all(child.is_closed_form for child in self.children)
-
-    @property
     def is_parallel(self) -> bool:
         """Whether several threads may evaluate copies."""
         return all(child.is_parallel for child in self.children)

@@ -185,8 +185,9 @@ class Objective(ABC):
             X: As many points for each, `a x k x d`, after the input transforms.
 
         Returns:
-            Means and variances without noise, `a x k`, and noise variances of the first
-            training point, `a x 1`, on the scale of the model's (transformed) outcomes.
+            Means and variances without noise, `a x k`, and noise variances, `a x k` or
+            `a x 1`, on the scale of the model's (transformed) outcomes. Of known noise
+            it is that of the first training point.
 
         Raises:
             Unsupported: If there is no closed form.

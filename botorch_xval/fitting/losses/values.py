@@ -39,7 +39,10 @@ class Values:
             identities; neighbors as one.
         priors: For each kind of prior its columns, and two coefficients of each.
         constant: The sum of the constants of all of these log priors.
-        others: Priors of anything else than the value of one parameter.
+        others: Priors of other kinds, and of anything else than the value of one
+            parameter.
+        device: Where the values are.
+        size: Number of columns.
     """
 
     def __init__(self, table: ParameterTable, device: torch.device) -> None:
@@ -57,6 +60,7 @@ class Values:
             for each in table.parameters
         }
         self._unused = set(self._columns)
+        self.device, self.size = device, table.size
         self.groups: list[tuple[slice, str, float, float]] = []
         for each in table.parameters:
             columns, constraint = table.columns[each.full_name], each.kind()
@@ -67,8 +71,9 @@ class Values:
                 columns = slice(last[0].start, columns.stop)
                 self.groups.pop()
             self.groups.append((columns, *constraint))
+        self.others: list[PriorOfValue | PriorByAutograd] = []
         self._read_priors(table, device)
-        self.others = [
+        self.others += [
             PriorByAutograd(other, self._columns_of(other.module))
             for other in table.other_priors
         ]
@@ -137,7 +142,10 @@ class Values:
         self.constant = 0.0
         for each in table.with_priors:
             prior, name = each.prior, each.full_name
-            require(type(prior) in _FEATURES, f"{name}: {type(prior).__name__}")
+            if type(prior) not in _FEATURES:
+                own = PriorOfValue(prior, table.columns[name], each.shape)
+                self.others.append(own)
+                continue
             coefficients = _coefficients(prior, each.shape.numel(), name)
             self.constant += coefficients[0].sum().item()
             columns = table.columns[name]
@@ -189,6 +197,36 @@ class _LogDensity(torch.nn.Module):
 
     def forward(self) -> Tensor:
         return self.prior.log_prob(self.closure(self.module))
+
+
+class PriorOfValue:
+    """A prior of any kind, such as a half-Cauchy, of the value of one parameter."""
+
+    def __init__(self, prior: Any, columns: slice, shape: torch.Size) -> None:
+        """
+        Args:
+            prior: The prior.
+            columns: Of the parameter.
+            shape: Of the parameter of one model.
+        """
+        self._prior, self._columns, self._shape = prior, columns, shape
+
+    def add(self, values: Tensor, losses: Tensor, gradients: Tensor) -> None:
+        """Subtract the log density of the values, `a x p`, and its derivatives."""
+        own = values[:, self._columns].reshape(-1, *self._shape).requires_grad_()
+        with torch.enable_grad():
+            terms = self._log_density(own)
+            (slopes,) = torch.autograd.grad(terms.sum(), own)
+        losses -= terms.detach()
+        gradients[:, self._columns] -= slopes.reshape(len(own), -1)
+
+    def _log_density(self, own: Tensor) -> Tensor:
+        try:
+            return self._prior.log_prob(own).reshape(len(own), -1).sum(dim=-1)
+        except ValueError:  # PyTorch checks the support, of all values together
+            if len(own) == 1:
+                return torch.nan * own.reshape(1, -1).sum(dim=-1)
+            return torch.cat([self._log_density(each) for each in own.split(1)])
 
 
 class PriorByAutograd:

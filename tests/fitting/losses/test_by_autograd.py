@@ -37,7 +37,6 @@ def test_other_kernels_are_evaluated_by_autograd(name):
 
     objective = make_objective([batch_with(OTHERS[name]())])
     assert type(objective) is Exact
-    assert not objective._kernel.is_closed_form
     kinds = [type(each) for each in all_of(objective._kernel)]
     assert ByAutograd in kinds
 

@@ -24,7 +24,7 @@ from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.means import ConstantMean, ConstantMeanGrad, LinearMean, ZeroMean
 from gpytorch.mlls import ExactMarginalLogLikelihood, LeaveOneOutPseudoLikelihood
-from gpytorch.priors import GammaPrior, HalfCauchyPrior
+from gpytorch.priors import GammaPrior
 from helpers import SAME, assert_close, mll_of, unit_waves
 from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
@@ -141,10 +141,6 @@ def test_the_models_of_this_library_and_of_botorch_have_closed_forms():
 @pytest.mark.parametrize(
     "part, kwargs",
     [
-        (
-            "HalfCauchyPrior",
-            {"covariance": lambda: scalar(RBFKernel, HalfCauchyPrior(1.0))},
-        ),
         (
             "weights_prior",
             {
@@ -470,10 +466,72 @@ def test_some_points_of_models_of_several_tasks():
     np.testing.assert_allclose(losses, expected, rtol=1e-10)
 
 
-def test_predictions_of_several_tasks_are_left_to_the_models():
-    objective = exact_of(mll_of(MultiTaskGP(*tasks_data(), task_feature=-1)))
-    with pytest.raises(Unsupported, match="tasks"):
-        objective.predict(objective.start, [0], tasks_data()[0][None])
+def test_predictions_of_several_tasks_are_those_of_the_model():
+    torch.manual_seed(0)
+    X, Y = tasks_data()
+    mll = mll_of(MultiTaskGP(X, Y, task_feature=-1, outcome_transform=None))
+    objective = exact_of(mll)
+    theta = objective.start + 0.1 * np.arange(objective.start.shape[1])
+    objective.write(theta)
+    others = tasks_data(30)[0][18:]
+    mean, variance, noise = objective.predict(theta, [0], others[None])
+    posterior = mll.model.eval().posterior(others)
+    noisy = mll.model.posterior(others, observation_noise=True)
+    assert_close(mean[0], posterior.mean[:, 0], **SAME)
+    assert_close(variance[0], posterior.variance[:, 0], **SAME)
+    assert_close(variance[0] + noise[0], noisy.variance[:, 0], **SAME)
+
+
+def test_folds_of_several_tasks_from_one_factorization():
+    torch.manual_seed(0)
+    X, Y = tasks_data()
+
+    def tasks_of(rows: Tensor) -> ExactMarginalLogLikelihood:
+        model = MultiTaskGP(X[rows], Y[rows], task_feature=-1, outcome_transform=None)
+        return mll_of(model)
+
+    held_out = folds_of(1, 18)
+    full, folds = (
+        exact_of(tasks_of(torch.ones(18, dtype=torch.bool))),
+        exact_of(*[tasks_of(~rows) for rows in held_out]),
+    )
+    theta = full.start + 0.1 * np.arange(full.start.shape[1])
+    numbers = np.arange(18)[:, None]
+    alike, (found,) = full.without(theta, held_out, folds, numbers)
+    assert alike.all()
+    losses, gradients = folds(np.tile(theta, (18, 1)), list(range(18)))
+    assert_close(found.losses, losses, **SAME)
+    assert_close(found.gradients, gradients, **SAME)
+    mean, variance, noise = folds.predict(
+        np.tile(theta, (18, 1)), list(range(18)), X[:, None]
+    )
+    assert_close(Y - found.errors, mean, **SAME)
+    assert_close(found.variances, variance + noise, **SAME)
+    assert_close(found.noise, noise, **SAME)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_folds_of_any_kernel_from_one_factorization(name):
+    X, Y = (part[0] for part in mixed_data(14))
+    held_out = folds_of(1, 14)
+    plain_kernel = {**OTHERS}[name]
+
+    def with_rows(rows: Tensor) -> ExactMarginalLogLikelihood:
+        batch = torch.stack([X[rows]] * 5), torch.stack([Y[rows]] * 5)
+        model = SingleTaskGP(
+            *batch, covar_module=plain_kernel(), outcome_transform=None
+        )
+        return mll_of(model)
+
+    full = exact_of(with_rows(torch.ones(14, dtype=torch.bool)))
+    folds = exact_of(*[with_rows(~rows) for rows in held_out])
+    theta = full.start + 0.1
+    numbers = np.arange(14 * 5).reshape(14, 5)
+    alike, found = full.without(theta, held_out, folds, numbers)
+    assert alike.all()
+    losses, gradients = folds(np.tile(theta[2], (14, 1)), numbers[:, 2].tolist())
+    assert_close(found[2].losses, losses, **SAME)
+    assert_close(found[2].gradients, gradients, **SAME)
 
 
 def test_a_prior_of_something_else_than_a_parameter():

@@ -10,7 +10,7 @@ from torch.func import jacrev
 
 from botorch_xval.fitting.losses.left_out import leave_out
 
-N, MEAN, NOISE = 9, slice(3, 4), slice(2, 3)
+N = 9
 
 
 def symmetric(seed: int) -> Tensor:
@@ -23,33 +23,48 @@ PARTS = symmetric(1), symmetric(2)
 TARGETS = torch.randn(N, generator=torch.Generator().manual_seed(3)).double()
 
 
-def covariance(theta: Tensor) -> Tensor:
-    first, second, noise = theta[0] * PARTS[0], theta[1] ** 2 * PARTS[1], theta[2]
-    return first + second + noise * torch.eye(N, dtype=torch.float64)
+# Columns of the noise and of the mean, and ones in the rows that have it.
+TASK = (torch.arange(N) % 3 == 0).double()
+ONE_TASK = [(2, torch.ones(N).double())], [(3, torch.ones(N).double())]
+TWO_TASKS = [(2, 1 - TASK), (4, TASK)], [(3, 1 - TASK), (5, TASK)]
 
 
-def of_own_rows(theta: Tensor, rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def of_rows(theta: Tensor, columns: list[tuple[int, Tensor]]) -> Tensor:
+    return sum(theta[column] * where for column, where in columns)
+
+
+def covariance(theta: Tensor, noise: list[tuple[int, Tensor]]) -> Tensor:
+    first, second = theta[0] * PARTS[0], theta[1] ** 2 * PARTS[1]
+    return first + second + torch.diag(of_rows(theta, noise))
+
+
+def of_own_rows(
+    theta: Tensor, tasks: tuple, rows: Tensor, scale: Tensor, shift: Tensor
+) -> Tensor:
     """Loss, errors, variances and noise of a fold, from its own rows alone."""
     rest = [i for i in range(N) if i not in rows.tolist()]
-    K, y = covariance(theta), scale * TARGETS + shift
+    noise, mean = tasks[0], of_rows(theta, tasks[1])
+    K, y = covariance(theta, noise), scale * TARGETS + shift
     inner, across = K[rest][:, rest], K[rows][:, rest]
-    residuals = y[rest] - theta[3]
+    residuals = y[rest] - mean[rest]
     loss = -torch.distributions.MultivariateNormal(
         torch.zeros_like(residuals), inner
     ).log_prob(residuals)
-    errors = y[rows] - theta[3] - across @ torch.linalg.solve(inner, residuals)
+    errors = y[rows] - mean[rows] - across @ torch.linalg.solve(inner, residuals)
     left = K[rows][:, rows] - across @ torch.linalg.solve(inner, across.T)
-    return torch.cat([loss[None], errors, left.diagonal(), theta[2].expand(len(rows))])
+    return torch.cat([loss[None], errors, left.diagonal(), of_rows(theta, noise)[rows]])
 
 
 @pytest.mark.parametrize("s", [1, 3])
-def test_folds_are_those_of_their_own_rows(s):
-    theta = torch.tensor([0.7, 0.9, 0.3, 0.2], dtype=torch.float64)
+@pytest.mark.parametrize("tasks", [ONE_TASK, TWO_TASKS], ids=["one task", "two tasks"])
+def test_folds_are_those_of_their_own_rows(tasks, s):
+    theta = torch.tensor([0.7, 0.9, 0.3, 0.2, 0.5, -0.4], dtype=torch.float64)
+    noise, means = tasks
     rows = torch.arange(N).view(-1, s)
     f = len(rows)
     scales = torch.linspace(0.8, 1.3, f, dtype=torch.float64)
     shifts = torch.linspace(-0.4, 0.3, f, dtype=torch.float64)
-    K = covariance(theta)
+    K = covariance(theta, noise)
     found = leave_out(
         torch.linalg.inv(K),
         torch.logdet(K),
@@ -57,17 +72,13 @@ def test_folds_are_those_of_their_own_rows(s):
         rows,
         scales,
         shifts,
-        [
-            (slice(0, 1), PARTS[0]),
-            (slice(1, 2), 2 * theta[1] * PARTS[1]),
-            (NOISE, None),
-        ],
-        (MEAN, theta[3]),
-        theta[2].expand(N),
-        4,
+        [(0, PARTS[0]), (1, 2 * theta[1] * PARTS[1]), *noise],
+        [(column, theta[column], where) for column, where in means],
+        of_rows(theta, noise),
+        len(theta),
     )
     for i in range(f):
-        given = rows[i], scales[i], shifts[i]
+        given = tasks, rows[i], scales[i], shifts[i]
         value, slopes = (
             of_own_rows(theta, *given),
             jacrev(of_own_rows)(theta, *given),

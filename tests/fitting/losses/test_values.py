@@ -7,8 +7,15 @@ import torch
 from botorch.models import SingleTaskGP
 from gpytorch.constraints import Interval
 from gpytorch.kernels import RBFKernel, ScaleKernel
-from gpytorch.priors import GammaPrior, HalfCauchyPrior, LogNormalPrior, NormalPrior
-from helpers import assert_close, mll_of, noisy_waves, tuning_trials
+from gpytorch.priors import (
+    GammaPrior,
+    HalfCauchyPrior,
+    HalfNormalPrior,
+    LogNormalPrior,
+    NormalPrior,
+    SmoothedBoxPrior,
+)
+from helpers import assert_close, mll_of, noisy_waves, tuning_trials, unit_waves
 
 from botorch_xval import ScalarChoiceGP
 from botorch_xval.fitting.losses.parameters import ParameterTable, Unsupported
@@ -70,12 +77,42 @@ def test_values_slopes_and_priors(build):
         assert_close(own, expected_slope, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "prior",
+    [HalfCauchyPrior(0.7), HalfNormalPrior(0.7), SmoothedBoxPrior(0.1, 2.0, 0.1)],
+    ids=lambda prior: type(prior).__name__,
+)
+def test_priors_of_other_kinds(prior):
+    kernel = RBFKernel(lengthscale_prior=prior, ard_num_dims=2)
+    table = ParameterTable(
+        mll_of(SingleTaskGP(*unit_waves(5), covar_module=kernel)), torch.Size()
+    )
+    values = Values(table, CPU)
+    columns = table.columns["model.covar_module.raw_lengthscale"]
+    rows = torch.full((3, table.size), 0.5, dtype=torch.float64)
+    rows[:, columns] = torch.tensor([[0.3, 0.8], [-1.0, 0.5], [1.5, 0.4]]).double()
+    losses, gradients = rows.new_zeros(3), torch.zeros_like(rows)
+    values.add_priors(rows, losses, gradients)
+    own = rows[:, columns].clone().requires_grad_()
+    for i in (0, 2):  # the row between is beyond the support of some
+        expected = prior.log_prob(own[i]).sum()
+        (slopes,) = torch.autograd.grad(expected, own)
+        others = values.constant + _rest(values, rows[[i]])
+        assert_close(losses[i], -expected - others)
+        assert_close(gradients[i, columns], -slopes[i])
+
+
+def _rest(values: Values, rows: torch.Tensor) -> torch.Tensor:
+    """Log density of all but the other priors, without the constant."""
+    losses, others = rows.new_zeros(1), values.others
+    values.others = []
+    values.add_priors(rows, losses, torch.zeros_like(rows))
+    values.others = others
+    return -losses[0] - values.constant
+
+
 def test_what_has_no_closed_form_is_named():
-    kernel = RBFKernel(lengthscale_prior=HalfCauchyPrior(1.0))
-    model = SingleTaskGP(*noisy_waves(5), covar_module=kernel)
-    mll = mll_of(model)
-    with pytest.raises(Unsupported, match="raw_lengthscale: HalfCauchyPrior"):
-        Values(ParameterTable(mll, torch.Size()), CPU)
+    mll = mll_of(SingleTaskGP(*unit_waves(5)))
     names = ["model.mean_module.raw_constant"]
     with pytest.raises(Unsupported, match="parameters that are not optimized"):
         Values(ParameterTable(mll, torch.Size(), names), CPU)
