@@ -137,8 +137,10 @@ def test_models_of_several_tasks_predict_the_task_of_a_row(fit):
         return
     for i in (0, 5):
         posterior = found.models[i].posterior(X[[i]], observation_noise=True)
-        assert_close(found.mean[i], posterior.mean[0], **SAME)
-        assert_close(found.variance[i], posterior.variance[0], **SAME)
+        # "predicted" is of first order in the step that its models have taken.
+        close = {"rtol": 0, "atol": 0.01} if fit == "predicted" else SAME
+        assert_close(found.mean[i], posterior.mean[0], **close)
+        assert_close(found.variance[i], posterior.variance[0], **close)
 
 
 @pytest.mark.parametrize("fit", ["refit", "warm", "predicted"])

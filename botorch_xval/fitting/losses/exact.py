@@ -120,9 +120,10 @@ class Exact(StackedObjective):
         self._values = Values(stack.table, self.device)
         self._task_column = task_column(model.covar_module, self._inputs)
         tasks = self._tasks(self._inputs)
-        self._mean = Mean(model.mean_module, self._values, tasks)
+        columns_of = self._values.of
+        self._mean = Mean(model.mean_module, columns_of, tasks, self.device)
         known = stack.noise[0][1].reshape(targets.shape) if stack.noise else None
-        self._noise = Noise(mll.likelihood, self._values, known, tasks)
+        self._noise = Noise(mll.likelihood, columns_of, known, tasks, self.device)
         self._workspace = Workspace()
         self._kernel = self._node(None, self._inputs, self._extra, self._workspace)
         self._values.check_all_used()

@@ -9,7 +9,7 @@ belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from typing import Any
 
@@ -31,9 +31,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from botorch_xval.fitting.losses.parameters import columns_seen, require
-from botorch_xval.fitting.losses.values import Values
 
 __all__ = ["Mean", "Noise", "task_column"]
+
+ColumnsOf = Callable[[torch.nn.Module, str], slice]
+"""Where a parameter of a module is in a row of values."""
 
 
 def task_column(kernel: Kernel, X: Tensor) -> int | None:
@@ -108,12 +110,17 @@ class Mean(_ByTask):
     """
 
     def __init__(
-        self, mean: torch.nn.Module, values: Values, tasks: Tensor | None
+        self,
+        mean: torch.nn.Module,
+        columns_of: ColumnsOf,
+        tasks: Tensor | None,
+        device: torch.device,
     ) -> None:
         """
         Args:
             mean: The module.
-            values: Where its parameters are.
+            columns_of: Where its parameters are.
+            device: Of the rows of values.
             tasks: Of the training rows of all models, `b x n`, if they have some.
 
         Raises:
@@ -124,19 +131,19 @@ class Mean(_ByTask):
         self.weights: slice | None = None
         found: list[slice] = []
         if isinstance(mean, ConstantMean):
-            found = [values.of(mean, "raw_constant")]
+            found = [columns_of(mean, "raw_constant")]
         elif isinstance(mean, MultitaskMean):
             parts = list(mean.base_means)
             require(all(type(part) is ConstantMean for part in parts), mean)
             _require_tasks(tasks, len(parts), mean)
-            found = [values.of(part, "raw_constant") for part in parts]
+            found = [columns_of(part, "raw_constant") for part in parts]
         elif isinstance(mean, LinearMean):
-            self.weights = values.of(mean, "weights")
+            self.weights = columns_of(mean, "weights")
             if mean.bias is not None:
-                found = [values.of(mean, "bias")]
+                found = [columns_of(mean, "bias")]
         if found:
             columns = [column.start for column in found]
-            self.columns = torch.tensor(columns, device=values.device)
+            self.columns = torch.tensor(columns, device=device)
 
     def __call__(self, values: Tensor, X: Tensor, tasks: Tensor | None) -> Tensor:
         """Prior means at `X`, `a x n x d`: `a x n`, or `a x 1`."""
@@ -167,14 +174,16 @@ class Noise(_ByTask):
     def __init__(
         self,
         likelihood: torch.nn.Module,
-        values: Values,
+        columns_of: ColumnsOf,
         known: Tensor | None,
         tasks: Tensor | None,
+        device: torch.device,
     ) -> None:
         """
         Args:
             likelihood: The module.
-            values: Where its parameters are.
+            columns_of: Where its parameters are.
+            device: Of the rows of values.
             known: Known variances of all models, `b x n`, where it has some.
             tasks: Of the training rows of all models, `b x n`, if they have some.
 
@@ -196,8 +205,8 @@ class Noise(_ByTask):
             require(type(likelihood) is GaussianLikelihood, likelihood)
             require(type(module) is HomoskedasticNoise, likelihood)
         assert module is not None
-        columns = values.of(module, "raw_noise")
-        self.columns = torch.arange(columns.start, columns.stop, device=values.device)
+        columns = columns_of(module, "raw_noise")
+        self.columns = torch.arange(columns.start, columns.stop, device=device)
 
     def of_rows(self, rows: NDArray[np.intp]) -> Noise:
         """That of some of the training rows."""

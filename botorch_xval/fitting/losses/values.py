@@ -41,7 +41,6 @@ class Values:
         constant: The sum of the constants of all of these log priors.
         others: Priors of other kinds, and of anything else than the value of one
             parameter.
-        device: Where the values are.
         size: Number of columns.
     """
 
@@ -60,7 +59,7 @@ class Values:
             for each in table.parameters
         }
         self._unused = set(self._columns)
-        self.device, self.size = device, table.size
+        self.size = table.size
         self.groups: list[tuple[slice, str, float, float]] = []
         for each in table.parameters:
             columns, constraint = table.columns[each.full_name], each.kind()

@@ -16,6 +16,7 @@ from botorch_xval.fitting.losses.values import Values
 
 # Known noise is with outcomes as they are.
 pytestmark = pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWarning")
+CPU = torch.device("cpu")
 X, Y = unit_waves(12)
 TASKS = (torch.arange(12) % 3)[None]
 WITH_TASKS = torch.cat([X, TASKS.T.to(X)], dim=-1)
@@ -34,11 +35,11 @@ def test_values_and_derivatives_are_those_of_the_modules(kind):
     model = model_of(kind)
     mll = mll_of(model)
     table = ParameterTable(mll, torch.Size())
-    values = Values(table, torch.device("cpu"))
+    values = Values(table, CPU)
     tasks = TASKS if kind == "tasks" else None
     inputs = WITH_TASKS if kind == "tasks" else X
-    mean = Mean(model.mean_module, values, tasks)
-    noise = Noise(model.likelihood, values, None, tasks)
+    mean = Mean(model.mean_module, values.of, tasks, CPU)
+    noise = Noise(model.likelihood, values.of, None, tasks, CPU)
     assert mean.has_tasks == noise.has_tasks == (kind == "tasks")
     theta = torch.as_tensor(table.read(mll)) + 0.1 * torch.arange(table.size)
     table.write(mll, theta)
@@ -79,8 +80,8 @@ def test_values_and_derivatives_are_those_of_the_modules(kind):
 
 def test_rows_of_each_column():
     model = model_of("tasks")
-    values = Values(ParameterTable(mll_of(model), torch.Size()), torch.device("cpu"))
-    noise = Noise(model.likelihood, values, None, TASKS)
+    values = Values(ParameterTable(mll_of(model), torch.Size()), CPU)
+    noise = Noise(model.likelihood, values.of, None, TASKS, CPU)
     found = list(noise.rows(TASKS[0], Y[:, 0]))
     assert [column for column, _ in found] == noise.columns.tolist()
     for task, (_, where) in enumerate(found):
@@ -90,8 +91,8 @@ def test_rows_of_each_column():
 def test_known_noise_of_some_rows():
     known = 0.1 + X[:, :1]
     model = SingleTaskGP(X, Y, known, outcome_transform=None)
-    values = Values(ParameterTable(mll_of(model), torch.Size()), torch.device("cpu"))
-    noise = Noise(model.likelihood, values, known.T, None)
+    values = Values(ParameterTable(mll_of(model), torch.Size()), CPU)
+    noise = Noise(model.likelihood, values.of, known.T, None, CPU)
     few = noise.of_rows([1, 4])
     nothing = torch.zeros(1, values.size).double()
     assert_close(few(nothing, torch.tensor([0]), None), known[[1, 4]].T)
@@ -108,12 +109,10 @@ def test_the_column_of_tasks():
 
 
 def test_what_is_of_another_kind():
-    values = Values(
-        ParameterTable(mll_of(model_of("zero")), torch.Size()), torch.device("cpu")
-    )
+    values = Values(ParameterTable(mll_of(model_of("zero")), torch.Size()), CPU)
     with pytest.raises(Unsupported, match="ConstantMeanGrad"):
-        Mean(ConstantMeanGrad(), values, None)
+        Mean(ConstantMeanGrad(), values.of, None, CPU)
     with pytest.raises(Unsupported, match="StudentTLikelihood"):
-        Noise(StudentTLikelihood(), values, None, None)
+        Noise(StudentTLikelihood(), values.of, None, None, CPU)
     with pytest.raises(Unsupported, match="Hadamard"):
-        Noise(model_of("tasks").likelihood, values, None, None)
+        Noise(model_of("tasks").likelihood, values.of, None, None, CPU)
