@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.nn.functional import pad
 from botorch_xval.fitting.losses.nodes import Node, Workspace
 from botorch_xval.fitting.losses.parameters import Unsupported, without_constraints
 
-__all__ = ["Batch", "ByAutograd"]
+__all__ = ["Batch", "ByAutograd", "Learned"]
 
 STEP = 1e-3  # of a difference, relative to the value
 # Where, in steps, and how much: the difference of fourth order.
@@ -60,16 +61,42 @@ class Batch:
         return replace(self, sized=sized, buffers=own(self.buffers))
 
 
+@dataclass(frozen=True)
+class Learned:
+    """A transform of the inputs that has parameters, and what its modules are told."""
+
+    module: torch.nn.Module
+    """The structure, with its ranges; its numbers do not matter."""
+
+    batch: Batch
+    """What its modules are to be told of chosen models."""
+
+    columns: Mapping[str, slice]
+    """By name of each of its parameters, where that is in a row."""
+
+    rows: torch.Size
+    """What stands between models and features in a batch of its parameters."""
+
+
 class _Forward(torch.nn.Module):
     """A kernel's `forward` on one set of inputs, as a dense matrix."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, transform: torch.nn.Module | None) -> None:
         super().__init__()
-        self.kernel = kernel
+        self.kernel, self.transform = kernel, transform
 
     def forward(self, X: Tensor) -> Tensor:
-        found: Any = self.kernel.forward(X, X)
+        if self.transform is not None:
+            X = self.transform(X)
+            # As it is called, it takes its own dimensions of them.
+            found: Any = self.kernel(X, X)
+        else:
+            found = self.kernel.forward(X, X)
         return found if isinstance(found, Tensor) else found.to_dense()
+
+
+def _join(first: str, path: str) -> str:
+    return f"{first}.{path}" if path else first
 
 
 @contextmanager
@@ -83,6 +110,8 @@ class ByAutograd(Node):
     """A kernel that is evaluated by its modules, chosen models at once."""
 
     keeps_result = True
+    warped: Any = None
+    """What compiled code knows of it, see :class:`~...losses.warped.Warped`."""
 
     def __init__(
         self,
@@ -92,24 +121,39 @@ class ByAutograd(Node):
         X: Tensor,
         extra: int,
         workspace: Workspace,
+        transform: Learned | None = None,
     ) -> None:
         """
         Args:
             kernel: The structure; its numbers do not matter.
             batch: What its modules are to be told of chosen models.
             columns: By full name of each of its parameters, where that is in a row.
-            X: Inputs of all models, as its `forward` gets them, `b x n x d`.
+            X: Inputs of all models, as its `forward` gets them, `b x n x d`; or, if
+                there is a transform, as that and its call get them.
             extra: Number of rows to pad.
             workspace: Where the padded matrices are.
+            transform: Of the inputs, if that has parameters.
         """
         own = without_constraints(kernel)
-        self._module = _Forward(own).train(batch.is_training)
-        lead = len(batch.shape)
+        learned = None if transform is None else deepcopy(transform.module)
+        self._module = _Forward(own, learned).train(batch.is_training)
         self._shapes = {
-            name: parameter.shape[lead:] for name, parameter in own.named_parameters()
+            f"kernel.{name}": parameter.shape[len(batch.shape) :]
+            for name, parameter in own.named_parameters()
         }
-        self._sized, self._buffers = dict(batch.sized), dict(batch.buffers)
-        self.kernel, self.columns, self.X = kernel, dict(columns), X
+        self.columns = {f"kernel.{name}": each for name, each in columns.items()}
+        self._sized = {_join("kernel", p): rest for p, rest in batch.sized.items()}
+        self._buffers = {f"kernel.{name}": each for name, each in batch.buffers.items()}
+        if transform is not None and learned is not None:
+            for name, parameter in learned.named_parameters():
+                shape = parameter.shape[len(transform.batch.shape) :]
+                self._shapes[f"transform.{name}"] = transform.rows + shape
+                self.columns[f"transform.{name}"] = transform.columns[name]
+            for path, rest in transform.batch.sized.items():
+                self._sized[_join("transform", path)] = rest
+            for name, each in transform.batch.buffers.items():
+                self._buffers[f"transform.{name}"] = each
+        self.kernel, self.X = kernel, X
         self._extra, self._workspace = extra, workspace
         self._given: dict[str, Tensor] = {}
         self._graph: tuple[Tensor, dict[str, Tensor]] | None = None
@@ -118,7 +162,8 @@ class ByAutograd(Node):
     def is_parallel(self) -> bool:
         """Not with kernels inside: GPyTorch's settings are those of all threads."""
         own = self._module.kernel
-        return not any(isinstance(m, Kernel) and m is not own for m in own.modules())
+        is_one = not any(isinstance(m, Kernel) and m is not own for m in own.modules())
+        return is_one and self._module.transform is None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_graph": None}  # which cannot be copied
@@ -131,11 +176,10 @@ class ByAutograd(Node):
         """See :class:`Node`."""
         self._chosen = self.X.index_select(0, index)
         self._given = {
-            f"kernel.{name}": value.index_select(0, index)
-            for name, value in self._buffers.items()
+            name: value.index_select(0, index) for name, value in self._buffers.items()
         }
         for path, rest in self._sized.items():
-            module: Any = self._module.kernel.get_submodule(path)
+            module: Any = self._module.get_submodule(path)
             module.batch_shape = torch.Size([len(index), *rest])
 
     def forward(self, values: Tensor) -> tuple[Tensor, None]:
@@ -195,9 +239,7 @@ class ByAutograd(Node):
     def _own(self, values: Tensor) -> dict[str, Tensor]:
         """The parameters of the kernel, of chosen models."""
         return {
-            f"kernel.{name}": values[:, columns].reshape(
-                len(values), *self._shapes[name]
-            )
+            name: values[:, columns].reshape(len(values), *self._shapes[name])
             for name, columns in self.columns.items()
         }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from botorch.models.kernels import CategoricalKernel
@@ -24,7 +24,7 @@ from gpytorch.kernels import (
 from torch import Tensor
 from torch.nn.functional import pad
 
-from botorch_xval.fitting.losses.by_autograd import Batch, ByAutograd
+from botorch_xval.fitting.losses.by_autograd import Batch, ByAutograd, Learned
 from botorch_xval.fitting.losses.nodes import (
     Leaf,
     Mixture,
@@ -39,6 +39,7 @@ from botorch_xval.fitting.losses.parameters import (
     require,
 )
 from botorch_xval.fitting.losses.values import Values
+from botorch_xval.fitting.losses.warped import warped_of
 from botorch_xval.models.kernels import ChoiceKernel, WeightedMixtureKernel
 
 __all__ = ["NODES", "Inputs", "build_node"]
@@ -69,6 +70,15 @@ class Inputs:
     seen: dict[Kernel, tuple[int, ...]]
     """By kernel, the columns of `X` that its `forward` gets."""
 
+    warped: frozenset[int] = frozenset()
+    """Columns of `X` that parameters change; only compiled code knows how."""
+
+    def features(self, kernel: Kernel) -> Tensor:
+        """What the `forward` of a kernel gets, of all models."""
+        seen = self.seen[kernel]
+        require(not self.warped.intersection(seen), "a kernel of warped inputs")
+        return self.X[..., list(seen)]
+
 
 def build_node(
     kernel: Kernel,
@@ -77,16 +87,18 @@ def build_node(
     extra: int,
     workspace: Workspace,
     batch: Batch,
+    transform: Learned | None = None,
 ) -> Node:
     """The node of a kernel.
 
     Args:
         kernel: The structure; its numbers do not matter.
         values: Where the parameters are.
-        X: Inputs of all models, `b x n x d`, after the input transforms.
+        X: Inputs of all models, `b x n x d`, after input transforms without parameters.
         extra: Number of rows to pad.
         workspace: Where all nodes keep their matrices.
         batch: What the kernel's modules are to be told of chosen models.
+        transform: Of the inputs, if that has parameters.
 
     Returns:
         The node.
@@ -97,7 +109,19 @@ def build_node(
     seen = columns_seen(kernel, range(X.shape[-1]))
     paths = {module: path for path, module in kernel.named_modules()}
     inputs = Inputs(values, X, extra, workspace, batch, paths, seen)
-    return _build(kernel, inputs)
+    if transform is None:
+        return _build(kernel, inputs)
+    columns = _columns(kernel, inputs)
+    node = ByAutograd(kernel, batch, columns, X, extra, workspace, transform)
+    with suppress(Unsupported):
+        node.warped = warped_of(
+            transform.module,
+            transform.columns,
+            transform.batch.buffers,
+            X,
+            lambda X, warped: _build(kernel, replace(inputs, X=X, warped=warped)),
+        )
+    return node
 
 
 def _build(kernel: Kernel, inputs: Inputs) -> Node:
@@ -110,18 +134,22 @@ def _build(kernel: Kernel, inputs: Inputs) -> Node:
 
 
 def _by_autograd(kernel: Kernel, inputs: Inputs) -> Node:
+    return ByAutograd(
+        kernel,
+        inputs.batch.part(inputs.paths[kernel]),
+        _columns(kernel, inputs),
+        inputs.features(kernel),
+        inputs.extra,
+        inputs.workspace,
+    )
+
+
+def _columns(kernel: Kernel, inputs: Inputs) -> dict[str, slice]:
     columns = {}
     for name, _ in kernel.named_parameters():
         path, _, raw_name = name.rpartition(".")
         columns[name] = inputs.values.of(kernel.get_submodule(path), raw_name)
-    return ByAutograd(
-        kernel,
-        inputs.batch.part(inputs.paths[kernel]),
-        columns,
-        inputs.X[..., list(inputs.seen[kernel])],
-        inputs.extra,
-        inputs.workspace,
-    )
+    return columns
 
 
 def _parts(kernel: Kernel, inputs: Inputs) -> list[Node]:
@@ -157,23 +185,28 @@ def _matern(kernel: Kernel, inputs: Inputs) -> Node:
 
 
 def _stationary(kind: str, kernel: Kernel, inputs: Inputs) -> Node:
-    X = inputs.X[..., list(inputs.seen[kernel])]
+    seen = inputs.seen[kernel]
+    if inputs.warped.intersection(seen):
+        leaf = _leaf(kind, inputs.X[..., list(seen)], kernel, inputs)
+        leaf.inputs = seen
+        return leaf
+    X = inputs.features(kernel)
     X = X - X.mean(dim=-2, keepdim=True)  # smaller numbers cancel less
     return _leaf(kind, X, kernel, inputs)
 
 
 def _choice(kernel: Kernel, inputs: Inputs) -> Node:
-    X = inputs.X[..., list(inputs.seen[kernel])]
+    X = inputs.features(kernel)
     require(bool(((X == 0) | (X == 1)).all()), "choices that are not one-hot")
     return _leaf("exponential", X, kernel, inputs)
 
 
 def _categorical(kernel: Kernel, inputs: Inputs) -> Node:
-    X, dims = inputs.X, inputs.seen[kernel]
+    X = inputs.features(kernel)
     features, owner = [], []
-    for k, dim in enumerate(dims):
-        for value in X[..., dim].unique():
-            features.append((X[..., dim] == value).double())
+    for k in range(X.shape[-1]):
+        for value in X[..., k].unique():
+            features.append((X[..., k] == value).double())
             owner.append(k)
     # Two different values differ in two features; the kernel takes the mean.
     return _leaf(
@@ -182,7 +215,7 @@ def _categorical(kernel: Kernel, inputs: Inputs) -> Node:
         kernel,
         inputs,
         torch.tensor(owner, device=X.device),
-        divisor=2.0 * len(dims),
+        divisor=2.0 * X.shape[-1],
     )
 
 

@@ -45,9 +45,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from copy import copy, deepcopy
 from dataclasses import replace
-from threading import Lock
+from threading import RLock
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ from torch import Tensor
 from torch.linalg import LinAlgError
 from torch.nn.functional import pad
 
-from botorch_xval.fitting.losses.by_autograd import Batch
+from botorch_xval.fitting.losses.by_autograd import Batch, Learned
 from botorch_xval.fitting.losses.covariances import build_node
 from botorch_xval.fitting.losses.fused import MOST_POINTS, Fused
 from botorch_xval.fitting.losses.left_out import (
@@ -105,7 +106,7 @@ class Exact(StackedObjective):
         super().__init__(stack)
         self.state = by_modules.state
         self._by_modules: StackedObjective | None = by_modules
-        self._lock = Lock()
+        self._lock = RLock()
         mll = stack.template
         model = mll.model
         require(type(mll) is ExactMarginalLogLikelihood, mll)
@@ -118,12 +119,15 @@ class Exact(StackedObjective):
         self._extra = -self.num_points % PAD
         self._targets = pad(targets, (0, self._extra))
         self._values = Values(stack.table, self.device)
-        self._task_column = task_column(model.covar_module, self._inputs)
+        self._task_column = None
+        if self._learned() is None:
+            self._task_column = task_column(model.covar_module, self._inputs)
         tasks = self._tasks(self._inputs)
         columns_of = self._values.of
         self._mean = Mean(model.mean_module, columns_of, tasks, self.device)
         known = stack.noise[0][1].reshape(targets.shape) if stack.noise else None
         self._noise = Noise(mll.likelihood, columns_of, known, tasks, self.device)
+        require(self._mean.weights is None or self._learned() is None, "warped means")
         self._workspace = Workspace()
         self._kernel = self._node(None, self._inputs, self._extra, self._workspace)
         self._values.check_all_used()
@@ -161,7 +165,20 @@ class Exact(StackedObjective):
         self, index: Tensor | None, X: Tensor, extra: int, workspace: Workspace
     ) -> Node:
         """Covariances of `X`, `b x n x d`, of all models or those of an index."""
-        whole = Batch(
+        whole = self._batch(index)
+        return build_node(
+            self.stack.template.model.covar_module,
+            self._values,
+            X,
+            extra,
+            workspace,
+            whole.part("mll.model.covar_module"),
+            self._learned(),
+        )
+
+    def _batch(self, index: Tensor | None) -> Batch:
+        """What modules are to be told of all models or those of an index."""
+        return Batch(
             self.stack.batch_shape,
             {f"mll.{path}": rest for path, rest in self.stack.sized.items()},
             {
@@ -170,19 +187,33 @@ class Exact(StackedObjective):
             },
             is_training=index is None,
         )
-        return build_node(
-            self.stack.template.model.covar_module,
-            self._values,
-            X,
-            extra,
-            workspace,
-            whole.part("mll.model.covar_module"),
+
+    def _learned(self) -> Learned | None:
+        """A transform of the inputs that has parameters, such as `Warp`."""
+        template = getattr(self.stack.template.model, "input_transform", None)
+        if template is None:
+            return None
+        # That of the model has learned its ranges; it is not to do so again.
+        own = deepcopy(self.stack.mlls[0].model.input_transform)
+        for module in own.modules():
+            if hasattr(module, "learn_coefficients"):
+                module.learn_coefficients = False
+        columns = {}
+        for name, _ in template.named_parameters():
+            path, _, raw_name = name.rpartition(".")
+            columns[name] = self._values.of(template.get_submodule(path), raw_name)
+        return Learned(
+            own,
+            self._batch(None).part("mll.model.input_transform"),
+            columns,
+            torch.Size([] if self.stack.batch_shape else [1]),
         )
 
     @property
     def is_parallel(self) -> bool:
         """Several threads may evaluate on CPU."""
-        return self.device.type == "cpu" and self._kernel.is_parallel
+        in_torch = self._fused is not None or self._kernel.is_parallel
+        return self.device.type == "cpu" and in_torch
 
     def workers(self, count: int) -> list[Exact]:
         """Up to `count` equal objectives, each with a workspace of its own."""
@@ -210,7 +241,8 @@ class Exact(StackedObjective):
         losses, gradients, is_found = self._fused(theta, models)
         if not is_found.all():
             rest = np.flatnonzero(~is_found).tolist()
-            own = self._in_torch(theta[rest], [models[i] for i in rest])
+            with nullcontext() if self._kernel.is_parallel else self._lock:
+                own = self._in_torch(theta[rest], [models[i] for i in rest])
             losses[rest], gradients[rest] = own
         return losses, gradients
 
@@ -269,7 +301,8 @@ class Exact(StackedObjective):
         numbers: NDArray[np.intp],
     ) -> tuple[NDArray[np.bool_], list[LeftOut]] | None:
         """Models without the rows of each fold, see :meth:`Objective.without`."""
-        if self._mean.weights is not None or not isinstance(folds, Exact):
+        has_formulas = self._mean.weights is None and self._learned() is None
+        if not (has_formulas and isinstance(folds, Exact)):
             return None
         held_out = held_out.to(self.device)
         affine = [
@@ -432,6 +465,7 @@ class Exact(StackedObjective):
 
         with `t` the training and `s` the other points.
         """
+        require(self._learned() is None, "inputs that are warped already")
         index = torch.as_tensor(models, device=self.device)
         rows = torch.cat([self._inputs[index], X], dim=-2)
         node = self._node(index, rows, 0, Workspace())

@@ -97,6 +97,7 @@ struct Node {
   // Of an index kernel B = F F' + diag(v), with v from `column` on and F in rows from
   // `other_column` on; B is divided by its entry of the target, unless that is -1.
   int64_t num_tasks, rank, target;
+  const int64_t* inputs;  // of the warped ones, those that are its features, or null
 };
 
 struct Group {  // of columns with one kind of constraint
@@ -129,8 +130,11 @@ struct Model {
   double prior_constant;
   Data targets;  // n
   Data noise;    // n; null where it is a parameter
-  Data inputs;   // n x d, of a linear mean
+  Data inputs;   // n x d, of a linear mean and before warping
   Tasks tasks;   // null where there is one
+  Data warped;   // n x d, before warping; null where nothing is warped
+  // Of c_1 of each input, then of c_0; -1 for none.
+  const int64_t* concentrations;
   int64_t weights_column, num_inputs;
   // Of each task; null for known noise, and for no constant mean.
   const int64_t *noise_columns, *mean_columns;
@@ -297,7 +301,8 @@ class Evaluation {
         weights_(n_),
         inverse_(size_),
         states_(model.num_nodes),
-        weighted_(stride_) {
+        weighted_(stride_),
+        inputs_(m_.warped.values ? 4 * m_.num_inputs * stride_ : 0) {
     for (int64_t i = 0; i < model.num_nodes; ++i) {
       const Node& node = model.nodes[i];
       State& state = states_[i];
@@ -320,6 +325,7 @@ class Evaluation {
 
   Outcome operator()(const double* theta, int64_t model, double* loss, double* gradient) {
     transform(theta);
+    if (m_.warped.values) warp(model);
     const int64_t root = m_.num_nodes - 1;
     for (int64_t i = 0; i <= root; ++i) forward(i, model);
     set_residuals(model);
@@ -342,6 +348,7 @@ class Evaluation {
           gradient[m_.weights_column + k] -= weights_[i] * X[i * m_.num_inputs + k];
     }
     backward(root, inverse_.data(), 1.0, false, gradient);
+    if (m_.warped.values) warp_backward(gradient);
     *loss = loss_;
     add_priors(loss, gradient);
     for (int64_t k = 0; k < m_.num_columns; ++k) gradient[k] *= slopes_[k] / n_;
@@ -398,6 +405,48 @@ class Evaluation {
       }
       *loss -= term;
       gradient[prior.column] -= slope;
+    }
+  }
+
+  // Of input k: its values, its derivatives by c_1 and c_0, and that of the loss by it.
+  double* input(int64_t part, int64_t k) {
+    return &inputs_[(part * m_.num_inputs + k) * stride_];
+  }
+
+  // x' = 1 - (1 - x^c1)^c0
+  void warp(int64_t model) {
+    const int64_t d = m_.num_inputs;
+    const double* X = m_.warped.values + model * m_.warped.stride;
+    std::fill(input(3, 0), input(3, 0) + d * stride_, 0.0);
+    for (int64_t k = 0; k < d; ++k) {
+      double *warped = input(0, k), *by_first = input(1, k), *by_second = input(2, k);
+      if (m_.concentrations[k] < 0) {
+        for (int64_t i = 0; i < n_; ++i) warped[i] = X[i * d + k];
+        continue;
+      }
+      const double first = values_[m_.concentrations[k]];
+      const double second = values_[m_.concentrations[d + k]];
+      for (int64_t i = 0; i < n_; ++i) {
+        const double log = std::log(X[i * d + k]);
+        const double power = std::exp(first * log), rest = 1 - power;
+        const double log_rest = std::log1p(-power);
+        const double left = std::exp(second * log_rest);
+        warped[i] = 1 - left;
+        by_second[i] = left > 0 ? -left * log_rest : 0.0;
+        by_first[i] = left > 0 ? left * second / rest * power * log : 0.0;
+      }
+    }
+  }
+
+  void warp_backward(double* gradient) {
+    const int64_t d = m_.num_inputs;
+    for (int64_t k = 0; k < d; ++k) {
+      if (m_.concentrations[k] < 0) continue;
+      const double *by = input(3, k), *by_first = input(1, k), *by_second = input(2, k);
+      for (int64_t i = 0; i < n_; ++i) {
+        gradient[m_.concentrations[k]] += by[i] * by_first[i];
+        gradient[m_.concentrations[d + k]] += by[i] * by_second[i];
+      }
     }
   }
 
@@ -525,6 +574,11 @@ class Evaluation {
     const double* features = node.features + model * node.model_stride;
     for (int64_t k = 0; k < node.num_features; ++k) {
       const double by = times(node, k);
+      if (node.inputs) {
+        const double* warped = input(0, node.inputs[k]);
+        for (int64_t i = 0; i < n_; ++i) state.z[k * stride_ + i] = warped[i] * by;
+        continue;
+      }
       for (int64_t i = 0; i < n_; ++i)
         state.z[k * stride_ + i] = features[i * node.point_stride + k] * by;
     }
@@ -793,6 +847,8 @@ class Evaluation {
   void of_distance_backward(const Node& node, State& state, const double* outer,
                             double scale, double* gradient) {
     const int64_t d = node.num_features;
+    const bool is_one = node.kind == EXPONENTIAL || node.kind == RBF;
+    const double share = node.kind == MATERN52 ? 1.0 / 3.0 : is_one ? 2.0 : 1.0;
     std::fill(state.by_feature.begin(), state.by_feature.end(), 0.0);
     for (int64_t i = 0; i < n_; ++i) {
       const double* slope = &state.slope[i * stride_];
@@ -820,9 +876,20 @@ class Evaluation {
         by_feature[2] += sum2;
         by_feature[3] += sum3;
       }
+      for (int64_t k = 0; node.inputs && k < d; ++k) {
+        const double* z = &state.z[k * stride_];
+        const double own = z[i], by = -scale * share * times(node, k);
+        double* by_input = input(3, node.inputs[k]);
+        double sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < i; ++j) {
+          const double pull = by * weighted[j] * (own - z[j]);
+          sum += pull;
+          by_input[j] -= pull;
+        }
+        by_input[i] += sum;
+      }
     }
-    const bool is_one = node.kind == EXPONENTIAL || node.kind == RBF;
-    const double share = node.kind == MATERN52 ? 1.0 / 3.0 : is_one ? 2.0 : 1.0;
     const double power = node.kind == EXPONENTIAL ? 1 : 2;
     for (int64_t k = 0; k < d; ++k) {
       const int64_t column = node.column + node.owners[k];
@@ -855,6 +922,7 @@ class Evaluation {
   std::vector<double> values_, slopes_, residuals_, weights_, inverse_;
   std::vector<State> states_;
   std::vector<double> weighted_;  // one row
+  std::vector<double> inputs_;    // that are warped, see `input`
   double loss_ = 0;
 };
 

@@ -48,6 +48,7 @@ from botorch_xval.fitting.losses.mean_and_noise import Mean, Noise
 from botorch_xval.fitting.losses.nodes import Leaf, Mixture, Node, Product, Scale
 from botorch_xval.fitting.losses.parameters import Array, Unsupported, require
 from botorch_xval.fitting.losses.values import Values
+from botorch_xval.fitting.losses.warped import Warped
 from botorch_xval.models.priors import BetaPrior
 
 __all__ = ["MOST_POINTS", "Fused", "fused_library"]
@@ -143,6 +144,7 @@ class _Node(Structure):
         ("num_tasks", c_int64),
         ("rank", c_int64),
         ("target", c_int64),
+        ("inputs", c_void_p),
     )
 
 
@@ -185,6 +187,8 @@ class _Model(Structure):
         ("noise", _Data),
         ("inputs", _Data),
         ("tasks", _Data),
+        ("warped", _Data),
+        ("concentrations", c_void_p),
         ("weights_column", c_int64),
         ("num_inputs", c_int64),
         ("noise_columns", c_void_p),
@@ -234,7 +238,8 @@ class Fused:
         self._kept: list[object] = []  # what the structure points to
         self._nodes: list[_Node] = []
         self._children: list[int] = []
-        self._add(kernel)
+        warped: Warped | None = getattr(kernel, "warped", None)
+        self._add(kernel if warped is None else warped.node)
         groups = [
             _Group(CONSTRAINTS.index(kind), columns.start, columns.stop, low, high)
             for columns, kind, low, high in values.groups
@@ -265,6 +270,10 @@ class Fused:
             noise_columns=self._columns(noise.columns, count),
             tasks=self._data(tasks),
             mean_columns=self._columns(mean.columns, count),
+            warped=self._data(None if warped is None else warped.X),
+            concentrations=None
+            if warped is None
+            else self._pointer(warped.columns.contiguous()),
             weights_column=-1 if weights is None else weights.start,
             num_inputs=d,
             doubt=doubt,
@@ -331,6 +340,8 @@ class Fused:
         if isinstance(node, Leaf):
             entry.kind, entry.factor = LEAVES.index(node.kind), node.factor
             self._add_features(entry, node.features, node.columns, node.owner)
+            if node.inputs is not None:
+                entry.inputs = self._pointer(torch.tensor(node.inputs))
         elif isinstance(node, ByAutograd):
             self._add_other(entry, node)
         else:
@@ -350,14 +361,15 @@ class Fused:
             self._add_index(entry, node)
             return
         own, other = OTHERS[forward]
-        names = [name for name in (own, other) if name is not None]
-        require(set(names) == set(node.columns), node.kernel)
+        names = {f"kernel.{name}" for name in (own, other) if name is not None}
+        require(names == set(node.columns), node.kernel)
         entry.factor = float(getattr(node.kernel, "power", 1.0))
-        columns = slice(0, 1) if own is None else node.columns[own]
+        columns = slice(0, 1) if own is None else node.columns[f"kernel.{own}"]
         self._add_features(entry, node.X.contiguous(), columns)
         if other is not None:
-            entry.other_column = node.columns[other].start
-            width = node.columns[other].stop - entry.other_column
+            columns = node.columns[f"kernel.{other}"]
+            entry.other_column = columns.start
+            width = columns.stop - columns.start
             require(width in (1, entry.num_features), node.kernel)
             entry.other_per_feature = int(width > 1)
 
@@ -366,7 +378,7 @@ class Fused:
         kernel = node.kernel
         name = type(kernel).__name__  # older versions of BoTorch do not have it
         require(type(kernel) is IndexKernel or name == "PositiveIndexKernel", kernel)
-        own = node.columns["raw_var"]
+        own = node.columns["kernel.raw_var"]
         (factor,) = (node.columns[n] for n in node.columns if n.endswith("factor"))
         entry.num_tasks, entry.target = own.stop - own.start, -1
         entry.rank = (factor.stop - factor.start) // entry.num_tasks

@@ -128,6 +128,7 @@ class Leaf(Node):
         factors = {"rbf": 0.5, "matern52": 5.0, "matern32": 3.0, "matern12": 1.0}
         self.factor = factors.get(kind, 1.0) / divisor
         self.owner = owner  # lengthscale of each feature, if several share one
+        self.inputs: Sequence[int] | None = None  # warped ones, that are its features
 
     def data(self) -> list[Tensor]:
         """See :class:`Node`."""
