@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from botorch.models import SingleTaskGP
 from botorch.models.kernels import CategoricalKernel
+from botorch.utils.constraints import LogTransformedInterval
 from gpytorch.constraints import Interval
 from gpytorch.kernels import (
     AdditiveKernel,
@@ -21,7 +22,13 @@ from gpytorch.kernels import (
     ScaleKernel,
 )
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from gpytorch.priors import GammaPrior, LogNormalPrior, NormalPrior
+from gpytorch.priors import (
+    GammaPrior,
+    HalfCauchyPrior,
+    HalfNormalPrior,
+    LogNormalPrior,
+    NormalPrior,
+)
 from helpers import mll_of
 from torch import Tensor
 
@@ -106,6 +113,14 @@ COVARIANCES = {
         ),
         outputscale_prior=NormalPrior(1.0, 2.0),
         outputscale_constraint=Interval(0.1, 20.0),
+    ),
+    "logarithms and other priors": lambda: scaled(
+        scalar(
+            RBFKernel,
+            HalfCauchyPrior(torch.tensor(0.5).double()),
+            lengthscale_constraint=LogTransformedInterval(0.05, 20.0, 0.7),
+        ),
+        outputscale_prior=HalfNormalPrior(torch.tensor(2.0).double()),
     ),
 }
 

@@ -35,7 +35,7 @@ enum Kind {
   MIXTURE,
   PRODUCT
 };
-enum Constraint { SOFTPLUS, SIGMOID };
+enum Constraint { SOFTPLUS, SIGMOID, EXP };
 enum Prior { GAMMA, LOG_NORMAL, NORMAL, BETA };
 enum Outcome { FOUND, SINGULAR };
 
@@ -375,6 +375,8 @@ class Evaluation {
         if (group.kind == SOFTPLUS) {
           values_[k] = softplus(theta[k]) + group.low;
           slopes_[k] = share;
+        } else if (group.kind == EXP) {
+          values_[k] = slopes_[k] = std::exp(theta[k]);
         } else {
           values_[k] = group.low + (group.high - group.low) * share;
           slopes_[k] = (group.high - group.low) * share * (1 - share);

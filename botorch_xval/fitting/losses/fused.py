@@ -76,7 +76,7 @@ OTHERS: dict[Callable, tuple[str | None, str | None]] = {
     IndexKernel.forward: ("raw_var", None),
 }
 INNER = (Scale, Mixture, Product)
-CONSTRAINTS = ("softplus", "sigmoid")
+CONSTRAINTS = ("softplus", "sigmoid", "exp")
 PRIORS = (GammaPrior, LogNormalPrior, NormalPrior, BetaPrior)
 
 

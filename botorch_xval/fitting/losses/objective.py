@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from copy import deepcopy
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
@@ -34,6 +33,7 @@ from botorch_xval.fitting.losses.parameters import (
     ParameterBounds,
     ParameterTable,
     Unsupported,
+    copy_of,
 )
 from botorch_xval.fitting.losses.together import (
     batch_shape_of,
@@ -226,20 +226,6 @@ def sampled(mll: MarginalLogLikelihood, table: ParameterTable) -> Array:
                 part.copy_(values)
 
 
-def _copy_of(mll: MarginalLogLikelihood) -> MarginalLogLikelihood:
-    """A deep copy, also of modules that keep a tensor of an autograd graph.
-
-    `OrthogonalAdditiveKernel` keeps such a one, which cannot be copied.
-    """
-    kept = [
-        value
-        for module in mll.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    ]
-    return deepcopy(mll, {id(value): value.detach().clone() for value in kept})
-
-
 class Stack:
     """Models of one structure and size in stacked tensors.
 
@@ -275,7 +261,7 @@ class Stack:
         self.num_each = self.batch_shape.numel()
         self.num_models = self.num_each * len(self.mlls)
         self.is_batched = len(self.mlls) > 1 or len(self.batch_shape) > 0
-        self.template = _copy_of(first)
+        self.template = copy_of(first)
         self.table = ParameterTable(self.template, self.batch_shape, parameters, bounds)
         if shared := self.table.shared:
             raise SharedParameters(

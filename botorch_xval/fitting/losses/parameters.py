@@ -36,6 +36,7 @@ __all__ = [
     "ParameterTable",
     "Unsupported",
     "columns_seen",
+    "copy_of",
     "parameters_of",
     "require",
     "without_constraints",
@@ -44,6 +45,8 @@ __all__ = [
 Array = NDArray[np.float64]
 ParameterBounds = dict[str, tuple[float | Tensor | None, float | Tensor | None]]
 Column = TypeVar("Column")
+# Of parameters whose prior has another name.
+OTHER_NAMES = {"weights": "raw_fractions", "mean": "raw_constant"}
 
 
 class Unsupported(Exception):
@@ -56,9 +59,23 @@ def require(condition: bool, part: object) -> None:
         raise Unsupported(part if isinstance(part, str) else type(part).__name__)
 
 
+def copy_of(module: Any) -> Any:
+    """A deep copy of a module, also of one that keeps a tensor of an autograd graph.
+
+    `OrthogonalAdditiveKernel` keeps such a one, which cannot be copied.
+    """
+    kept = [
+        value
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
+    return deepcopy(module, {id(value): value.detach().clone() for value in kept})
+
+
 def without_constraints(module: Any) -> Any:
     """A copy of a GPyTorch module whose parameters are their own values."""
-    own = deepcopy(module)
+    own = copy_of(module)
     for name, _, constraint in module.named_parameters_and_constraints():
         if constraint is not None:
             path, _, raw_name = name.rpartition(".")
@@ -186,7 +203,10 @@ class Parameter:
         return [f"{self.name}[{key}]" for key in keys]
 
     def kind(self) -> tuple[str, float, float]:
-        """How the value comes from the parameter: "identity", "softplus" or "sigmoid".
+        """How the value comes from the parameter.
+
+        As "identity", "softplus", "sigmoid", or "exp" (BoTorch's
+        `LogTransformedInterval`).
 
         Found by trying the constraint, since its transform is private.
 
@@ -209,6 +229,8 @@ class Parameter:
         else:
             require(math.isfinite(low) and math.isfinite(high), constraint)
             kind, expected = "sigmoid", low + (high - low) * torch.sigmoid(raw)
+            if torch.equal(found, raw.exp()):
+                kind, expected = "exp", found
         require(torch.allclose(found, expected, rtol=1e-12, atol=1e-12), constraint)
         return kind, low, high
 
@@ -258,7 +280,7 @@ def _priors(module: Module) -> tuple[dict[int, Prior], list[OtherPrior]]:
     others: list[OtherPrior] = []
     for full_name, owner, prior, closure, _ in module.named_priors():
         name = full_name.rsplit(".", 1)[-1].removesuffix("_prior")
-        for raw in (f"raw_{name}", name, "raw_fractions" if name == "weights" else ""):
+        for raw in (f"raw_{name}", name, OTHER_NAMES.get(name, "")):
             tensor = getattr(owner, raw, None)
             if isinstance(tensor, torch.nn.Parameter):
                 if closure(owner).numel() == tensor.numel():

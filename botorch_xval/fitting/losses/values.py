@@ -84,6 +84,7 @@ class Values:
             key = module.get_submodule(path), raw_name
             require(key in self._columns, name)
             columns[name] = self._columns[key]
+            self._unused.discard(key)  # BoTorch's SAAS has one in priors only
         return columns
 
     def of(self, module: torch.nn.Module, raw_name: str) -> slice:
@@ -106,6 +107,8 @@ class Values:
             if kind == "softplus":
                 values[:, columns] = softplus(raw) + low
                 slopes[:, columns] = torch.sigmoid(raw)
+            elif kind == "exp":
+                values[:, columns] = slopes[:, columns] = raw.exp()
             else:  # a sigmoid between two bounds
                 share = torch.sigmoid(raw)
                 values[:, columns] = low + (high - low) * share
@@ -238,11 +241,10 @@ class PriorByAutograd:
             columns: By name of each parameter of its module, where that is in a row.
 
         Raises:
-            Unsupported: If the module holds parameters of several models, or if the
-                closure is a method of something else, which may know them.
+            Unsupported: If the module holds parameters of several models, which the
+                closure may know.
         """
-        is_bound = getattr(other.closure, "__self__", None) is not None
-        if is_bound or getattr(other.module, "batch_shape", None):
+        if getattr(other.module, "batch_shape", None):
             raise Unsupported(other.full_name)
         own = without_constraints(other.module)
         self._term = _LogDensity(own, deepcopy(other.prior), other.closure)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from botorch.models import MixedSingleTaskGP, MultiTaskGP, SingleTaskGP
+from botorch.models.map_saas import add_saas_prior
 from botorch.optim.closures import get_loss_closure
 from covariances import (
     COVARIANCES,
@@ -24,7 +25,7 @@ from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.means import ConstantMean, ConstantMeanGrad, LinearMean, ZeroMean
 from gpytorch.mlls import ExactMarginalLogLikelihood, LeaveOneOutPseudoLikelihood
-from gpytorch.priors import GammaPrior
+from gpytorch.priors import GammaPrior, NormalPrior
 from helpers import SAME, assert_close, mll_of, unit_waves
 from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
@@ -546,11 +547,16 @@ def test_a_prior_of_something_else_than_a_parameter():
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=1e-8)
 
 
-def test_a_prior_that_may_know_other_models_takes_the_modules():
+def test_a_prior_of_something_else_that_is_a_method():
     X, Y = mixed_data()
     kernel = WeightedMixtureKernel(
         [RBFKernel(active_dims=(i,)) for i in range(3)],
         weights_prior=DirichletPrior([2.0, 3.0, 4.0]),
     )
-    with pytest.raises(Unsupported, match="weights_prior"):
-        exact_of(mll_of(SingleTaskGP(X[0], Y[0], covar_module=kernel)))
+    sparse = add_saas_prior(RBFKernel(ard_num_dims=7).double())
+    mean = ConstantMean(constant_prior=NormalPrior(0.3, 0.5))
+    for own in (kernel, sparse):
+        model = SingleTaskGP(X[0], Y[0], covar_module=own, mean_module=mean)
+        found, expected = both_ways(mll_of(model), [0])
+        np.testing.assert_allclose(found[0], expected[0], rtol=1e-9)
+        np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=1e-8)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from botorch.models import SingleTaskGP
 from botorch.optim.utils import get_parameters_and_bounds
+from botorch.utils.constraints import LogTransformedInterval
 from gpytorch.constraints import GreaterThan, Interval, LessThan
 from gpytorch.kernels import (
     AdditiveKernel,
@@ -115,6 +116,7 @@ def test_parameters_without_the_batch_shape_are_shared():
         (GreaterThan(0.1, transform=None), "identity"),
         (GreaterThan(0.1), "softplus"),
         (Interval(0.1, 3.0), "sigmoid"),
+        (LogTransformedInterval(0.1, 3.0, 0.5), "exp"),
     ],
 )
 def test_kinds_of_constraints(constraint, kind):
