@@ -24,8 +24,9 @@ What is covered: a constant, linear or zero mean, or a constant for each task; R
 Matern, `ChoiceKernel` (on zeros and ones) and BoTorch's `CategoricalKernel`, their
 sums, products, scales and weighted mixtures, and any other kernel by its own `forward`
 and autograd; homoskedastic or fixed noise, or a variance for each task; Gamma,
-log-normal, normal and Beta priors of parameters, and any prior of something else by
-autograd. All in float64, on any device. Anything else raises `Unsupported`. Predictions
+log-normal, normal and Beta priors of parameters, and any other prior by autograd; a
+`Warp` of the inputs. All in float64, on any device. Anything else raises `Unsupported`.
+Predictions
 are those of Rasmussen & Williams 2006, eq. 2.25 and 2.26.
 
 A covariance that is singular to rounding has a loss without a correct digit, and

@@ -51,7 +51,8 @@ class Values:
             device: Where the values are.
 
         Raises:
-            Unsupported: If a constraint or a prior has no closed form here.
+            Unsupported: If a constraint has no closed form here, or a prior is one of
+                parameters of several models that is none of their values.
         """
         require(table.is_complete, "parameters that are not optimized")
         self._columns = {
