@@ -431,7 +431,9 @@ class Evaluation {
       for (int64_t i = 0; i < n_; ++i) {
         const double log = std::log(X[i * d + k]);
         const double power = std::exp(first * log), rest = 1 - power;
-        const double log_rest = std::log1p(-power);
+        // Rounded as BoTorch does it: where c0 is huge, log1p(-power) would find
+        // optima that its models do not have.
+        const double log_rest = std::log(rest);
         const double left = std::exp(second * log_rest);
         warped[i] = 1 - left;
         by_second[i] = left > 0 ? -left * log_rest : 0.0;

@@ -201,3 +201,23 @@ def test_a_linear_mean_of_warped_inputs_takes_the_modules():
     X, Y = data(1)
     model = SingleTaskGP(X[0], Y[0], input_transform=warp(), mean_module=LinearMean(D))
     assert type(make_objective([mll_of(model)])) is ByModules
+
+
+@compiled
+@pytest.mark.parametrize("second", [1e-4, 1.0, 1e3, 1e9, 1e15, 1e17])
+@pytest.mark.parametrize("first", [1e-4, 0.1, 1.0, 20.0, 60.0])
+def test_extreme_concentrations_are_rounded_as_botorch_rounds_them(first, second):
+    """A concentration without a prior runs away, to where rounding is the optimum."""
+    X, Y = data(1)
+    mll = model_of(X[0], Y[0], Warp(d=D, indices=[0, 1, 2]), KERNELS["rbf"]())
+    with torch.no_grad():
+        mll.model.input_transform.concentration1.fill_(first)
+        mll.model.input_transform.concentration0.fill_(second)
+    by_modules = ByModules(Stack([mll], None, None))
+    objective = Exact(by_modules)
+    losses, gradients, is_found = objective._fused(objective.start, [0])
+    expected = by_modules(objective.start, [0])
+    assert is_found.all()
+    np.testing.assert_allclose(losses, expected[0], rtol=1e-6)
+    scale = np.abs(expected[1]).max()
+    np.testing.assert_allclose(gradients / scale, expected[1] / scale, atol=1e-6)
