@@ -122,6 +122,10 @@ class _IndependentFit:
         )
 
 
+# Folds of a cross-validation are then fitted together.
+_IndependentFit.custom_fit.is_independent = True  # type: ignore[attr-defined]
+
+
 def with_independent_fit(
     model_class: type[Model], name: str | None = None
 ) -> type[Model]:

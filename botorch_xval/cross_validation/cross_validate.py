@@ -17,6 +17,7 @@ import torch
 from botorch.exceptions.errors import UnsupportedError
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.models.model import Model
+from botorch.optim.core import OptimizationStatus
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from numpy.typing import NDArray
 from torch import Tensor
@@ -34,16 +35,23 @@ from botorch_xval.cross_validation.folds import (
 )
 from botorch_xval.cross_validation.full_fit import Center, FullFit, fit_all_rows
 from botorch_xval.cross_validation.leave_out import LeaveOut
+from botorch_xval.cross_validation.links import IDENTITY, Link, link_score, links_of
 from botorch_xval.cross_validation.memory import blocks_of
-from botorch_xval.cross_validation.predictions import Prediction, affine, predict_each
+from botorch_xval.cross_validation.own_fits import fit_by_itself, has_own_fit
+from botorch_xval.cross_validation.predictions import (
+    Prediction,
+    affine,
+    predict_each,
+    predict_one,
+)
 from botorch_xval.cross_validation.result import (
     POINTS,
     CrossValidation,
     FoldFit,
+    Linked,
     difference,
 )
 from botorch_xval.cross_validation.sampling import Estimate, estimate_sum
-from botorch_xval.cross_validation.scores import log_density, z_score
 from botorch_xval.cross_validation.warm import INFLUENTIAL, fit_folds
 from botorch_xval.fitting.losses.together import DifferentModels
 from botorch_xval.fitting.options import FitOptions
@@ -166,6 +174,10 @@ def cross_validate(
     with single_threaded_torch() if is_small else nullcontext():
         work = _Work(data, options, keep_models)
         full = closed = None
+        first = data.build(~data.folds.held_out[0].to(train_X.device), "a fold")
+        if has_own_fit(first.model):
+            _check_own_fit(first.model, fit, train_Y.shape[-1])
+            return _warn(work.fit_by_themselves())
         if fit != "refit":
             everything = deepcopy(data.build(slice(None), "all rows"))
             full = fit_all_rows(everything, options)
@@ -178,16 +190,34 @@ def cross_validate(
         estimate = None
         if fit == "sampled" and full is not None:
             estimate = work.sample(full, max_error, seed)
-        result = replace(work.result(full, closed), estimate=estimate)
+        return _warn(replace(work.result(full, closed), estimate=estimate))
+
+
+def _warn(result: CrossValidation) -> CrossValidation:
+    """Name the folds that have failed."""
     if failed := result.failed:
         warn(
-            f"{len(failed)} of {len(data.folds.names)} folds could not be fitted and "
+            f"{len(failed)} of {len(result.folds.names)} folds could not be fitted and "
             "have no score: "
             + ", ".join(f"{name} ({why})" for name, why in list(failed.items())[:5]),
             BotorchWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return result
+
+
+def _check_own_fit(model: Model, fit: str, num_outcomes: int) -> None:
+    name = type(model).__name__
+    if fit != "refit":
+        raise UnsupportedError(
+            f"fit: expected 'refit' for a {name}, which has a fit of its own "
+            f"(custom_fit), got {fit!r}"
+        )
+    if num_outcomes > 1:
+        raise UnsupportedError(
+            f"train_Y: expected one outcome for a {name}, which has a fit of its own "
+            f"(custom_fit), got {num_outcomes}; cross-validate them one by one"
+        )
 
 
 @dataclass
@@ -201,10 +231,13 @@ class _Work:
     fits: dict[int, list[FoldFit]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     models: dict[int, Model] = field(default_factory=dict)
+    links: tuple[Link, ...] = ()
 
     def leave_out(self, full: FullFit, closed: LeaveOut) -> None:
         """Predict all folds at the hyper-parameters of the fit to all rows."""
-        location, scale = affine(full.mll.model, self.data.train_Y.shape[-1])
+        m = self.data.train_Y.shape[-1]
+        self.links, _ = links_of(full.mll.model, m)
+        location, scale = affine(full.mll.model, m)
         records = [replace(r, evaluations=0) for r in full.fitted.records]
         for i, fold in enumerate(self.data.folds.held_out):
             mean, variance, noise = closed.leave_out(fold.nonzero()[:, 0])
@@ -251,6 +284,30 @@ class _Work:
             found = fit_folds(models, *given)
         self.add(models, found)
 
+    def fit_by_themselves(self) -> CrossValidation:
+        """Fit folds of models that have a fit of their own, one after the other."""
+        data, names = self.data, self.data.folds.names
+        numbers = tqdm(range(len(names)), disable=not self.options.progress)
+        for i in numbers:
+            test = data.folds.held_out[i].to(data.train_X.device)
+            mll = deepcopy(data.build(~test, f"fold {names[i]!r}"))
+            self.links, _ = links_of(mll.model, data.train_Y.shape[-1])
+            record = fit_by_itself(mll, self.options)
+            self.fits[i] = [FoldFit(i, 0, "custom", math.nan, record)]
+            if record.status is OptimizationStatus.FAILURE:
+                self.failed[names[i]] = record.message
+                continue
+            noise = None if data.train_Yvar is None else data.train_Yvar[test]
+            found = predict_one(mll.model, data.train_X[test], noise)
+            if isinstance(found, Exception):
+                message = f"{type(found).__name__}: {found}"
+                self.failed[names[i]] = f"no prediction, {message}"
+                continue
+            self.predictions[i] = found
+            if self.keep_models:
+                self.models[i] = mll.model
+        return self.result(None, None)
+
     def sample(self, full: FullFit, max_error: float, seed: int) -> Estimate:
         """Refit predicted folds until the sum of scores is known well enough."""
         count = len(self.data.folds.names)
@@ -281,13 +338,15 @@ class _Work:
         if found is None:
             return math.nan
         rows = held_out[fold].to(self.data.train_Y.device)
-        own = log_density(found["mean"], found["variance"], self.data.train_Y[rows])
+        observed = self.data.train_Y[rows]
+        own = link_score(self.links, found["mean"], found["variance"], observed)
         times = held_out.sum(dim=0)[held_out[fold]].to(own)
         return float((own.sum(dim=-1) / times).sum())
 
     def add(self, models: FoldModels, found: FoldFits) -> None:
         """Take the fits of folds of one size, and predict their held-out rows."""
         fitted, fits, first_order = found
+        self.links, _ = links_of(models.mlls[0].model, self.data.train_Y.shape[-1])
         held_out, names = self.data.folds.held_out, self.data.folds.names
         for i in models.numbers:
             self.fits[i] = [fit for fit in fits if fit.fold == i]
@@ -343,26 +402,57 @@ class _Work:
         fold_of, rows = folds.held_out.nonzero(as_tuple=True)
         blank = torch.full((len(rows), train_Y.shape[-1]), torch.nan).to(train_Y)
         values: dict[str, Any] = {name: blank.clone() for name in POINTS}
+        links = self.links or (IDENTITY,) * train_Y.shape[-1]
+        parts = zip(links, train_Y.unbind(dim=-1), strict=True)
+        linked_Y = torch.stack([link.forward(y) for link, y in parts], dim=-1)
+        baseline = blank.clone()  # of the links
         for i in range(len(folds.names)):
             mine = (fold_of == i).nonzero()[:, 0].to(train_Y.device)
             for name, part in self.predictions.get(i, {}).items():
                 values[name][mine] = part
             train = ~folds.held_out[i].to(train_Y.device)
             values["baseline"][mine] = train_Y[train].mean(dim=0)
+            baseline[mine] = linked_Y[train].mean(dim=0)
         values["observed"] = train_Y[rows.to(train_Y.device)]
         # The first predictions of all rows come before all second ones.
         earlier = (folds.held_out.cumsum(dim=0) - 1)[fold_of, rows]
         order = torch.argsort(earlier * len(train_Y) + rows, stable=True)
         own = order.to(train_Y.device)
+        values = {name: value[own] for name, value in values.items()}
+        linked = None
+        if any(link != IDENTITY for link in links):
+            linked = Linked(
+                links,
+                values["mean"],
+                values["variance"],
+                values["noise_variance"],
+                baseline[own],
+            )
+            values |= _of_outcomes(linked)
         return CrossValidation(
             rows=rows[order],
             fold_of=fold_of[order],
-            **{name: value[own] for name, value in values.items()},
+            **values,
+            linked=linked,
             folds=folds,
             fits=[fit for i in sorted(self.fits) for fit in self.fits[i]],
             failed=self.failed,
             full_evaluations=full_evaluations,
         )
+
+
+def _of_outcomes(linked: Linked) -> dict[str, Tensor]:
+    """Moments of outcomes, from those of their links."""
+    found = []
+    for j, link in enumerate(linked.links):
+        mean, variance, noise = (
+            part[:, j] for part in (linked.mean, linked.variance, linked.noise_variance)
+        )
+        center, spread = link.moments(mean, variance)
+        _, without = link.moments(mean, (variance - noise).clamp_min(0))
+        found.append(torch.stack([center, spread, spread - without]))
+    parts = torch.stack(found, dim=-1)
+    return dict(zip(("mean", "variance", "noise_variance"), parts, strict=True))
 
 
 def _leave_out(full: FullFit, is_needed: bool) -> LeaveOut | None:
@@ -376,7 +466,7 @@ def _leave_out(full: FullFit, is_needed: bool) -> LeaveOut | None:
 
 def _whitened(result: CrossValidation, closed: LeaveOut) -> Tensor:
     """Errors in predicted standard deviations, decorrelated, `k x m`."""
-    z = z_score(result.mean, result.variance, result.observed)
+    z = result.z_scores
     covariance = closed.residual_covariance(result.folds.held_out)
     deviation = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
     correlation = covariance / (deviation[..., :, None] * deviation[..., None, :])

@@ -9,7 +9,8 @@ posterior.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,13 +21,15 @@ from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
 from botorch_xval.cross_validation.fold_models import FoldBatch, FoldModels
+from botorch_xval.cross_validation.links import IDENTITY, links_of
 from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.fitting.retries import Fitted
 from botorch_xval.fitting.threads import UNDEFINED, single_threaded_torch
 
-__all__ = ["Prediction", "affine", "predict_each"]
+__all__ = ["Prediction", "affine", "predict_each", "predict_one"]
 
 # By name: mean, variance (with noise), noise_variance, location, scale; `k x m` each.
+# Of outcomes, or of what links make of them.
 Prediction = dict[str, Tensor]
 UNDEFINED_COVARIANCE = (NotPSDError, *UNDEFINED)
 logger = logging.getLogger(__name__)
@@ -50,21 +53,18 @@ def predict_each(
             is inferred.
 
     Returns:
-        One prediction per fold, on the scale of the outcomes, or the error of a fold
-        whose covariance is not positive definite.
+        One prediction per fold, of the outcomes or of their links, or the error of a
+        fold whose covariance is not positive definite.
 
     Raises:
-        UnsupportedError: If a posterior is not Gaussian on the scale of the outcomes.
+        UnsupportedError: If a posterior is not Gaussian there.
     """
     for mll in models.mlls:
         mll.eval()
 
     def by_posterior(i: int) -> Prediction | Exception:
         model = models.ordinary(chosen[i]).model
-        try:
-            return _by_posterior(model, X[i], None if noise is None else noise[i])
-        except UNDEFINED_COVARIANCE as error:
-            return error
+        return predict_one(model, X[i], None if noise is None else noise[i])
 
     if len(chosen) > 2:
         try:
@@ -80,8 +80,32 @@ def predict_each(
     return [by_posterior(i) for i in range(len(chosen))]
 
 
+def predict_one(
+    model: Model, X: Tensor, noise: Tensor | None
+) -> Prediction | Exception:
+    """Predict held-out rows by one fitted model in evaluation mode.
+
+    Args:
+        model: The model.
+        X: Inputs, `k x d`.
+        noise: Known noise variances there, `k x m`; None if noise is inferred.
+
+    Returns:
+        See :func:`predict_each`.
+
+    Raises:
+        UnsupportedError: If a posterior is not Gaussian there.
+    """
+    try:
+        return _by_posterior(model, X, noise)
+    except UNDEFINED_COVARIANCE as error:
+        return error
+
+
 def affine(model: Model, num_outcomes: int) -> tuple[Tensor, Tensor]:
-    """Location and scale of the outcome transform, each `batch_shape x 1 x m`.
+    """Location and scale of what an outcome transform does to outcomes, or to links.
+
+    Each is `batch_shape x 1 x m`.
 
     Args:
         model: A fitted model.
@@ -93,7 +117,7 @@ def affine(model: Model, num_outcomes: int) -> tuple[Tensor, Tensor]:
     """
     targets: Any = model.train_targets
     zero = targets.new_zeros(1, num_outcomes)
-    transform: Any = getattr(model, "outcome_transform", None)
+    links, transform = links_of(model, num_outcomes)
     if transform is None:
         return zero, zero + 1
     transform.eval()
@@ -105,21 +129,41 @@ def affine(model: Model, num_outcomes: int) -> tuple[Tensor, Tensor]:
     rounding = 8 * torch.finfo(points.dtype).eps * points.abs().amax(dim=-2)
     if (change.abs() > 1e-8 * scale.abs() + rounding.unsqueeze(-2)).any():
         raise UnsupportedError(
-            "expected a Gaussian posterior on the outcome's scale, got a nonlinear "
-            "outcome transform; apply it (such as Log) to train_Y beforehand"
+            "outcome_transform: expected Log, Power or Bilog, then affine ones such as "
+            "Standardize, got another nonlinear transform; apply it to train_Y "
+            "beforehand"
         )
     return location, scale
 
 
+@contextmanager
+def _without_links(model: Model, num_outcomes: int) -> Iterator[None]:
+    """A model whose posterior is that of the links of its outcomes."""
+    own: Any = getattr(model, "outcome_transform", None)
+    links, rest = links_of(model, num_outcomes)
+    if all(link == IDENTITY for link in links):
+        yield
+        return
+    try:
+        del model.outcome_transform
+        if rest is not None:
+            model.outcome_transform = rest.eval()
+        yield
+    finally:
+        model.outcome_transform = own
+
+
 def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
-    with torch.no_grad():
+    targets: Any = model.train_targets
+    outputs = 1 if targets.ndim == 1 else model.num_outputs
+    with torch.no_grad(), _without_links(model, outputs):
         # BoTorch would add the mean of the known variances of the training rows.
         posterior = model.posterior(X)
         if not isinstance(posterior, GPyTorchPosterior):
             raise UnsupportedError(
-                "expected a Gaussian posterior on the outcome's scale, got "
-                f"{type(posterior).__name__}; apply a nonlinear outcome transform "
-                "(such as Log) to train_Y beforehand"
+                "expected a Gaussian posterior, got "
+                f"{type(posterior).__name__}; apply a nonlinear outcome transform to "
+                "train_Y beforehand"
             )
         mean, variance = posterior.mean, posterior.variance
         if mean.ndim != 2:

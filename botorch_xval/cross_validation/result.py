@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 import torch
 from botorch.models.model import Model
 from botorch.optim.core import OptimizationStatus
@@ -17,15 +18,46 @@ from torch import Tensor
 
 from botorch_xval.cross_validation import scores
 from botorch_xval.cross_validation.folds import Folds
+from botorch_xval.cross_validation.links import Link, link_score
 from botorch_xval.cross_validation.sampling import Estimate
 from botorch_xval.fitting.records import FitRecord, Optimum
 
-__all__ = ["POINTS", "CrossValidation", "FoldFit", "difference"]
+__all__ = [
+    "INTERVAL",
+    "POINTS",
+    "CrossValidation",
+    "FoldFit",
+    "Linked",
+    "difference",
+]
+
+INTERVAL = 0.95  # probability of the intervals of points
+LINKED = ("mean", "variance", "noise_variance", "baseline")
 
 POINTS = (
     *("mean", "variance", "noise_variance", "observed", "location", "scale"),
     "baseline",
 )
+
+
+@dataclass(frozen=True)
+class Linked:
+    """What a nonlinear outcome transform makes of outcomes, of which it is Gaussian."""
+
+    links: tuple[Link, ...]
+    """The function of each output, `m`."""
+
+    mean: Tensor
+    """Predicted means of the links, `k x m`."""
+
+    variance: Tensor
+    """Predicted variances of them, with noise, `k x m`."""
+
+    noise_variance: Tensor
+    """The part of these that is observation noise, `k x m`."""
+
+    baseline: Tensor
+    """Mean links of the training rows of the fold, `k x m`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +71,7 @@ class FoldFit:
     """Number of the output; 0 for a model of all outputs."""
 
     how: str
-    """"refit", "warm", "predicted" or "fixed"."""
+    """"refit", "warm", "predicted", "fixed", or "custom" (by the model's own method)."""
 
     influence: float
     """Length of its Newton step from the fit to all rows, in posterior standard
@@ -75,16 +107,19 @@ class CrossValidation:
     """Predicted variances of observations, `k x m`."""
 
     noise_variance: Tensor
-    """The part of these that is observation noise, `k x m`."""
+    """The part of these that is observation noise, `k x m`; after a nonlinear transform
+    what noise adds to the variance."""
 
     observed: Tensor
     """Observed outcomes, `k x m`."""
 
     location: Tensor
-    """Location of the outcome transform of the fold (a mean), `k x m`."""
+    """Location of the outcome transform of the fold (a mean), `k x m`; of links, if
+    there are some."""
 
     scale: Tensor
-    """Scale of the outcome transform of the fold (a standard deviation), `k x m`."""
+    """Scale of the outcome transform of the fold (a standard deviation), `k x m`; of
+    links, if there are some."""
 
     baseline: Tensor
     """Mean outcomes of the training rows of the fold, `k x m`."""
@@ -103,6 +138,9 @@ class CrossValidation:
     normality plot: leave-one-out errors are correlated even where the model is right.
     The correlation is that of the fit to all rows; None without one, with failed folds,
     or where a row is held out twice."""
+
+    linked: Linked | None = None
+    """Predictions where they are Gaussian, if a model has `Log`, `Power` or `Bilog`."""
 
     estimate: Estimate | None = None
     """Of "sampled": the sum of the log densities, from exact refits of some folds. The
@@ -129,8 +167,16 @@ class CrossValidation:
 
     @property
     def log_density(self) -> Tensor:
-        """Log predictive densities of the observed outcomes in nats, `k x m`."""
-        return scores.log_density(self.mean, self.variance, self.observed)
+        """Log predictive densities of the observed outcomes in nats, `k x m`.
+
+        Those of the outcomes themselves, also after a nonlinear transform.
+        """
+        return self._scored("outcome", True)["log_density"]
+
+    @property
+    def z_scores(self) -> Tensor:
+        """Errors in predicted deviations, `k x m`, where predictions are Gaussian."""
+        return self._scored("outcome", True)["z_score"]
 
     @property
     def elpd(self) -> float:
@@ -160,22 +206,25 @@ class CrossValidation:
 
         Returns:
             One row per point and output: `row`, `fold` (name), `output`, `observed`,
-            `mean`, `deviation` (predicted standard deviation), `log_density` (nats),
-            `squared_error`, `absolute_error`, `crps`, `z_score`, `pit`; in `attrs` the
-            two arguments.
+            `mean`, `deviation` (predicted standard deviation), `lower` and `upper`
+            (central interval of 95 %), `log_density` (nats), `squared_error`,
+            `absolute_error`, `crps`, `z_score`, `pit`; in `attrs` the two arguments.
         """
         mean, variance, observed, _ = self._on(scale, noise)
         k, m = mean.shape
+        scored = self._scored(scale, noise)
         columns = {
             "observed": observed,
             "mean": mean,
             "deviation": variance.sqrt(),
-            "log_density": scores.log_density(mean, variance, observed),
+            "lower": scored["lower"],
+            "upper": scored["upper"],
+            "log_density": scored["log_density"],
             "squared_error": scores.squared_error(mean, observed),
             "absolute_error": (observed - mean).abs(),
-            "crps": scores.crps(mean, variance, observed),
-            "z_score": scores.z_score(mean, variance, observed),
-            "pit": scores.pit(mean, variance, observed),
+            "crps": scored["crps"],
+            "z_score": scored["z_score"],
+            "pit": torch.special.ndtr(scored["z_score"]),
         }
         frame = pd.DataFrame(
             {
@@ -202,10 +251,12 @@ class CrossValidation:
         """
         parts = self._on(scale, noise)
         known = ~parts[0].isnan().any(dim=-1)
-        rows = [
-            scores.summarize(*(part[known, j].cpu() for part in parts))
-            for j in range(self.mean.shape[-1])
-        ]
+        scored = self._scored(scale, noise)
+        rows = []
+        for j in range(self.mean.shape[-1]):
+            mean, variance, observed, baseline = (p[known, j].cpu() for p in parts)
+            own = {name: part[known, j].cpu() for name, part in scored.items()}
+            rows.append(scores.summarize(mean, variance, observed, baseline, own))
         frame = pd.DataFrame(rows)
         frame.index.name = "output"
         frame.attrs.update(scale=scale, noise=noise)
@@ -279,6 +330,10 @@ class CrossValidation:
         arrays["held_out"] = self.folds.held_out.numpy()
         if self.whitened is not None:
             arrays["whitened"] = self.whitened.cpu().numpy()
+        if self.linked is not None:
+            text["links"] = [asdict(link) for link in self.linked.links]
+            for name in LINKED:
+                arrays[f"linked_{name}"] = getattr(self.linked, name).cpu().numpy()
         with open(path, "wb") as file:  # `savez` would append to a name
             np.savez_compressed(file, text=np.array(json.dumps(text)), **arrays)
 
@@ -294,6 +349,10 @@ class CrossValidation:
             held_out = torch.from_numpy(data["held_out"])
             if "whitened" in data:
                 tensors["whitened"] = torch.from_numpy(data["whitened"])
+            if "links" in text:
+                parts = {n: torch.from_numpy(data[f"linked_{n}"]) for n in LINKED}
+                links = tuple(Link(**link) for link in text["links"])
+                tensors["linked"] = Linked(links, **parts)
         fits = []
         for fit in text["fits"]:
             record = fit["record"]
@@ -322,12 +381,55 @@ class CrossValidation:
         if scale == "outcome":
             return values
         mean, variance, observed, baseline = values
+        if self.linked is not None:
+            mean, variance, observed = self._links(noise)
+            baseline = self.linked.baseline
         return (
             (mean - self.location) / self.scale,
             variance / self.scale**2,
             (observed - self.location) / self.scale,
             (baseline - self.location) / self.scale,
         )
+
+    def _links(self, noise: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Means, variances and observed values of the links, `k x m` each."""
+        linked = self.linked
+        assert linked is not None
+        variance = linked.variance - (0 if noise else linked.noise_variance)
+        pairs = zip(linked.links, self.observed.unbind(dim=-1), strict=True)
+        observed = torch.stack([link.forward(y) for link, y in pairs], dim=-1)
+        return linked.mean, variance.clamp_min(0), observed
+
+    def _scored(self, scale: str, noise: bool) -> dict[str, Tensor]:
+        """What depends on more than two moments: scores, and ends of intervals."""
+        far = scipy.stats.norm.ppf((1 + INTERVAL) / 2)
+        mean, variance, observed, _ = self._on(scale, noise)
+        if self.linked is None or scale == "model":
+            half = far * variance.sqrt()
+            return {
+                "log_density": scores.log_density(mean, variance, observed),
+                "crps": scores.crps(mean, variance, observed),
+                "z_score": scores.z_score(mean, variance, observed),
+                "lower": mean - half,
+                "upper": mean + half,
+            }
+        links, own = self.linked.links, self._links(noise)
+        half = far * own[1].sqrt()
+        crps, lower, upper = (
+            torch.stack([one(j, link) for j, link in enumerate(links)], dim=-1)
+            for one in (
+                lambda j, link: link.crps(own[0][:, j], own[1][:, j], observed[:, j]),
+                lambda j, link: link.inverse((own[0] - half)[:, j]),
+                lambda j, link: link.inverse((own[0] + half)[:, j]),
+            )
+        )
+        return {
+            "log_density": link_score(links, own[0], own[1], observed),
+            "crps": crps,
+            "z_score": scores.z_score(*own),
+            "lower": lower,
+            "upper": upper,
+        }
 
 
 def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:

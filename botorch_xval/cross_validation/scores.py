@@ -7,7 +7,7 @@ variances are those of observations (with noise) unless a docstring says otherwi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -79,7 +79,11 @@ def crps(mean: Tensor, variance: Tensor, observed: Tensor) -> Tensor:
 
 
 def summarize(
-    mean: Tensor, variance: Tensor, observed: Tensor, baseline: Tensor
+    mean: Tensor,
+    variance: Tensor,
+    observed: Tensor,
+    baseline: Tensor,
+    scored: Mapping[str, Tensor] | None = None,
 ) -> dict[str, float]:
     r"""Summaries over the points of one outcome.
 
@@ -89,6 +93,8 @@ def summarize(
         observed: Observed outcomes, `k`.
         baseline: What would be predicted without a model, `k`: the mean of each fold's
             training outcomes.
+        scored: Of predictions that are not Gaussian, their `log_density`, `crps` and
+            `z_score` (of the quantile), `k` each; default: those of Gaussian ones.
 
     Returns:
         By name: `points` (their number), `elpd` (summed log density, nats),
@@ -98,10 +104,14 @@ def summarize(
         :math:`Q^2`), `coverage_50`, `coverage_80`, `coverage_95` (shares of points in
         the central intervals), `z_mean` and `z_deviation`. NaN where undefined.
     """
-    density = log_density(mean, variance, observed)
-    error = observed - mean
-    z = z_score(mean, variance, observed)
-    p = pit(mean, variance, observed)
+    if scored is None:
+        scored = {
+            "log_density": log_density(mean, variance, observed),
+            "crps": crps(mean, variance, observed),
+            "z_score": z_score(mean, variance, observed),
+        }
+    density, z = scored["log_density"], scored["z_score"]
+    error, p = observed - mean, torch.special.ndtr(z)
     count = len(mean)
     total = ((observed - observed.mean()) ** 2).sum()
     naive = ((observed - baseline) ** 2).sum()
@@ -113,7 +123,7 @@ def summarize(
         "mse": mse,
         "rmse": mse.sqrt(),
         "mae": error.abs().mean(),
-        "crps": crps(mean, variance, observed).mean(),
+        "crps": scored["crps"].mean(),
         "r2": 1 - (error**2).sum() / total,
         "q2": 1 - (error**2).sum() / naive,
         **{

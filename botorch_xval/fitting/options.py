@@ -195,6 +195,20 @@ class FitOptions:
             )
         return cls(**given, **{n: v for n, v in kwargs.items() if n in around})
 
+    def of_optimizer(self) -> dict[str, Any]:
+        """The keyword arguments that :func:`fit_independently` takes, without defaults.
+
+        The opposite of :meth:`of_botorch`.
+        """
+        names = [each.name for each in fields(self)]
+        inside = names[: names.index("max_attempts")]
+        default = FitOptions()
+        return {
+            name: value
+            for name in inside
+            if (value := getattr(self, name)) != getattr(default, name)
+        }
+
     @property
     def has_logarithms(self) -> bool:
         """Whether positive parameters are optimized by their logarithms."""

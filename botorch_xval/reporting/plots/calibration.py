@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy import stats
 
-from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.cross_validation.result import INTERVAL, CrossValidation
 from botorch_xval.reporting.plots.style import COLORS, axes_of, tidy
-from botorch_xval.reporting.plots.validation import INTERVAL, points_of
+from botorch_xval.reporting.plots.validation import points_of
 
 __all__ = [
     "distribution_band",

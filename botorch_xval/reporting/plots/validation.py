@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
-from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.cross_validation.result import INTERVAL, CrossValidation
 from botorch_xval.reporting.plots.style import (
     COLORS,
     axes_of,
@@ -20,14 +20,12 @@ from botorch_xval.reporting.plots.style import (
 )
 
 __all__ = [
-    "INTERVAL",
     "plot_pointwise",
     "plot_predictions",
     "plot_residuals",
     "points_of",
 ]
 
-INTERVAL = 0.95  # probability of the intervals and bands that are drawn
 FAR = 3.0  # standardized errors beyond this one are named
 
 
@@ -55,8 +53,8 @@ def plot_predictions(
     """
     points = points_of(result, output, scale)
     ax = axes_of(ax)
-    half = stats.norm.ppf((1 + INTERVAL) / 2) * points.deviation
-    missed = (points.observed - points["mean"]).abs() > half
+    missed = (points.observed < points.lower) | (points.observed > points.upper)
+    below, above = points["mean"] - points.lower, points.upper - points["mean"]
     for chosen, color, words in (
         (~missed, COLORS[0], f"{INTERVAL:.0%} interval"),
         (missed, COLORS[1], f"misses the observation ({missed.sum()})"),
@@ -65,7 +63,7 @@ def plot_predictions(
             ax.errorbar(
                 points.observed[chosen],
                 points["mean"][chosen],
-                half[chosen],
+                [below[chosen].clip(lower=0), above[chosen].clip(lower=0)],
                 linestyle="none",
                 marker="o",
                 markersize=4,
