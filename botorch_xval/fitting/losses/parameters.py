@@ -283,12 +283,25 @@ def _priors(module: Module) -> tuple[dict[int, Prior], list[OtherPrior]]:
         for raw in (f"raw_{name}", name, OTHER_NAMES.get(name, "")):
             tensor = getattr(owner, raw, None)
             if isinstance(tensor, torch.nn.Parameter):
-                if closure(owner).numel() == tensor.numel():
+                if _is_value_of(closure(owner), owner, raw):
                     priors[id(tensor)] = prior
                     break
         else:
             others.append(OtherPrior(full_name, owner, prior, closure))
     return priors, others
+
+
+def _is_value_of(found: Tensor, owner: Module, raw_name: str) -> bool:
+    """Whether what a prior is of is the constrained value of a parameter.
+
+    `OrthogonalAdditiveKernel` has coefficients whose constraint it does not register.
+    """
+    value: Any = getattr(owner, raw_name)
+    constraint = owner.constraint_for_parameter_name(raw_name)
+    if constraint is not None:
+        value = constraint.transform(value)
+    is_of_size = found.numel() == value.numel()
+    return is_of_size and torch.allclose(found.reshape(-1), value.reshape(-1))
 
 
 class ParameterTable:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from botorch.models import SingleTaskGP
+from botorch.models.kernels.orthogonal_additive_kernel import OrthogonalAdditiveKernel
 from botorch.optim.utils import get_parameters_and_bounds
 from botorch.utils.constraints import LogTransformedInterval
 from gpytorch.constraints import GreaterThan, Interval, LessThan
@@ -18,7 +19,7 @@ from gpytorch.kernels import (
     ScaleKernel,
 )
 from gpytorch.priors import GammaPrior
-from helpers import assert_close, mll_of, noisy_waves, tuning_trials
+from helpers import assert_close, mll_of, noisy_waves, tuning_trials, unit_waves
 
 from botorch_xval import ScalarChoiceGP
 from botorch_xval.fitting.losses.parameters import (
@@ -173,3 +174,16 @@ def test_active_dims_within_a_multitask_kernel_have_no_effect():
     seen = columns_seen(kernel, ["a", "b"])
     assert seen[data] == ("a", "b")
     assert seen[kernel.task_covar_module] == ()
+
+
+def test_a_prior_of_a_transformed_parameter_is_not_one_of_its_value():
+    """The constraint of these coefficients is not registered."""
+    kernel = OrthogonalAdditiveKernel(
+        dim=2, coeffs_1_prior=GammaPrior(2.0, 1.0), dtype=torch.float64
+    )
+    mll = mll_of(SingleTaskGP(*unit_waves(5), covar_module=kernel))
+    table = ParameterTable(mll, torch.Size())
+    name = "model.covar_module.raw_coeffs_1"
+    (own,) = (each for each in table.parameters if each.full_name == name)
+    assert own not in table.with_priors
+    assert [o.full_name for o in table.other_priors] == ["covar_module.coeffs_1_prior"]
