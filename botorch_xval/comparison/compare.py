@@ -57,7 +57,7 @@ def compare(
     groups: Groups | None = None,
     fit: str = "refit",
     fit_options: FitOptions | None = None,
-    threshold: float = 0.5,
+    threshold: float = 0.25,
     mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
     replicates: int = 1,
     seed: int = 0,

@@ -25,7 +25,7 @@ from torch.linalg import LinAlgError
 from tqdm import tqdm
 
 from botorch_xval.cross_validation.fold_fits import FoldFits
-from botorch_xval.cross_validation.fold_models import FoldData, FoldModels
+from botorch_xval.cross_validation.fold_models import FoldBatch, FoldData, FoldModels
 from botorch_xval.cross_validation.folds import (
     FoldsLike,
     Groups,
@@ -52,7 +52,11 @@ from botorch_xval.cross_validation.result import (
     difference,
 )
 from botorch_xval.cross_validation.sampling import Estimate, estimate_sum
-from botorch_xval.cross_validation.warm import INFLUENTIAL, fit_folds
+from botorch_xval.cross_validation.warm import (
+    INFLUENTIAL,
+    fit_folds,
+    squared_influences,
+)
 from botorch_xval.fitting.losses.together import DifferentModels
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.threads import LARGE_MODEL, single_threaded_torch
@@ -60,7 +64,7 @@ from botorch_xval.fitting.threads import LARGE_MODEL, single_threaded_torch
 __all__ = ["FITS", "cross_validate", "optimism"]
 
 logger = logging.getLogger(__name__)
-FITS = ("refit", "warm", "predicted", "fixed", "adaptive", "sampled")
+FITS = ("refit", "warm", "fixed", "adaptive", "sampled")
 
 
 def cross_validate(
@@ -73,7 +77,7 @@ def cross_validate(
     groups: Groups | None = None,
     fit: str = "refit",
     fit_options: FitOptions | None = None,
-    threshold: float = 0.5,
+    threshold: float = 0.25,
     max_error: float = 1.0,
     seed: int = 0,
     mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
@@ -106,20 +110,19 @@ def cross_validate(
     ("warm": and the fit to all rows), as BoTorch does it, and nothing of a held-out
     value can reach its own fold in any way.
 
-    * "predicted": that Newton step alone, and predictions to first order in it where
-      the influence is no larger than 0.5; see `influence` in
-      :meth:`CrossValidation.fit_table`. An approximation, `O(p n^3)` for all folds of
-      leave-one-out.
+    * "adaptive": that Newton step alone, and predictions to first order in it, for
+      folds of little influence; those above `threshold`, and those to which another
+      fold's optimum promises a lower loss, are fitted as by "warm" (in the manner of
+      "reloo" for importance sampling). See `influence` in
+      :meth:`CrossValidation.fit_table`. All folds of leave-one-out together take
+      `O(p n^3)`, and the refits. With `threshold=math.inf` none is refitted.
     * "fixed": all folds with the values and the transforms of the fit to all rows, in
       closed form, `O(n^3)`. The sum of log densities is too good, by what
-      :func:`optimism` says.
-    * "adaptive": "fixed", but folds whose influence exceeds `threshold` are fitted as
-      by "warm" (in the manner of "reloo" for importance sampling). The influences are
-      `O(p n^3)`.
-    * "sampled": "predicted", and a random sample of folds, and all of influence above
-      0.5, refitted as by "warm", until the standard error of the estimated sum of log
-      densities (`result.estimate`, `result.elpd`) is at most `max_error`. For a
-      thousand rows.
+      :func:`optimism` says; to first order `result.corrected` is not.
+    * "sampled": steps alone as "adaptive", and a random sample of folds, and all of
+      influence above 0.5, refitted as by "warm", until the standard error of the
+      estimated sum of log densities (`result.estimate`, `result.elpd`) is at most
+      `max_error`. For a thousand rows.
 
     Args:
         model: A class or function that builds an ordinary (unbatched) model from one
@@ -135,7 +138,7 @@ def cross_validate(
             `(train, test)` row numbers, as scikit-learn has them.
         groups: `n` labels; rows of one label are held out together. A function `folds`
             then makes folds of labels.
-        fit: "refit", "warm", "predicted", "fixed", "adaptive" or "sampled", see above.
+        fit: "refit", "warm", "adaptive", "fixed" or "sampled", see above.
         fit_options: Options of all fits: to all rows, of the folds, and those of folds
             that are fitted again.
         threshold: For "adaptive": posterior standard deviations.
@@ -143,8 +146,8 @@ def cross_validate(
         seed: For "sampled": of the draws.
         mll: The marginal log likelihood of a model.
         keep_models: Whether the result is to have the fitted models, for `describe` and
-            `hyperparameters`; with "fixed" and "adaptive" there is only that of all
-            rows, with "refit" there is none of all rows.
+            `hyperparameters`; with "fixed" there is only that of all rows, with "refit"
+            there is none of all rows.
         progress: Whether to show a bar of the folds that are done.
 
     Returns:
@@ -174,23 +177,31 @@ def cross_validate(
     with single_threaded_torch() if is_small else nullcontext():
         work = _Work(data, options, keep_models)
         full = closed = None
-        first = data.build(~data.folds.held_out[0].to(train_X.device), "a fold")
-        if has_own_fit(first.model):
-            _check_own_fit(first.model, fit, train_Y.shape[-1])
-            return _warn(work.fit_by_themselves())
         if fit != "refit":
             everything = deepcopy(data.build(slice(None), "all rows"))
+            if has_own_fit(everything.model):
+                raise UnsupportedError(
+                    f"fit: expected 'refit' for a {type(everything.model).__name__}, "
+                    f"which has a fit of its own (custom_fit), got {fit!r}"
+                )
             full = fit_all_rows(everything, options)
-            closed = _leave_out(full, is_needed=fit in ("fixed", "adaptive"))
-            if closed is not None and fit in ("fixed", "adaptive"):
+            closed = _leave_out(full, is_needed=fit == "fixed")
+            if closed is not None and fit == "fixed":
                 work.leave_out(full, closed)
-        how = "predicted" if fit == "sampled" else fit
+        how = "adaptive" if fit == "sampled" else fit
+        own = math.inf if fit == "sampled" else threshold
         for numbers in by_size(data.folds) if fit != "fixed" else []:
-            work.fit(numbers, full, how, threshold)
+            work.fit(numbers, full, how, own)
         estimate = None
         if fit == "sampled" and full is not None:
             estimate = work.sample(full, max_error, seed)
-        return _warn(replace(work.result(full, closed), estimate=estimate))
+        corrected = None
+        if fit == "fixed" and full is not None:
+            corrected = squared_influences(full, data.folds)
+        found = work.result(full, closed)
+        if corrected is not None:
+            found = replace(found, corrected=found.elpd - corrected)
+        return _warn(replace(found, estimate=estimate))
 
 
 def _warn(result: CrossValidation) -> CrossValidation:
@@ -204,20 +215,6 @@ def _warn(result: CrossValidation) -> CrossValidation:
             stacklevel=3,
         )
     return result
-
-
-def _check_own_fit(model: Model, fit: str, num_outcomes: int) -> None:
-    name = type(model).__name__
-    if fit != "refit":
-        raise UnsupportedError(
-            f"fit: expected 'refit' for a {name}, which has a fit of its own "
-            f"(custom_fit), got {fit!r}"
-        )
-    if num_outcomes > 1:
-        raise UnsupportedError(
-            f"train_Y: expected one outcome for a {name}, which has a fit of its own "
-            f"(custom_fit), got {num_outcomes}; cross-validate them one by one"
-        )
 
 
 @dataclass
@@ -277,6 +274,11 @@ class _Work:
         given = full, how, threshold, self.options, known
         try:
             models = self.data.models_of(numbers)
+            if has_own_fit(models.mlls[0].model):
+                if isinstance(models, FoldBatch):
+                    models = self.data.models_of(numbers, as_batch=False)
+                self._fit_by_themselves(models)
+                return
             found = fit_folds(models, *given)
         except DifferentModels as reason:
             logger.debug("folds are built one by one: %s", reason)
@@ -284,29 +286,33 @@ class _Work:
             found = fit_folds(models, *given)
         self.add(models, found)
 
-    def fit_by_themselves(self) -> CrossValidation:
+    def _fit_by_themselves(self, models: FoldModels) -> None:
         """Fit folds of models that have a fit of their own, one after the other."""
-        data, names = self.data, self.data.folds.names
-        numbers = tqdm(range(len(names)), disable=not self.options.progress)
-        for i in numbers:
+        data, model = self.data, models.mlls[0].model
+        if (m := data.train_Y.shape[-1]) > 1:
+            raise UnsupportedError(
+                f"train_Y: expected one outcome for a {type(model).__name__}, which "
+                f"has a fit of its own (custom_fit), got {m}; cross-validate them one "
+                "by one"
+            )
+        self.links, _ = links_of(model, m)
+        pairs = list(zip(models.numbers, models.names, models.mlls, strict=True))
+        for i, name, mll in tqdm(pairs, disable=not self.options.progress):
             test = data.folds.held_out[i].to(data.train_X.device)
-            mll = deepcopy(data.build(~test, f"fold {names[i]!r}"))
-            self.links, _ = links_of(mll.model, data.train_Y.shape[-1])
             record = fit_by_itself(mll, self.options)
             self.fits[i] = [FoldFit(i, 0, "custom", math.nan, record)]
             if record.status is OptimizationStatus.FAILURE:
-                self.failed[names[i]] = record.message
+                self.failed[name] = record.message
                 continue
             noise = None if data.train_Yvar is None else data.train_Yvar[test]
             found = predict_one(mll.model, data.train_X[test], noise)
             if isinstance(found, Exception):
                 message = f"{type(found).__name__}: {found}"
-                self.failed[names[i]] = f"no prediction, {message}"
+                self.failed[name] = f"no prediction, {message}"
                 continue
             self.predictions[i] = found
             if self.keep_models:
                 self.models[i] = mll.model
-        return self.result(None, None)
 
     def sample(self, full: FullFit, max_error: float, seed: int) -> Estimate:
         """Refit predicted folds until the sum of scores is known well enough."""
@@ -359,7 +365,7 @@ class _Work:
                 messages = [self.fits[i][k].record.message for k in bad]
                 self.failed[names[i]] = "; ".join(messages)
                 self.predictions.pop(i, None)
-            elif j not in first_order and any(f.how != "fixed" for f in self.fits[i]):
+            elif j not in first_order:
                 chosen.append(j)
         data, device = self.data, self.data.train_X.device
         tests = [held_out[models.numbers[j]].to(device) for j in chosen]
@@ -377,8 +383,7 @@ class _Work:
             else:
                 self.predictions[i] = prediction
         self.predictions |= {models.numbers[j]: p for j, p in first_order.items()}
-        is_whole = all(fit.how != "fixed" for fit in fits)
-        if self.keep_models and is_whole:
+        if self.keep_models:
             for j, i in enumerate(models.numbers):
                 self.models[i] = models.ordinary(j).model
 

@@ -3,7 +3,9 @@ r"""One answer: what the fits of folds tell each other.
 A fold's loss has several optima, and the lowest one that is known is the fold's. So an
 optimum of any fold is offered to all others, in the way that the fit to all rows is:
 one Newton step from there, by its Hessian, and a search where the quadratic model
-promises a lower loss, until no fold has an optimum that the others have not seen. Folds
+promises a lower loss, until no fold has an optimum that the others have not seen. A
+fold that only keeps the step from the fit to all rows is searched if it finds a lower
+loss elsewhere. Folds
 that were fitted from their own starts and folds that began at the fit to all rows end
 in the same places. Only hyper-parameters are offered; a fold's loss never knows its
 held-out values.
@@ -53,7 +55,7 @@ def share(
         folds = [
             j
             for j in range(len(work.numbers))
-            if work.tried.get((j, k)) or (j, k) in work.cold
+            if work.tried.get((j, k)) or (j, k) in work.cold or (j, k) in work.fixed
         ]
         waiting = _other_optima(work, (len(work.numbers) // 2, k))
         if full is not None:
@@ -101,13 +103,17 @@ def _offer(
         gap = promised - work.loss(i)
         if abs(gap) < NEAR:
             seen.add(i[0])
-        if gap < -SAME or NEAR <= gap < REACH:
+        # What a fold that was not searched has is a promise, too.
+        reach = NEAR if i in work.fixed else REACH
+        if gap < -SAME or NEAR <= gap < reach:
             todo.append((i, start, center))
     before = [work.loss(i) for i, _, _ in todo]
     ends = work.refine(todo, label)
     for (i, _, _), own, end in zip(todo, before, ends, strict=True):
         if end < own + SAME:
             seen.add(i[0])
+        if i in work.fixed:
+            work.settle(i, end < own - SAME)
 
 
 def _other_optima(work: FoldWork, i: Key) -> list[Center]:

@@ -242,8 +242,24 @@ class FoldWork:
         """The search that ended lowest."""
         return min(self.tried[i], key=lambda t: t.search.best_loss)
 
+    def settle(self, i: Key, is_lower: bool) -> None:
+        """A fold that kept values has been searched: these go if it found lower ones.
+
+        If not, the search is as if it had not been.
+        """
+        if is_lower:
+            del self.fixed[i]
+            self.predictions.pop(i[0], None)
+        else:
+            self.tried.pop(i, None)
+
     def loss(self, i: Key) -> float:
-        """Its lowest summed loss; infinite if no search has succeeded."""
+        """Its lowest summed loss; infinite if no search has succeeded.
+
+        Of values that are kept without a search, what a quadratic model says.
+        """
+        if i in self.fixed:
+            return self.fixed[i][1].record.loss * self.objective.num_points
         if not self.tried.get(i):
             return math.inf
         return self.best(i).search.best_loss * self.objective.num_points

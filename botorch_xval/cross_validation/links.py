@@ -41,7 +41,7 @@ from botorch_xval.cross_validation import scores
 
 __all__ = ["IDENTITY", "Link", "link_score", "links_of"]
 
-NODES, WEIGHTS = map(torch.from_numpy, np.polynomial.legendre.leggauss(48))
+NODES, WEIGHTS = map(torch.tensor, np.polynomial.legendre.leggauss(48))
 FAR = 9.0  # standard deviations beyond which nothing is left
 
 

@@ -1,8 +1,8 @@
 """Folds of models that have a fit of their own, such as relevance pursuit.
 
 A model with a method `custom_fit` says by that how it is to be fitted, and BoTorch's
-`fit_gpytorch_mll` obeys. So do folds, one after the other; the optimizer that the method
-is handed is this library's, which it uses if it takes one.
+`fit_gpytorch_mll` obeys. So do folds, one after the other; the optimizer that the
+method is handed is this library's, which it uses if it takes one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import botorch.fit
 import torch
-from botorch.exceptions.errors import BotorchError
+from botorch.exceptions.errors import BotorchError, ModelFittingError
 from botorch.models.model import Model
 from botorch.optim.closures import get_loss_closure
 from botorch.optim.core import OptimizationStatus
@@ -27,7 +27,10 @@ from botorch_xval.fitting.records import FitRecord
 
 __all__ = ["fit_by_itself", "has_own_fit"]
 
-FAILURES = (BotorchError, NanError, NotPSDError, LinAlgError, RuntimeError)
+FAILURES = (
+    *(BotorchError, ModelFittingError, NanError, NotPSDError),
+    *(LinAlgError, RuntimeError, ValueError),
+)
 
 
 def has_own_fit(model: Model) -> bool:
@@ -67,7 +70,8 @@ def fit_by_itself(mll: MarginalLogLikelihood, options: FitOptions) -> FitRecord:
     given: dict[str, Any] = {}
     if takes_any or "optimizer" in {each.name for each in takes}:
         given = {"optimizer": optimizer, "optimizer_kwargs": options.of_optimizer()}
-    status, message, losses = OptimizationStatus.SUCCESS, "fitted by custom_fit", ()
+    status, message = OptimizationStatus.SUCCESS, "fitted by custom_fit"
+    losses: tuple[float, ...] = ()
     try:
         botorch.fit.fit_gpytorch_mll(mll, **given)
         with torch.no_grad():

@@ -71,7 +71,7 @@ class FoldFit:
     """Number of the output; 0 for a model of all outputs."""
 
     how: str
-    """"refit", "warm", "predicted", "fixed", or "custom" (by the model's own method)."""
+    """"refit", "warm", "predicted", "fixed", or "custom": by the model's own method."""
 
     influence: float
     """Length of its Newton step from the fit to all rows, in posterior standard
@@ -145,6 +145,11 @@ class CrossValidation:
     estimate: Estimate | None = None
     """Of "sampled": the sum of the log densities, from exact refits of some folds. The
     points of folds that were not refitted have their approximate predictions."""
+
+    corrected: float | None = None
+    """Of "fixed": `elpd` without its optimism to first order, which is the sum of the
+    folds' squared influences (Takeuchi 1976): about what refits would give where no
+    influence is large; None where influences have no closed form."""
 
     full_evaluations: int = 0
     """What the fit to all rows and its Hessian took, if there was one."""
@@ -318,6 +323,7 @@ class CrossValidation:
             "names": self.folds.names,
             "failed": self.failed,
             "full_evaluations": self.full_evaluations,
+            "corrected": self.corrected,
             "estimate": None if self.estimate is None else asdict(self.estimate),
             "fits": [
                 {**asdict(fit), "record": {**asdict(r), "status": r.status.name}}
@@ -369,6 +375,7 @@ class CrossValidation:
             fits=fits,
             failed=text["failed"],
             full_evaluations=text["full_evaluations"],
+            corrected=text.get("corrected"),
             estimate=None if estimate is None else Estimate(**estimate),
         )
 

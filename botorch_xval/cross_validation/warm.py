@@ -25,12 +25,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from botorch_xval.cross_validation.exchange import ALL_ROWS, share
 from botorch_xval.cross_validation.fold_fits import FoldFits, FoldWork, Key
 from botorch_xval.cross_validation.fold_models import FoldModels
+from botorch_xval.cross_validation.folds import Folds, by_size
 from botorch_xval.cross_validation.full_fit import Center, FullFit
 from botorch_xval.cross_validation.predictions import affine
 from botorch_xval.fitting.coordinates import Array
@@ -38,7 +38,7 @@ from botorch_xval.fitting.losses.left_out import LeftOut
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.threads import evaluate_each
 
-__all__ = ["INFLUENTIAL", "fit_folds"]
+__all__ = ["INFLUENTIAL", "fit_folds", "squared_influences"]
 
 # Posterior standard deviations from which on a fold is fitted from its own starts, too.
 INFLUENTIAL = 0.5
@@ -59,10 +59,10 @@ def fit_folds(
         full: The fit to all rows; None for "refit".
         how: "refit": from their own starts. "warm": one Newton step, refined with
             L-BFGS-B, in coordinates whitened by the Hessian, to the tolerance of a cold
-            fit. "predicted": that step alone; folds of no large influence predict to
-            first order in it. "adaptive": as "warm" where the influence of a fold
-            exceeds `threshold`; other folds stay as they are. "sampled": as "warm", but
-            no fold is searched from more starts than its influence asks for.
+            fit. "adaptive": so where the influence of a fold exceeds `threshold`, or
+            where another fold's optimum promises it a lower loss; others keep that
+            step, and predict to first order in it. "sampled": as "warm", but no fold is
+            searched from more starts than its influence asks for.
         threshold: In posterior standard deviations.
         options: The options of the fit.
         known: By output optima that other folds have found, which are offered to
@@ -94,26 +94,57 @@ def fit_folds(
     if how == "adaptive":
         influences = np.nan_to_num(work.influences, nan=np.inf)
         chosen = influences.max(axis=1) > threshold
-        _keep_fixed(work, full, ~chosen, there)
+        kept = {i: step for i, step in steps.items() if not chosen[i[0]]}
+        _keep_steps(work, full, models, kept, there)
     steps = {i: step for i, step in steps.items() if chosen[i[0]]}
-    if how == "predicted":
-        _keep_steps(work, full, models, steps, there)
-    else:
-        work.how = "warm"
-        work.refine(
-            [(i, s.values, full.centers[i[1]][0]) for i, s in steps.items()], ALL_ROWS
-        )
-        # Where all rows have several optima, so may any fold.
-        unclear = [
-            i
-            for i in steps
-            if work.influences[i] > INFLUENTIAL or len(full.centers[i[1]]) > 1
-        ]
-        scouts = [i for i in steps if i[0] in work.scouts and how != "sampled"]
-        work.search_own_starts(scouts, most=None)
-        work.search_own_starts([i for i in unclear if i not in scouts])
-        share(work, full, known)
+    work.how = "warm"
+    work.refine(
+        [(i, s.values, full.centers[i[1]][0]) for i, s in steps.items()], ALL_ROWS
+    )
+    # Where all rows have several optima, so may any fold.
+    unclear = [
+        i
+        for i in steps
+        if work.influences[i] > INFLUENTIAL or len(full.centers[i[1]]) > 1
+    ]
+    scouts = [i for i in steps if i[0] in work.scouts and how != "sampled"]
+    work.search_own_starts(scouts, most=None)
+    work.search_own_starts([i for i in unclear if i not in scouts])
+    share(work, full, known)
     return work.end(models)
+
+
+def squared_influences(full: FullFit, folds: Folds) -> float | None:
+    r"""Sum over folds of their squared influence, :math:`g^\top H^{-1} g`, in nats.
+
+    To first order the log density of a fold's held-out rows falls by so much when its
+    hyper-parameters are fitted without them: at the optimum of all rows the gradient of
+    the fold's loss is that of this log density. Its sum is the penalty of Takeuchi's
+    information criterion (Takeuchi 1976; Stone 1977). Folds have the transforms of all
+    rows; a row that is held out several times counts once.
+
+    Args:
+        full: The fit to all rows.
+        folds: The folds.
+
+    Returns:
+        The sum over all outputs; None if there is no closed form.
+    """
+    total, times = 0.0, folds.held_out.sum(dim=0)
+    for numbers in by_size(folds):
+        held_out = folds.held_out[numbers]
+        found = full.fitted.objective.without(full.fitted.theta, held_out)
+        if found is None:
+            return None
+        shares = torch.stack([(1 / times[rows]).mean() for rows in held_out]).numpy()
+        left = held_out.shape[1] - int(held_out[0].sum())
+        for k, each in enumerate(found[1]):
+            whitened = full.centers[k][0].whitened
+            _, pull_back = whitened.at(whitened.from_raw(full.centers[k][0].theta))
+            slopes = pull_back(each.gradients.cpu().numpy() * left)
+            squares = (slopes[:, ~whitened.resting] ** 2).sum(axis=1)
+            total += float(shares @ squares)
+    return total
 
 
 @dataclass(frozen=True)
@@ -175,16 +206,6 @@ def _take_steps(work: FoldWork, full: FullFit, there: _There) -> dict[Key, _Step
         steps[i] = _Step(values, loss)
         work.conditions[i] = center.whitened.condition
     return steps
-
-
-def _keep_fixed(
-    work: FoldWork, full: FullFit, which: NDArray[np.bool_], there: _There
-) -> None:
-    """Folds that stay at the fit to all rows."""
-    for i in np.ndindex(work.numbers.shape):
-        if which[i[0]]:
-            values, loss = full.fitted.theta[i[1]], float(there.losses[i])
-            work.keep(i, values, loss, there.gradients[i], "fixed")
 
 
 def _keep_steps(

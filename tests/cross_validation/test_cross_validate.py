@@ -580,14 +580,17 @@ def test_adaptive_is_between_fixed_and_warm(m):
         cross_validate(normalized_gp, X, Y, fit="adaptive", threshold=threshold)
         for threshold in (math.inf, 0.0, 0.5)
     )
-    assert_close(none.log_density, fixed.log_density)
+    assert {fit.how for fit in none.fits} == {"predicted"}
+    assert warm.elpd < none.elpd < fixed.elpd
     assert_close(every.log_density, warm.log_density, **SOLVED)
     hows = some.fit_table().groupby("fold", sort=False).how.first()
     influence = some.fit_table().groupby("fold", sort=False).influence.max()
-    assert ((hows == "warm") == (influence > 0.5)).all()
+    assert (hows[influence > 0.5] == "warm").all()
     chosen = torch.tensor((hows == "warm").to_numpy())
     assert_close(some.log_density[chosen], warm.log_density[chosen], **SOLVED)
-    assert_close(some.log_density[~chosen], fixed.log_density[~chosen])
+    error = (some.log_density - warm.log_density).abs()[~chosen]
+    flattery = (fixed.log_density - warm.log_density).abs()[~chosen]
+    assert error.sum() < 0.6 * flattery.sum()
 
 
 @pytest.mark.parametrize("fit", FITS)

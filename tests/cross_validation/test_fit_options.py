@@ -30,13 +30,7 @@ from botorch_xval.fitting.coordinates import LogCoordinates, WhitenedCoordinates
 NOISE = "likelihood.noise_covar.raw_noise"
 MEAN = "model.mean_module.raw_constant"
 FOLDED = ("refit", "warm", "adaptive")  # ways that search for each fold
-FULL = (
-    "warm",
-    "predicted",
-    "fixed",
-    "adaptive",
-    "sampled",
-)  # ways with a fit to all rows
+FULL = ("warm", "fixed", "adaptive", "sampled")  # ways with a fit to all rows
 TABLE = tuning_trials(9)
 MODELS = {
     "ordinary": (normalized_gp, *noisy_waves(9, seed=1)),
@@ -69,8 +63,7 @@ def test_bounds(fit, data):
     result = run(fit, options, data, keep_models=True)
     assert len(noises(result)) == len(free)
     assert min(noises(result)) >= low * (1 - 1e-9)
-    if fit != "predicted":  # there the step may lead away from a bound
-        assert all(NOISE in record.at_bounds for record in result.records)
+    assert all(NOISE in record.at_bounds for record in result.records)
 
 
 @pytest.mark.parametrize("fit", FITS)
@@ -79,7 +72,7 @@ def test_no_time(fit):
     assert {record.status for record in result.records} == {OptimizationStatus.STOPPED}
     assert max(record.iterations for record in result.records) <= 1
     # Nothing is searched after the time is over; the Hessian is no search.
-    most = {"refit": 9, "fixed": 1, "predicted": 1 + 18}.get(fit, 1 + 9 * 4)
+    most = {"refit": 9, "fixed": 1}.get(fit, 1 + 9 * 4)
     p = 4
     assert result.evaluations <= most + (2 * p if fit != "refit" else 0)
 
@@ -296,8 +289,7 @@ def test_bounds_of_each_output(fit, data):
         if each is not None:
             noise = each.likelihood.raw_noise.detach()
             assert (noise >= low * (1 - 1e-9)).all()
-            if fit != "predicted":
-                np.testing.assert_allclose(noise, low, rtol=1e-6)
+            np.testing.assert_allclose(noise, low, rtol=1e-6)
 
 
 @pytest.fixture
@@ -314,7 +306,7 @@ def rescued(monkeypatch):
 
 
 @pytest.mark.parametrize("data", MODELS)
-@pytest.mark.parametrize("fit", ["warm", "predicted", "adaptive"])
+@pytest.mark.parametrize("fit", ["warm", "adaptive"])
 def test_options_reach_second_starts_and_rescues(fit, data, rescued, monkeypatch):
     """Bounds, parameters and iterations, as the callback sees them in every stage."""
     monkeypatch.setattr(warm, "INFLUENTIAL", 0.0)
@@ -333,11 +325,9 @@ def test_options_reach_second_starts_and_rescues(fit, data, rescued, monkeypatch
     assert max(each.step for _, each in told) <= 3
     names = {each.fold for _, each in told}
     alone = f"row {rescued}"
-    expected = {"all rows", alone}
-    if fit != "predicted":
-        expected |= set(result.folds.names)
-        searched = [not math.isnan(each.cold_loss) for each in result.fits]
-        assert searched == [i != rescued for i in range(9)]
+    expected = {"all rows", *result.folds.names}
+    searched = [not math.isnan(each.cold_loss) for each in result.fits]
+    assert searched == [i != rescued for i in range(9)]
     assert names <= expected and {"all rows", alone} <= names
 
 
@@ -401,7 +391,7 @@ def test_a_callback_is_told_the_output_that_is_rescued(monkeypatch):
     options = FitOptions(
         callback=lambda _, result: told.add((result.fold, result.output))
     )
-    kwargs = {"fit": "predicted", "fit_options": options}
+    kwargs = {"fit": "adaptive", "threshold": math.inf, "fit_options": options}
     result = cross_validate(normalized_gp, X, Y, **kwargs)
     assert told == {("all rows", 0), ("all rows", 1), ("row 2", 1)}
     hows = result.fit_table().set_index(["fold", "output"]).how

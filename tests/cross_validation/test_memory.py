@@ -68,7 +68,7 @@ def test_more_rows_columns_or_outputs_are_fewer_folds_at_a_time():
     assert len(next(memory.blocks_of(range(200), data_of(200), 1e-9))) == memory.LEAST
 
 
-@pytest.mark.parametrize("fit", ["predicted", "adaptive", "warm", "refit", "sampled"])
+@pytest.mark.parametrize("fit", ["adaptive", "warm", "refit", "sampled"])
 def test_results_do_not_depend_on_blocks(fit, built):
     """With starts of their own; with several, what a fold is offered may differ."""
     X, Y = noisy_waves(20, seed=1)

@@ -51,6 +51,8 @@ def test_which_models_have_one():
     assert has_own_fit(RobustRelevancePursuitSingleTaskGP(X, Y))
 
 
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True")
+@pytest.mark.filterwarnings("ignore:SparseOutlierNoise")  # where it predicts
 def test_folds_are_those_of_botorchs_own_fit():
     X, Y = with_outlier()
     options = FitOptions(starts="own", coordinates="raw")
@@ -86,8 +88,9 @@ def test_folds_are_those_of_botorchs_own_fit():
 def test_a_method_without_an_optimizer():
     X, Y = unit_waves(8)
     found = cross_validate(Named, X, Y, keep_models=True)
-    assert all(m.covar_module.lengthscale.unique() == 0.4 for m in found.models)
-    assert all(math.isfinite(record.loss) for record in found.records)
+    for model, record in zip(found.models, found.records, strict=True):
+        assert_close(model.covar_module.lengthscale, [[0.4, 0.4]], rtol=1e-6)
+        assert math.isfinite(record.loss)
     plot_predictions(found)
 
 
@@ -98,7 +101,7 @@ def test_a_fold_that_fails_is_named():
     Y = torch.cat([Y, Y[:2]])
     X[:10, 0] *= 0.8
     found = cross_validate(Strict, X, Y)
-    assert list(found.failed) == ["10", "11"] or len(found.failed) == 2
+    assert len(found.failed) == 2
     assert all("on purpose" in why for why in found.failed.values())
     assert int(found.mean.isnan().sum()) == 2
 
@@ -119,10 +122,7 @@ def test_several_outcomes_are_refused():
 def test_a_comparison_takes_it():
     X, Y = unit_waves(8)
     result = compare({"own": Named, "plain": SingleTaskGP}, X, Y, sizes=[8])
-    assert set(result.table().index.get_level_values("configuration")) == {
-        "own",
-        "plain",
-    } or len(result.table()) == 2
+    assert set(result.table().configuration) == {"own", "plain"}
 
 
 def test_a_record_of_a_fit_that_fails():

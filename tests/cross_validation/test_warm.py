@@ -25,6 +25,7 @@ from helpers import (
 )
 
 from botorch_xval import (
+    CrossValidation,
     FitOptions,
     ScalarChoiceGP,
     cross_validate,
@@ -32,7 +33,7 @@ from botorch_xval import (
 from botorch_xval.cross_validation import fold_fits
 from botorch_xval.cross_validation import warm as module
 from botorch_xval.cross_validation.fold_fits import FoldWork
-from botorch_xval.cross_validation.folds import leave_one_out
+from botorch_xval.cross_validation.folds import k_fold, leave_one_out
 from botorch_xval.cross_validation.full_fit import fit_all_rows
 from botorch_xval.fitting import drive
 from botorch_xval.fitting.losses.exact import Exact
@@ -95,20 +96,20 @@ def test_folds_of_large_influence_take_the_better_of_two_starts(tmp_path, monkey
     assert_close(again, warm.fit_table().cold_loss)
 
 
-def test_predictions_are_between_the_full_fit_and_the_refit():
+def test_predictions_are_near_the_refit():
     model, X, Y = choices(16)
-    losses = {}
-    for how in ("adaptive", "predicted", "warm"):
-        result = cross_validate(model, X, Y, fit=how, threshold=math.inf)
-        losses[how] = np.array([record.loss for record in result.records])
-    # "adaptive" without any refit has the losses at the values of the full fit.
-    assert (losses["warm"] <= losses["predicted"] + 1e-9).all()
-    left = losses["predicted"] - losses["warm"]
-    assert (left < 0.1 * (losses["adaptive"] - losses["warm"]) + 1e-9).all()
-    assert {fit.how for fit in result.fits} == {"warm"}
-    predicted = cross_validate(model, X, Y, fit="predicted")
-    assert {fit.how for fit in predicted.fits} == {"predicted"}
-    for fit in predicted.fits:  # none where it is predicted to first order
+    kwargs = {"threshold": math.inf}
+    kept, refitted = (
+        cross_validate(model, X, Y, fit=how, **kwargs) for how in ("adaptive", "warm")
+    )
+    losses = [np.array([r.loss for r in each.records]) for each in (kept, refitted)]
+    influences = np.array([fit.influence for fit in kept.fits])
+    # A step of Newton's gains half its squared length.
+    left, gain = 15 * (losses[0] - losses[1]), 0.5 * influences**2
+    assert (np.abs(left) < 0.1 * gain + 1e-6).all()
+    assert {fit.how for fit in refitted.fits} == {"warm"}
+    assert {fit.how for fit in kept.fits} == {"predicted"}
+    for fit in kept.fits:  # none where it is predicted to first order
         is_first_order = math.isnan(fit.record.gradient_norm)
         assert fit.record.evaluations == (1 if is_first_order else 2)
         assert not is_first_order or fit.influence <= module.INFLUENTIAL
@@ -218,18 +219,18 @@ def test_only_folds_with_a_range_of_their_own_need_an_evaluation(model, monkeypa
     monkeypatch.setattr(module, "evaluate_each", spy)
     mlls = fold_mlls(model, X, Y)
     models = models_of(mlls, leave_one_out(12).held_out)
-    module.fit_folds(models, full, "adaptive", math.inf, FIT)
+    fits = module.fit_folds(models, full, "adaptive", math.inf, FIT).fits
     extreme = {*X.argmin(dim=0).tolist(), *X.argmax(dim=0).tolist()}
-    assert set(asked) == extreme
+    far = {fit.fold for fit in fits if fit.influence > module.INFLUENTIAL}
+    assert set(asked) == extreme | far
 
 
 @pytest.mark.filterwarnings("ignore:Data .outcome observations. is not standardized")
-@pytest.mark.parametrize("fit", ["warm", "adaptive"])
-def test_one_factorization_changes_no_result(fit, monkeypatch):
+def test_one_factorization_changes_no_result(monkeypatch):
     X, Y = standard_waves(14)
-    shared = cross_validate(untransformed, X, Y, fit=fit, fit_options=FIT)
+    shared = cross_validate(untransformed, X, Y, fit="warm", fit_options=FIT)
     monkeypatch.setattr(Exact, "without", lambda *_: None)
-    own = cross_validate(untransformed, X, Y, fit=fit, fit_options=FIT)
+    own = cross_validate(untransformed, X, Y, fit="warm", fit_options=FIT)
     assert_close(shared.mean, own.mean, rtol=1e-6, atol=1e-6)
     assert_close(shared.variance, own.variance, rtol=1e-6, atol=1e-6)
     influences = [result.fit_table().influence for result in (shared, own)]
@@ -298,7 +299,7 @@ def of_varied_columns(X, Y):
     return SingleTaskGP(X, Y, covar_module=kernel)
 
 
-@pytest.mark.parametrize("fit", ["warm", "predicted", "adaptive"])
+@pytest.mark.parametrize("fit", ["warm", "adaptive"])
 def test_hyper_parameters_that_depend_on_the_rows_are_refused(fit):
     X, Y = standard_waves(12)
     X = X - X.amin(dim=0)
@@ -319,12 +320,11 @@ def test_hyper_parameters_that_depend_on_the_rows_are_refused(fit):
 
 def test_predictions_to_first_order_err_to_second(monkeypatch):
     X, Y = noisy_waves(40, 2)
-    first = cross_validate(normalized_gp, X, Y, fit="predicted", fit_options=FIT)
-    fixed = cross_validate(
-        normalized_gp, X, Y, fit="adaptive", threshold=math.inf, fit_options=FIT
-    )
+    kwargs = {"fit": "adaptive", "threshold": math.inf, "fit_options": FIT}
+    first = cross_validate(normalized_gp, X, Y, **kwargs)
+    fixed = cross_validate(normalized_gp, X, Y, fit="fixed", fit_options=FIT)
     monkeypatch.setattr(Exact, "without", lambda *_: None)
-    exact = cross_validate(normalized_gp, X, Y, fit="predicted", fit_options=FIT)
+    exact = cross_validate(normalized_gp, X, Y, **kwargs)
     evaluations = [[r.evaluations for r in each.records] for each in (first, exact)]
     once = np.array(evaluations[0]).reshape(40, 2)[:, 0] == 1
     assert once.sum() > 20 and set(evaluations[1]) == {2}
@@ -334,3 +334,73 @@ def test_predictions_to_first_order_err_to_second(monkeypatch):
         assert error.mean() < 0.05 * step.mean()
     assert_close(first.mean[~once], exact.mean[~once], **SOLVED)
     assert_close(first.location, exact.location)
+
+
+@pytest.mark.parametrize("folds", [leave_one_out, k_fold(5), k_fold(4, 0, 2)])
+@pytest.mark.parametrize("m", [1, 2])
+def test_fixed_says_its_optimism_to_first_order(folds, m, tmp_path):
+    """Without transforms of folds it is the sum of their squared influences."""
+    X, Y = standard_waves(16, m, seed=2)
+    kwargs = {"folds": folds, "fit_options": FIT}
+    fixed = cross_validate(untransformed, X, Y, fit="fixed", **kwargs)
+    kept = cross_validate(
+        untransformed, X, Y, fit="adaptive", threshold=math.inf, **kwargs
+    )
+    squares = sum(fit.influence**2 for fit in kept.fits)
+    times = int(fixed.folds.held_out.sum(dim=0)[0])
+    assert fixed.corrected == pytest.approx(fixed.elpd - squares / times, rel=1e-5)
+    fixed.save(tmp_path / "fixed.npz")
+    assert CrossValidation.load(tmp_path / "fixed.npz").corrected == fixed.corrected
+    assert kept.corrected is None
+
+
+def test_without_a_closed_form_optimism_is_not_known():
+    X, Y = noisy_waves(12)
+    assert cross_validate(frozen, X, Y, fit="fixed").corrected is None
+
+
+def test_what_is_not_refitted_is_corrected():
+    X, Y = noisy_waves(60)
+    fixed, refitted, adaptive = (
+        cross_validate(normalized_gp, X, Y, fit=how)
+        for how in ("fixed", "warm", "adaptive")
+    )
+    optimism = fixed.elpd - refitted.elpd
+    assert optimism > 1.0
+    assert abs(fixed.corrected - refitted.elpd) < 0.7 * optimism
+    assert abs(adaptive.elpd - refitted.elpd) < 0.1 * optimism
+    assert adaptive.evaluations < 0.6 * refitted.evaluations
+
+
+def test_a_fold_that_was_kept_is_searched_where_another_has_a_lower_optimum():
+    X, Y = noisy_waves(30, seed=2)
+    refitted = cross_validate(normalized_gp, X, Y)
+    adaptive = cross_validate(normalized_gp, X, Y, fit="adaptive")
+    losses = [
+        np.array([29 * record.loss for record in each.records])
+        for each in (adaptive, refitted)
+    ]
+    told = [i for i, fit in enumerate(adaptive.fits) if fit.influence <= 0.25]
+    told = [i for i in told if adaptive.fits[i].how == "warm"]
+    assert len(told) > 3
+    assert (np.abs(losses[0] - losses[1])[told] < 1e-3).all()
+    assert (np.abs(losses[0] - losses[1]) < 0.05).mean() > 0.9
+
+
+def test_a_promise_that_is_not_kept_changes_nothing():
+    X, Y = noisy_waves(20, seed=1)
+    full = fit_all_rows(mll_of(untransformed(*standard_waves(14))), FIT)
+    X, Y = standard_waves(14)
+    models = models_of(fold_mlls(untransformed, X, Y), leave_one_out(14).held_out)
+    objective = models.objective(FIT)
+    work = fold_fits.FoldWork(objective, models.models(objective), FIT)
+    work.keep((3, 0), full.fitted.theta[0], 2.0, None, "predicted")
+    work.predictions[3] = {}
+    assert work.loss((3, 0)) == 26.0
+    work.refine([((3, 0), full.fitted.theta[0], full.centers[0][0])], "another fold")
+    work.settle((3, 0), False)
+    assert (3, 0) in work.fixed and not work.tried.get((3, 0)) and 3 in work.predictions
+    work.refine([((3, 0), full.fitted.theta[0], full.centers[0][0])], "another fold")
+    work.settle((3, 0), True)
+    assert (3, 0) not in work.fixed and work.loss((3, 0)) < 26.0
+    assert 3 not in work.predictions

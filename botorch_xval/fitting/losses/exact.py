@@ -298,21 +298,24 @@ class Exact(StackedObjective):
         self,
         theta: Array,
         held_out: Tensor,
-        folds: Objective,
-        numbers: NDArray[np.intp],
+        folds: Objective | None = None,
+        numbers: NDArray[np.intp] | None = None,
     ) -> tuple[NDArray[np.bool_], list[LeftOut]] | None:
         """Models without the rows of each fold, see :meth:`Objective.without`."""
         has_formulas = self._mean.weights is None and self._learned() is None
-        if not (has_formulas and isinstance(folds, Exact)):
+        if not (has_formulas and isinstance(folds, Exact | None)):
             return None
         held_out = held_out.to(self.device)
-        affine = [
-            [
-                affine_change(self._data(k), folds._data(int(i)), ~rows)
-                for k, i in enumerate(own)
+        affine: list[list[tuple[float, float] | None]]
+        affine = [[(1.0, 0.0)] * len(theta)] * len(held_out)
+        if folds is not None and numbers is not None:
+            affine = [
+                [
+                    affine_change(self._data(k), folds._data(int(i)), ~rows)
+                    for k, i in enumerate(own)
+                ]
+                for own, rows in zip(numbers, held_out, strict=True)
             ]
-            for own, rows in zip(numbers, held_out, strict=True)
-        ]
         alike = np.array([None not in own for own in affine])
         chosen = alike.nonzero()[0]
         if not len(chosen):
@@ -324,6 +327,8 @@ class Exact(StackedObjective):
             self._left_out(values, k, rows, *factors[:, k].mT)
             for k, values in enumerate(points)
         ]
+        if folds is None or numbers is None:
+            return alike, found
         for a in {0, len(chosen) // 2, len(chosen) - 1}:
             own = folds(theta, numbers[chosen[a]].tolist())
             for k, each in enumerate(found):

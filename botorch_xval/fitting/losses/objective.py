@@ -153,8 +153,8 @@ class Objective(ABC):
         self,
         theta: Array,
         held_out: Tensor,
-        folds: Objective,
-        numbers: NDArray[np.intp],
+        folds: Objective | None = None,
+        numbers: NDArray[np.intp] | None = None,
     ) -> tuple[NDArray[np.bool_], list[LeftOut]] | None:
         """Models without the rows of each fold, at one point of their parameters.
 
@@ -165,7 +165,8 @@ class Objective(ABC):
         Args:
             theta: One point for each model, `m x p`.
             held_out: Boolean mask, `f x n`, as many rows in each fold.
-            folds: The objective of the models of the folds.
+            folds: The objective of the models of the folds; default: they have the
+                transforms of these models.
             numbers: Of the models in `folds`, by fold and model, `f x m`.
 
         Returns:

@@ -33,7 +33,7 @@ def plot_influence(
     """Draw how far leaving out each fold moves the hyper-parameters.
 
     Args:
-        result: A cross-validation by `fit="warm"`, "predicted" or "adaptive".
+        result: A cross-validation by `fit="warm"` or "adaptive".
         ax: Where to draw; default: new axes.
         threshold: The `threshold` of `fit="adaptive"`, drawn as a line.
         names: Names of all folds; default: those of the result.
@@ -51,7 +51,7 @@ def plot_influence(
     if table.empty:
         raise ValueError(
             "result: expected a cross-validation with influences, got one that has no "
-            'influences; cross-validate with fit="warm", "predicted" or "adaptive"'
+            'influences; cross-validate with fit="warm" or "adaptive"'
         )
     ax = axes_of(ax)
     influence = table.groupby("fold", sort=False).influence.max()
