@@ -43,7 +43,7 @@ from botorch_xval.cross_validation.scores import log_density
 from botorch_xval.data.trials import encode_tuning_trials
 
 RESULTS = Path(__file__).parent / "results"
-FITS = ("refit", "warm", "predicted", "fixed", "adaptive")
+FITS = ("refit", "warm", "fixed", "adaptive")
 ONE_START = ", one start"  # the models' initial values only, as BoTorch
 OURS = (*FITS, *(f"{fit}{ONE_START}" for fit in FITS))
 WAYS = ["one BoTorch fit", "BoTorch batch", "BoTorch fold by fold", *OURS]
