@@ -34,6 +34,7 @@ ALL_ROWS, OTHER_FOLD = "all rows", "another fold"  # labels of starts
 # Nats between what the quadratic model promises a fold and its own optimum: up to NEAR
 # they are one; beyond REACH a search is not worth its price.
 NEAR, REACH = 0.03, 2.0
+KEPT = 0.1  # by so much a fold that was not searched has to be promised a lower loss
 MOST_CENTERS = 16  # optima that are offered, for each output
 
 
@@ -103,9 +104,8 @@ def _offer(
         gap = promised - work.loss(i)
         if abs(gap) < NEAR:
             seen.add(i[0])
-        # What a fold that was not searched has is a promise, too.
-        reach = NEAR if i in work.fixed else REACH
-        if gap < -SAME or NEAR <= gap < reach:
+        is_kept = i in work.fixed  # what it has is a promise, too
+        if gap < -KEPT if is_kept else gap < -SAME or NEAR <= gap < REACH:
             todo.append((i, start, center))
     before = [work.loss(i) for i, _, _ in todo]
     ends = work.refine(todo, label)
