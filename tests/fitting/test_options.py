@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError, replace
 from time import monotonic
 
 import pytest
+import torch
 from helpers import accept_abnormal
 
 from botorch_xval import FitOptions, ModelResult
@@ -51,6 +52,17 @@ def test_the_arguments_of_botorchs_function():
     for name in ("stratgy", "max_attempts"):  # the latter belongs outside
         with pytest.raises(TypeError, match=rf"got unexpected names \['{name}'\]"):
             FitOptions.of_botorch({name: 1})
+
+
+@pytest.mark.several
+def test_what_the_optimizer_is_given_and_back():
+    given = {"timeout_sec": 3.0, "coordinates": "raw", "options": {"maxiter": 3}}
+    options = FitOptions(**given, max_attempts=2, max_memory=1.0)
+    assert options.of_optimizer() == given
+    assert FitOptions.of_botorch(given).of_optimizer() == given
+    assert FitOptions().of_optimizer() == {}
+    bounds = {"a": (torch.zeros(2), None)}
+    assert FitOptions(bounds=bounds).of_optimizer() == {"bounds": bounds}
 
 
 def test_what_scipy_is_given():
