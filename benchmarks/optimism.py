@@ -83,10 +83,22 @@ def table(rows: list[dict]) -> str:
         if part:
             small = (f"{way} {sum(is_small(row, way) for row in part)}" for way in WAYS)
             ratio = median(float(row["ratio"]) for row in part)
+            sizes = {way: [abs(float(row[way])) for row in part] for way in WAYS}
+            shown = (f"{w} {median(v):.2f} ({max(v):.1f})" for w, v in sizes.items())
             lines.append(
                 f"* {len(part)} problems {title}: within 1 nat or 0.5 % "
-                f"{', '.join(small)}; median ratio of evaluations {ratio:.2f}."
+                f"{', '.join(small)}; median difference in nats, and largest, "
+                f"{', '.join(shown)}; median ratio of evaluations {ratio:.2f}."
             )
+    removed = [
+        1 - float(row["corrected"]) / float(row["fixed"])
+        for row in rows
+        if row["corrected"] is not None
+    ]
+    lines.append(
+        f"* The correction removes {median(removed):.0%} of what fixed flatters in the "
+        f"median, {min(removed):.0%} to {max(removed):.0%}."
+    )
     return "\n".join(lines) + "\n"
 
 

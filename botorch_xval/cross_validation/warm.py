@@ -19,6 +19,7 @@ value of an input takes an evaluation of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -63,7 +64,7 @@ def fit_folds(
             where another fold's optimum promises it a lower loss; others keep that
             step, and predict to first order in it. "sampled": as "warm", but no fold is
             searched from more starts than its influence asks for.
-        threshold: In posterior standard deviations.
+        threshold: In posterior standard deviations; with infinity nothing is refitted.
         options: The options of the fit.
         known: By output optima that other folds have found, which are offered to
             these; gets those that these find.
@@ -110,7 +111,8 @@ def fit_folds(
     scouts = [i for i in steps if i[0] in work.scouts and how != "sampled"]
     work.search_own_starts(scouts, most=None)
     work.search_own_starts([i for i in unclear if i not in scouts])
-    share(work, full, known)
+    if how != "adaptive" or threshold < math.inf:
+        share(work, full, known)
     return work.end(models)
 
 

@@ -383,6 +383,8 @@ def test_a_fold_that_was_kept_is_searched_where_another_has_a_lower_optimum():
             if fit.how == "warm" and fit.influence <= 0.25:
                 searched += 1
                 assert own.loss == pytest.approx(other.loss, abs=1e-3)
+        none = cross_validate(normalized_gp, X, Y, fit="adaptive", threshold=math.inf)
+        assert {fit.how for fit in none.fits} == {"predicted"}
     assert searched > 1
 
 

@@ -111,7 +111,7 @@ class ByAutograd(Node):
 
     keeps_result = True
     warped: Any = None
-    """What compiled code knows of it, see :class:`~...losses.warped.Warped`."""
+    """What compiled code knows of it: a `Warped`, or None."""
 
     def __init__(
         self,
