@@ -15,6 +15,7 @@ from helpers import noisy_waves
 from torch import Tensor
 
 from botorch_xval.cross_validation.fold_models import FoldModels
+from botorch_xval.cross_validation.folds import Folds
 
 
 def untransformed(X: Tensor, Y: Tensor) -> SingleTaskGP:
@@ -47,6 +48,5 @@ def standard_waves(n: int, m: int = 1, seed: int = 0) -> tuple[Tensor, Tensor]:
 def models_of(mlls: Sequence[MarginalLogLikelihood], held_out: Tensor) -> FoldModels:
     """Models of folds that are built already."""
     numbers = list(range(len(held_out)))
-    return FoldModels(
-        lambda j: mlls[j], numbers, [f"fold {j}" for j in numbers], held_out
-    )
+    folds = Folds(held_out, [f"fold {j}" for j in numbers])
+    return FoldModels(lambda j: mlls[j], numbers, folds)

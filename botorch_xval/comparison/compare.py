@@ -10,7 +10,7 @@ some of its folds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import groupby, pairwise, product
 from numbers import Integral
@@ -30,14 +30,13 @@ from botorch_xval.comparison.fingerprint import fingerprint
 from botorch_xval.comparison.race import leaving, rounds
 from botorch_xval.comparison.store import Cell, CellFolder, Outcomes
 from botorch_xval.comparison.table import Comparison
-from botorch_xval.cross_validation.folds import (
-    Folds,
+from botorch_xval.cross_validation.folds import Folds, leave_one_out, restrict
+from botorch_xval.cross_validation.folds_like import (
     FoldsLike,
     Groups,
-    leave_one_out,
+    fits_any_size,
     list_labels,
     make_folds,
-    restrict,
 )
 from botorch_xval.fitting.options import FitOptions
 
@@ -132,14 +131,13 @@ def compare(
 
     def arguments(cell: Cell) -> tuple[Any, ...]:
         rows, whole = datasets[cell.size, cell.replicate]
-        names = [whole.names[i] for i in cell.folds]
         index = torch.as_tensor(rows, device=train_X.device)
         return (
             configurations[cell.configuration],
             train_X[index],
             train_Y[index],
             None if train_Yvar is None else train_Yvar[index],
-            Folds(whole.held_out[list(cell.folds)], names),
+            whole.take(cell.folds),
             seed,
             options,
         )
@@ -182,7 +180,8 @@ def _open(
     known = {name: fingerprint(value) for name, value in inputs.items()}
     for (size, replicate), (_, folds) in datasets.items():
         name = f"folds of {size} rows, replicate {replicate}"
-        known[name] = fingerprint((folds.held_out, folds.names))
+        own = (folds.training,) if folds.omits_rows else ()
+        known[name] = fingerprint((folds.held_out, folds.names, *own))
     return CellFolder(folder, known)
 
 
@@ -196,7 +195,7 @@ def _datasets(
 ) -> dict[tuple[int, int], tuple[Rows, Folds]]:
     """By size and replicate the rows of the table, and the folds of these."""
     labels = None if groups is None else list_labels(groups, n)
-    if not callable(folds):
+    if not fits_any_size(folds):
         folds = make_folds(folds, n, labels)
     datasets = {}
     for size, replicate in product(sizes, range(replicates)):
@@ -206,14 +205,20 @@ def _datasets(
             if isinstance(folds, Folds):
                 made = restrict(folds, rows)
             else:
-                chosen = None if labels is None else [labels[i] for i in rows.tolist()]
-                made = make_folds(folds, size, chosen)
+                made = make_folds(folds, size, _labels_of(rows, labels))
+                if made.omits_rows:  # the order of the rows counts
+                    rows = np.sort(rows)
+                    made = make_folds(folds, size, _labels_of(rows, labels))
         except ValueError as error:
             raise ValueError(
                 f"{error} (in the dataset of {size} rows, replicate {replicate})"
             ) from error
         datasets[size, replicate] = rows, made
     return datasets
+
+
+def _labels_of(rows: Rows, labels: list[Hashable] | None) -> list[Hashable] | None:
+    return None if labels is None else [labels[i] for i in rows.tolist()]
 
 
 def _schedule(
@@ -228,9 +233,13 @@ def _schedule(
     units, points = [], []
     for replicate in range(replicates):
         _, folds = datasets[size, replicate]
-        for number, count in enumerate(folds.held_out.sum(dim=1).tolist()):
+        counts = folds.held_out.sum(dim=1).tolist()
+        order = np.arange(len(counts))
+        if race and folds.omits_rows:  # rows are in their own order
+            order = np.random.default_rng([len(counts), replicate]).permutation(order)
+        for number in order.tolist():
             units.append((replicate, number))
-            points.append(count)
+            points.append(counts[number])
     ends = rounds(points) if race else [len(units)]
     return [
         {

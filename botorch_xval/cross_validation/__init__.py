@@ -5,7 +5,13 @@ from botorch_xval.cross_validation.cross_validate import (
     cross_validate,
     optimism,
 )
-from botorch_xval.cross_validation.folds import Folds, k_fold, leave_one_out
+from botorch_xval.cross_validation.folds import (
+    Folds,
+    k_fold,
+    leave_future_out,
+    leave_one_out,
+)
+from botorch_xval.cross_validation.folds_like import buffered
 from botorch_xval.cross_validation.result import (
     CrossValidation,
     FoldFit,
@@ -29,10 +35,12 @@ __all__ = [
     "FoldFit",
     "Folds",
     "ax_diagnostics",
+    "buffered",
     "cross_validate",
     "crps",
     "difference",
     "k_fold",
+    "leave_future_out",
     "leave_one_out",
     "log_density",
     "optimism",

@@ -26,21 +26,21 @@ from tqdm import tqdm
 
 from botorch_xval.cross_validation.fold_fits import FoldFits
 from botorch_xval.cross_validation.fold_models import FoldBatch, FoldData, FoldModels
-from botorch_xval.cross_validation.folds import (
-    FoldsLike,
-    Groups,
-    by_size,
-    leave_one_out,
-    make_folds,
-)
+from botorch_xval.cross_validation.folds import leave_one_out
+from botorch_xval.cross_validation.folds_like import FoldsLike, Groups, make_folds
 from botorch_xval.cross_validation.full_fit import Center, FullFit, fit_all_rows
 from botorch_xval.cross_validation.leave_out import LeaveOut
-from botorch_xval.cross_validation.links import IDENTITY, Link, link_score, links_of
+from botorch_xval.cross_validation.links import (
+    IDENTITY,
+    Link,
+    affine,
+    link_score,
+    links_of,
+)
 from botorch_xval.cross_validation.memory import blocks_of
 from botorch_xval.cross_validation.own_fits import fit_by_itself, has_own_fit
 from botorch_xval.cross_validation.predictions import (
     Prediction,
-    affine,
     predict_each,
     predict_one,
 )
@@ -190,8 +190,8 @@ def cross_validate(
                 work.leave_out(full, closed)
         how = "adaptive" if fit == "sampled" else fit
         own = math.inf if fit == "sampled" else threshold
-        for numbers in by_size(data.folds) if fit != "fixed" else []:
-            work.fit(numbers, full, how, own)
+        if fit != "fixed":
+            work.fit(range(len(data.folds.names)), full, how, own)
         estimate = None
         if fit == "sampled" and full is not None:
             estimate = work.sample(full, max_error, seed)
@@ -236,8 +236,7 @@ class _Work:
         self.links, _ = links_of(full.mll.model, m)
         location, scale = affine(full.mll.model, m)
         records = [replace(r, evaluations=0) for r in full.fitted.records]
-        for i, fold in enumerate(self.data.folds.held_out):
-            mean, variance, noise = closed.leave_out(fold.nonzero()[:, 0])
+        for i, (mean, variance, noise) in enumerate(closed.predict(self.data.folds)):
             self.predictions[i] = {
                 "mean": location + scale * mean,
                 "variance": scale**2 * variance,
@@ -253,7 +252,7 @@ class _Work:
     def fit(
         self, numbers: Sequence[int], full: FullFit | None, how: str, threshold: float
     ) -> None:
-        """Fit folds of one size, and predict their held-out rows."""
+        """Fit folds, and predict their held-out rows."""
         known: dict[int, list[Center]] = {}
         for block in blocks_of(numbers, self.data, self.options.max_memory):
             if self.options.progress and len(block) < len(numbers):
@@ -296,7 +295,8 @@ class _Work:
                 "by one"
             )
         self.links, _ = links_of(model, m)
-        pairs = list(zip(models.numbers, models.names, models.mlls, strict=True))
+        names = models.folds.names
+        pairs = list(zip(models.numbers, names, models.mlls, strict=True))
         for i, name, mll in tqdm(pairs, disable=not self.options.progress):
             test = data.folds.held_out[i].to(data.train_X.device)
             record = fit_by_itself(mll, self.options)
@@ -324,9 +324,7 @@ class _Work:
         is_certain = ~(influences <= INFLUENTIAL) | np.isnan(approximate)
 
         def refit(chosen: Sequence[int]) -> NDArray[np.float64]:
-            for numbers in by_size(self.data.folds):
-                if own := [i for i in numbers if i in chosen]:
-                    self.fit(own, full, "sampled", 0.0)
+            self.fit(chosen, full, "sampled", 0.0)
             return np.array([self._score(i) for i in chosen])
 
         return estimate_sum(
@@ -350,7 +348,7 @@ class _Work:
         return float((own.sum(dim=-1) / times).sum())
 
     def add(self, models: FoldModels, found: FoldFits) -> None:
-        """Take the fits of folds of one size, and predict their held-out rows."""
+        """Take the fits of folds, and predict their held-out rows."""
         fitted, fits, first_order = found
         self.links, _ = links_of(models.mlls[0].model, self.data.train_Y.shape[-1])
         held_out, names = self.data.folds.held_out, self.data.folds.names
@@ -391,6 +389,7 @@ class _Work:
         """The result of all folds."""
         result = self._assemble(0 if full is None else full.evaluations)
         once = bool((self.data.folds.held_out.sum(dim=0) <= 1).all())
+        once &= not self.data.folds.omits_rows
         if closed is not None and not self.failed and once:
             result = replace(result, whitened=_whitened(result, closed))
         if not self.keep_models:
@@ -415,7 +414,7 @@ class _Work:
             mine = (fold_of == i).nonzero()[:, 0].to(train_Y.device)
             for name, part in self.predictions.get(i, {}).items():
                 values[name][mine] = part
-            train = ~folds.held_out[i].to(train_Y.device)
+            train = folds.training[i].to(train_Y.device)
             values["baseline"][mine] = train_Y[train].mean(dim=0)
             baseline[mine] = linked_Y[train].mean(dim=0)
         values["observed"] = train_Y[rows.to(train_Y.device)]

@@ -118,13 +118,14 @@ def _offer(
 
 def _other_optima(work: FoldWork, i: Key) -> list[Center]:
     """What a fold that has looked further has found beside its own optimum."""
-    groups = distinct(work.tried.get(i, []), work.objective.num_points)
-    points = [g[0].search.best_point for g in groups[1:MOST_OPTIMA]]
-    if not points:
+    points = work.objective.points_of(int(work.numbers[i]))
+    groups = distinct(work.tried.get(i, []), points)
+    found = [g[0].search.best_point for g in groups[1:MOST_OPTIMA]]
+    if not found:
         return []
-    work.spend(i, 2 * len(points) * len(points[0]))
-    models = [int(work.numbers[i])] * len(points)
-    return centers_at(work.objective, models, np.stack(points), work.coordinates)
+    work.spend(i, 2 * len(found) * len(found[0]))
+    models = [int(work.numbers[i])] * len(found)
+    return centers_at(work.objective, models, np.stack(found), work.coordinates)
 
 
 def _center(work: FoldWork, i: Key) -> Center:

@@ -107,8 +107,9 @@ class FoldWork:
         self, i: Key, center: Center, loss: float, gradient: Array
     ) -> tuple[Array, float, float]:
         """One Newton step of a model: where to, its length, the summed loss there."""
-        whitened, bounds = center.whitened, self.objective.bounds[self.numbers[i]]
-        n = self.objective.num_points
+        model = int(self.numbers[i])
+        whitened, bounds = center.whitened, self.objective.bounds[model]
+        n = self.objective.points_of(model)
         start = whitened.from_raw(center.theta)
         slope = whitened.at(start)[1](gradient * n)
         limits = whitened.bounds(bounds)
@@ -141,7 +142,7 @@ class FoldWork:
             ),
             at_bounds=names_at_bounds(self.objective, theta, model),
             condition=self.conditions.get(i, math.nan),
-            num_points=self.objective.num_points,
+            num_points=self.objective.points_of(model),
         )
         self.fixed[i] = theta, FoldFit(*i, how, float(self.influences[i]), record)
 
@@ -179,7 +180,8 @@ class FoldWork:
             if succeeded:
                 self.tried[i].append(Tried(start, search))
             ends.append(search.best_loss if succeeded else np.inf)
-        return [end * self.objective.num_points for end in ends]
+        points = [self.objective.points_of(int(self.numbers[i])) for i in keys]
+        return [end * n for end, n in zip(ends, points, strict=True)]
 
     def _is_unfinished(self, i: Key, search: Search) -> bool:
         """Whether a whitened search did not end at an optimum, but may still do so."""
@@ -258,11 +260,12 @@ class FoldWork:
 
         Of values that are kept without a search, what a quadratic model says.
         """
+        n = self.objective.points_of(int(self.numbers[i]))
         if i in self.fixed:
-            return self.fixed[i][1].record.loss * self.objective.num_points
+            return self.fixed[i][1].record.loss * n
         if not self.tried.get(i):
             return math.inf
-        return self.best(i).search.best_loss * self.objective.num_points
+        return self.best(i).search.best_loss * n
 
     def has_limits(self) -> bool:
         """Whether a search was stopped by a limit of the user."""

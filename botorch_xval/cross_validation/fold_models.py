@@ -1,4 +1,4 @@
-"""The models of folds of one size: one each, or all of them in one batched model.
+"""The models of folds: one each, or all that are of one size in one batched model.
 
 To build an ordinary model takes longer than to refine its warm fit (at 100 rows 5 ms of
 GPyTorch's constructors against 4). Where the class of a model says that a batch of it
@@ -9,7 +9,7 @@ must be theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -23,13 +23,15 @@ from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from numpy.typing import NDArray
 from torch import Tensor
 
-from botorch_xval.cross_validation.folds import Folds
+from botorch_xval.cross_validation.folds import Folds, by_size
+from botorch_xval.cross_validation.links import affine
 from botorch_xval.fitting.losses.make import make_batch_objective, make_objective
 from botorch_xval.fitting.losses.objective import Objective
+from botorch_xval.fitting.losses.separate import Separate
 from botorch_xval.fitting.losses.together import shared_part, trainable_shapes
 from botorch_xval.fitting.options import FitOptions
 
-__all__ = ["FoldBatch", "FoldData", "FoldModels", "builds_batches"]
+__all__ = ["FoldBatch", "FoldData", "FoldGroups", "FoldModels", "builds_batches"]
 
 WORTH_A_BATCH = 4  # folds
 
@@ -69,27 +71,37 @@ class FoldData:
         return self.mll(built.likelihood, built).to(self.train_X)
 
     def models_of(self, numbers: Sequence[int], as_batch: bool = True) -> FoldModels:
-        """The models of folds of one size.
+        """The models of folds.
 
         Args:
             numbers: Of the folds.
-            as_batch: Whether to build them as one batched model, where that is known
-                to make no difference.
+            as_batch: Whether to build those of one size as one batched model, where
+                that is known to make no difference.
         """
-        held_out = self.folds.held_out[list(numbers)]
-        training = list((~held_out).to(self.train_X.device))
-        names = [self.folds.names[i] for i in numbers]
+        folds = self.folds.take(numbers)
+        sizes = by_size(folds.training)
+        if len(sizes) > 1:
+            parts = [
+                self._of_one_size([numbers[j] for j in places], as_batch)
+                for places in sizes
+            ]
+            return FoldGroups(parts, sizes, numbers, folds)
+        return self._of_one_size(numbers, as_batch)
+
+    def _of_one_size(self, numbers: Sequence[int], as_batch: bool) -> FoldModels:
+        folds = self.folds.take(numbers)
+        training = list(folds.training.to(self.train_X.device))
 
         def build_one(j: int) -> MarginalLogLikelihood:
-            return self.build(training[j], f"fold {names[j]!r}")
+            return self.build(training[j], f"fold {folds.names[j]!r}")
 
-        if as_batch and builds_batches(self.model, self.mll, len(names)):
+        if as_batch and builds_batches(self.model, self.mll, len(numbers)):
             rows = torch.stack([row.nonzero()[:, 0] for row in training])
             # If data are refused, the ordinary model of that fold names it.
             with suppress(Exception):
                 batch = self.build(rows, "a batch of folds")
-                return FoldBatch(batch, build_one, numbers, names, held_out)
-        return FoldModels(build_one, numbers, names, held_out)
+                return FoldBatch(batch, build_one, numbers, folds)
+        return FoldModels(build_one, numbers, folds)
 
 
 def builds_batches(
@@ -123,25 +135,22 @@ class FoldModels:
     Attributes:
         mlls: One for each fold, without common parts.
         numbers: Of the folds among all.
-        names: Of the folds.
-        held_out: Their boolean mask, `f x n`.
+        folds: These folds.
     """
 
     def __init__(
         self,
         build: Callable[[int], MarginalLogLikelihood],
         numbers: Sequence[int],
-        names: Sequence[str],
-        held_out: Tensor,
+        folds: Folds,
     ) -> None:
         """
         Args:
             build: Makes the mll of a fold, by its position among these.
             numbers: See above.
-            names: See above.
-            held_out: See above.
+            folds: See above.
         """
-        self.numbers, self.names, self.held_out = list(numbers), list(names), held_out
+        self.numbers, self.folds = list(numbers), folds
         self._build = build
         self.mlls = self._build_all()
 
@@ -163,12 +172,12 @@ class FoldModels:
             ValueError: If models have other hyper-parameters than the first one.
         """
         first = trainable_shapes(self.mlls[0])
-        for name, mll in zip(self.names, self.mlls, strict=True):
+        for name, mll in zip(self.folds.names, self.mlls, strict=True):
             if (own := trainable_shapes(mll)) != first:
                 raise ValueError(
                     "model: expected the same hyper-parameters in each fold, got "
-                    f"{dict(first)} in fold {self.names[0]!r} and {dict(own)} in fold "
-                    f"{name!r}; build them alike, whatever the training rows are"
+                    f"{dict(first)} in fold {self.folds.names[0]!r} and {dict(own)} in "
+                    f"fold {name!r}; build them alike, whatever the training rows are"
                 )
             mll.train()
         return make_objective(self.mlls, options.parameters, options.bounds)
@@ -202,6 +211,20 @@ class FoldModels:
             ]
         )
 
+    def affine(self, folds: Sequence[int], m: int) -> tuple[Tensor, Tensor]:
+        """Locations and scales of the outcomes of some folds, `a x 1 x m` each.
+
+        Args:
+            folds: Positions of `a` folds.
+            m: The number of outcomes.
+        """
+        pairs = [affine(self.mlls[j].model, m) for j in folds]
+        location, scale = (
+            torch.stack([part.reshape(1, -1) for part in parts])
+            for parts in zip(*pairs, strict=True)
+        )
+        return location, scale
+
 
 class FoldBatch(FoldModels):
     """One batched model of all folds."""
@@ -211,19 +234,17 @@ class FoldBatch(FoldModels):
         mll: MarginalLogLikelihood,
         build: Callable[[int], MarginalLogLikelihood],
         numbers: Sequence[int],
-        names: Sequence[str],
-        held_out: Tensor,
+        folds: Folds,
     ) -> None:
         """
         Args:
             mll: Of the batched model.
             build: Makes the ordinary mll of a fold, by its position among these.
             numbers: See :class:`FoldModels`.
-            names: See :class:`FoldModels`.
-            held_out: See :class:`FoldModels`.
+            folds: See :class:`FoldModels`.
         """
         self._batch = mll
-        super().__init__(build, numbers, names, held_out)
+        super().__init__(build, numbers, folds)
 
     def _build_all(self) -> list[MarginalLogLikelihood]:
         return [self._batch]
@@ -256,3 +277,74 @@ class FoldBatch(FoldModels):
         inputs = X[0].new_zeros(len(self.numbers), *X[0].shape)
         inputs[list(folds)] = torch.stack(list(X))
         return self._batch.model.transform_inputs(inputs)[list(folds)]
+
+    def affine(self, folds: Sequence[int], m: int) -> tuple[Tensor, Tensor]:
+        """See :class:`FoldModels`."""
+        location, scale = affine(self._batch.model, m)
+        shape, rows = (len(self.numbers), 1, location.shape[-1]), list(folds)
+        return location.expand(shape)[rows], scale.expand(shape)[rows]
+
+
+class FoldGroups(FoldModels):
+    """Folds of several sizes, which are searched together and share optima."""
+
+    def __init__(
+        self,
+        parts: Sequence[FoldModels],
+        places: Sequence[Sequence[int]],
+        numbers: Sequence[int],
+        folds: Folds,
+    ) -> None:
+        """
+        Args:
+            parts: Folds of one size each.
+            places: For each part the positions of its folds among all.
+            numbers: See :class:`FoldModels`.
+            folds: See :class:`FoldModels`.
+        """
+        self._parts, self._places = list(parts), [list(own) for own in places]
+        self._owners = {
+            j: (part, k)
+            for part, own in zip(parts, self._places, strict=True)
+            for k, j in enumerate(own)
+        }
+        super().__init__(lambda j: self.ordinary(j), numbers, folds)
+
+    def _build_all(self) -> list[MarginalLogLikelihood]:
+        return [mll for part in self._parts for mll in part.mlls]
+
+    def objective(self, options: FitOptions) -> Objective:
+        """See :class:`FoldModels`."""
+        return Separate([o.objective(options) for o in self._parts], self._places)
+
+    def ordinary(self, fold: int) -> MarginalLogLikelihood:
+        """See :class:`FoldModels`."""
+        part, k = self._owners[fold]
+        return part.ordinary(k)
+
+    def transform_inputs(self, folds: Sequence[int], X: Sequence[Tensor]) -> Tensor:
+        """See :class:`FoldModels`."""
+        found, places = [], []
+        for part, rows, own in self._parts_of(folds):
+            found.append(part.transform_inputs(own, [X[a] for a in rows]))
+            places += rows
+        return torch.cat(found)[np.argsort(places).tolist()]
+
+    def affine(self, folds: Sequence[int], m: int) -> tuple[Tensor, Tensor]:
+        """See :class:`FoldModels`."""
+        found, places = [], []
+        for part, rows, own in self._parts_of(folds):
+            found.append(part.affine(own, m))
+            places += rows
+        order = np.argsort(places).tolist()
+        location, scale = (torch.cat(each)[order] for each in zip(*found, strict=True))
+        return location, scale
+
+    def _parts_of(
+        self, folds: Sequence[int]
+    ) -> Iterator[tuple[FoldModels, list[int], list[int]]]:
+        """Parts that are concerned, rows of `folds`, and their positions there."""
+        for part in self._parts:
+            rows = [a for a, j in enumerate(folds) if self._owners[j][0] is part]
+            if rows:
+                yield part, rows, [self._owners[folds[a]][1] for a in rows]

@@ -1,47 +1,46 @@
-"""Which rows each fold of a cross-validation holds out.
+"""Which rows each fold of a cross-validation holds out, and which it trains on.
 
-:func:`make_folds` turns everything that a `folds=` argument takes into :class:`Folds`.
+Rows may be in neither part: the future of a trial, or the neighbors of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = [
     "Folds",
-    "FoldsLike",
-    "Groups",
     "by_size",
     "k_fold",
+    "leave_future_out",
     "leave_one_out",
-    "list_labels",
-    "make_folds",
     "restrict",
 ]
 
 
 @dataclass(frozen=True)
 class Folds:
-    """Rows held out by each fold; the other rows train its model.
+    """Rows held out by each fold, and those that train its model.
 
     Raises:
-        ValueError: If there is no fold, if the mask or the names have another shape, or
-            if a fold holds out no row or all rows.
+        ValueError: If there is no fold, if a mask or the names have another shape, or
+            if a fold holds out no row, trains on none, or has one in both parts.
     """
 
     held_out: Tensor  # `folds x n`, bool
     names: list[str]  # one per fold, for tables, plots and messages
+    # `folds x n`, bool; by default all rows that are not held out
+    training: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         held_out = self.held_out
+        if self.training is None and held_out.dtype == torch.bool:
+            object.__setattr__(self, "training", ~held_out)
         if held_out.ndim != 2 or held_out.dtype != torch.bool:
             raise ValueError(
                 "folds: expected a bool tensor `folds x n`, got "
@@ -54,25 +53,43 @@ class Folds:
                 f"folds: expected one name per fold, got {len(self.names)} names for "
                 f"{len(held_out)} folds"
             )
+        training = self.training
+        if training.shape != held_out.shape or training.dtype != torch.bool:
+            raise ValueError(
+                "folds: expected training rows as a bool tensor of shape "
+                f"{tuple(held_out.shape)}, as held-out ones, got {training.dtype} of "
+                f"shape {tuple(training.shape)}"
+            )
         for what, missing in (
             ("held-out row", ~held_out.any(dim=1)),
-            ("training row", held_out.all(dim=1)),
+            ("training row", ~training.any(dim=1)),
         ):
             if missing.any():
                 first = self.names[int(missing.nonzero()[0])]
                 raise ValueError(
                     f"folds: expected a {what} in every fold, got none in {first!r}"
                 )
+        if (both := held_out & training).any():
+            fold, row = both.nonzero()[0].tolist()
+            raise ValueError(
+                "folds: expected every row in training or held out, got row "
+                f"{row} in both of {self.names[fold]!r}"
+            )
 
+    @property
+    def omits_rows(self) -> bool:
+        """Whether a fold has rows that it neither holds out nor trains on."""
+        return not bool((self.held_out | self.training).all())
 
-Splits: TypeAlias = Iterable[tuple[Sequence[int] | NDArray[np.integer] | Tensor, ...]]
-FoldsLike: TypeAlias = (
-    Callable[[int], Any] | Folds | Tensor | NDArray[np.bool_] | Splits
-)
-"""What :func:`make_folds` takes as `folds`."""
+    def take(self, numbers: Sequence[int]) -> Folds:
+        """Some of the folds, by their numbers."""
+        chosen = list(numbers)
+        names = [self.names[i] for i in chosen]
+        return Folds(self.held_out[chosen], names, self.training[chosen])
 
-Groups: TypeAlias = Sequence[Hashable] | Tensor | NDArray[Any] | pd.Series | pd.Index
-"""What :func:`make_folds` takes as `groups`."""
+    def of_rows(self, columns: Tensor) -> Folds:
+        """The same folds of other rows: each as that of this number here."""
+        return Folds(self.held_out[:, columns], self.names, self.training[:, columns])
 
 
 def leave_one_out(n: int) -> Folds:
@@ -121,62 +138,52 @@ def k_fold(k: int, seed: int = 0, repeats: int = 1) -> Callable[[int], Folds]:
     return folds
 
 
-def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
-    """The folds of `n` rows.
+def leave_future_out(
+    start: int, horizon: int = 1, step: int = 1
+) -> Callable[[int], Folds]:
+    r"""Rows in the order of time: some are predicted by all earlier ones.
+
+    Fold :math:`j` trains on the rows before :math:`t_j = start + j \cdot step`, holds
+    out the `horizon` rows from :math:`t_j` on, and leaves out all later ones
+    (Bürkner, Gabry & Vehtari 2020). With `horizon=1` it predicts the next trial of an
+    optimization's trace from those that were known then.
 
     Args:
-        folds: One of
-
-            * a function of the number of rows, such as :func:`leave_one_out` and what
-              :func:`k_fold` returns; it may return any of the following,
-            * :class:`Folds`,
-            * a boolean mask `folds x n` of the held-out rows,
-            * an iterable of `(train, test)` pairs of row numbers, such as
-              scikit-learn's `KFold(5).split(X)`. Every row must be in one of the two,
-              since a fold trains on all rows that it does not hold out.
-        n: Number of rows.
-        groups: `n` labels. Rows with the same label belong together (repetitions of a
-            configuration, the trials of a study): a fold holds out all of them or none.
-            A function is then called with the number of distinct labels, and its folds
-            of labels, in the order of their first rows, become folds of rows. With
-            :func:`leave_one_out` this is one fold per label, with the label as name.
+        start: Training rows of the first fold, at least 2.
+        horizon: Rows that each fold holds out.
+        step: Rows from one fold to the next.
 
     Returns:
-        The folds.
+        A function from the number of rows to their folds.
 
     Raises:
-        ValueError: If they are not folds of `n` rows, if there are fewer than two
-            distinct labels, or if finished folds separate rows with the same label.
+        ValueError: If an argument is too small; the function raises it if there are not
+            `start + horizon` rows.
     """
-    labels = None if groups is None else list_labels(groups, n)
-    if labels is None:
-        return _finished(folds(n) if callable(folds) else folds, n)
-    distinct = list(dict.fromkeys(labels))
-    if len(distinct) < 2:
-        raise ValueError(
-            f"groups: expected at least 2 distinct labels, got only {distinct[0]!r}"
-        )
-    number = {label: i for i, label in enumerate(distinct)}
-    label_of_row = torch.tensor([number[label] for label in labels])
-    if callable(folds):
-        of_labels = _finished(folds(len(distinct)), len(distinct))
-        names = of_labels.names
-        if names == leave_one_out(len(distinct)).names:
-            names = [str(label) for label in distinct]
-        columns = label_of_row.to(of_labels.held_out.device)
-        return Folds(of_labels.held_out[:, columns], names)
-    finished = _finished(folds, n)
-    for name, held_out in zip(finished.names, finished.held_out.cpu(), strict=True):
-        both = set(label_of_row[held_out].tolist()) & set(
-            label_of_row[~held_out].tolist()
-        )
-        if both:
+    for name, value, least in (
+        ("start", start, 2),
+        ("horizon", horizon, 1),
+        ("step", step, 1),
+    ):
+        if value < least:
+            raise ValueError(f"{name}: expected at least {least}, got {value}")
+
+    def folds(n: int) -> Folds:
+        if n < start + horizon:
             raise ValueError(
-                "folds: expected all rows of a label on the same side, got rows with "
-                f"{distinct[min(both)]!r} on both sides of {name!r}; hold out whole "
-                "groups, or give a function such as `k_fold(5)`"
+                f"folds: expected at least {start + horizon} rows or labels, for a "
+                f"start of {start} and a horizon of {horizon}, got {n}"
             )
-    return finished
+        first = torch.arange(start, n - horizon + 1, step)[:, None]
+        rows = torch.arange(n)
+        held_out = (rows >= first) & (rows < first + horizon)
+        names = [
+            f"row {t}" if horizon == 1 else f"rows {t} to {t + horizon - 1}"
+            for t in first[:, 0].tolist()
+        ]
+        return Folds(held_out, names, rows < first)
+
+    return folds
 
 
 def restrict(folds: Folds, rows: Sequence[int] | NDArray[np.integer]) -> Folds:
@@ -194,102 +201,27 @@ def restrict(folds: Folds, rows: Sequence[int] | NDArray[np.integer]) -> Folds:
         ValueError: If fewer than two folds are left.
     """
     columns = torch.as_tensor(rows, device=folds.held_out.device)
-    held_out = folds.held_out[:, columns]
-    kept = held_out.any(dim=1) & ~held_out.all(dim=1)
+    held_out, training = folds.held_out[:, columns], folds.training[:, columns]
+    kept = held_out.any(dim=1) & training.any(dim=1)
     if (count := int(kept.sum())) < 2:
         raise ValueError(
             "folds: expected at least 2 folds that hold out some of the rows and leave "
             f"others, got {count}; use more rows"
         )
     numbers = kept.nonzero()[:, 0].tolist()
-    return Folds(held_out[kept], [folds.names[i] for i in numbers])
+    return Folds(held_out[kept], [folds.names[i] for i in numbers], training[kept])
 
 
-def list_labels(groups: Groups, n: int) -> list[Hashable]:
-    """The labels of `n` rows as Python values.
+def by_size(training: Tensor) -> list[list[int]]:
+    """Numbers of the folds that have the same number of training rows.
 
-    Raises:
-        ValueError: If there are not `n` labels, or if one is missing.
+    Args:
+        training: Boolean mask, `f x n`.
     """
-    if len(shape := getattr(groups, "shape", (n,))) != 1:
-        raise ValueError(
-            f"groups: expected one label per row, got the shape {tuple(shape)}; pass a "
-            "single column"
-        )
-    labels = groups.tolist() if hasattr(groups, "tolist") else list(groups)
-    if len(labels) != n:
-        raise ValueError(f"groups: expected {n} labels, one per row, got {len(labels)}")
-    for i, label in enumerate(labels):
-        if pd.api.types.is_scalar(label) and pd.isna(label):
-            raise ValueError(
-                f"groups: expected a label for every row, got {label} for row {i}; "
-                "give rows that stand alone a label of their own"
-            )
-    return labels
-
-
-def by_size(folds: Folds) -> list[list[int]]:
-    """Numbers of the folds that have the same number of training rows."""
     groups: dict[int, list[int]] = {}
-    for i, size in enumerate((~folds.held_out).sum(dim=1).tolist()):
+    for i, size in enumerate(training.sum(dim=1).tolist()):
         groups.setdefault(size, []).append(i)
     return list(groups.values())
-
-
-def _finished(folds: Any, n: int) -> Folds:
-    """Folds of `n` rows from anything but a function."""
-    if isinstance(folds, np.ndarray) and folds.dtype == bool:
-        folds = torch.from_numpy(folds)
-    if not isinstance(folds, Folds):
-        if not isinstance(folds, Tensor):
-            folds = _mask_of_splits(folds, n)
-        count = len(folds) if folds.ndim else 0
-        folds = Folds(folds, [f"fold {i}" for i in range(count)])
-    if folds.held_out.shape[1] != n:
-        raise ValueError(
-            f"folds: expected folds of {n} rows, got {folds.held_out.shape[1]}"
-        )
-    return folds
-
-
-def _mask_of_splits(splits: Any, n: int) -> Tensor:
-    """`folds x n` for pairs of training and held-out row numbers."""
-    if not isinstance(splits, Iterable) or isinstance(splits, (str, bytes)):
-        raise ValueError(
-            "folds: expected a function, Folds, a bool mask or (train, test) splits, "
-            f"got {type(splits).__name__}; for a splitter of scikit-learn pass "
-            "`splitter.split(X)`"
-        )
-    masks = []
-    for i, split in enumerate(splits):
-        try:
-            train, test = (_mask_of_rows(numbers, n) for numbers in split)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                "folds: expected pairs (train, test) of row numbers from 0 to "
-                f"{n - 1}, got something else in fold {i} ({error})"
-            ) from error
-        both, neither = train & test, ~(train | test)
-        for where, wrong in (("both", both), ("neither", neither)):
-            if wrong.any():
-                raise ValueError(
-                    f"folds: expected every row in train or in test, got row "
-                    f"{int(wrong.nonzero()[0])} in {where} of fold {i}; a fold trains "
-                    "on all rows that it does not hold out"
-                )
-        masks.append(test)
-    return torch.stack(masks) if masks else torch.zeros(0, n, dtype=torch.bool)
-
-
-def _mask_of_rows(numbers: Any, n: int) -> Tensor:
-    index = torch.as_tensor(numbers).cpu()
-    if index.numel() == 0:
-        return torch.zeros(n, dtype=torch.bool)
-    if index.ndim != 1 or index.dtype == torch.bool or index.is_floating_point():
-        raise ValueError(f"{index.dtype} of shape {tuple(index.shape)}")
-    if not 0 <= int(index.min()) <= int(index.max()) < n:
-        raise ValueError(f"numbers from {int(index.min())} to {int(index.max())}")
-    return torch.zeros(n, dtype=torch.bool).index_fill(0, index.long(), True)
 
 
 def _check_rows(n: int) -> None:

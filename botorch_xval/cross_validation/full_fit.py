@@ -90,7 +90,7 @@ def fit_all_rows(mll: MarginalLogLikelihood, options: FitOptions) -> FullFit:
     coordinates = log_coordinates(objective)
     centers = []
     for k, tried in enumerate(fitted.tried):
-        groups = distinct(tried, objective.num_points)[:MOST_OPTIMA]
+        groups = distinct(tried, objective.points_of(k))[:MOST_OPTIMA]
         points = np.stack([group[0].search.best_point for group in groups])
         centers.append(centers_at(objective, [k] * len(points), points, coordinates))
     spent = sum(record.evaluations for record in fitted.records)
@@ -137,7 +137,8 @@ def _hessians(
     moved, pull_back = coordinates.at(points)
     _, gradients = evaluate_each(objective, moved, list(np.repeat(models, 2 * p)))
     with np.errstate(invalid="ignore", over="ignore"):  # at extreme values
-        slopes = pull_back(gradients).reshape(a, 2, p, p) * objective.num_points
+        counts = np.array([objective.points_of(int(i)) for i in models])
+        slopes = pull_back(gradients).reshape(a, 2, p, p) * counts[:, None, None, None]
         hessians = (slopes[:, 0] - slopes[:, 1]) / (2 * STEP)
     # NaN where a step leads to a covariance that is not positive definite.
     hessians = np.nan_to_num(hessians)

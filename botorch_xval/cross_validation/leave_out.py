@@ -5,6 +5,13 @@ predicted by all others as (Dubrule 1983; Rasmussen & Williams 2006, eq. 5.12; f
 groups Ginsbourger & Schaerer 2021)
 
 .. math:: \mu_S = y_S - Q_{SS}^{-1} a_S, \qquad \Sigma_S = Q_{SS}^{-1}.
+
+Where folds train on more and more rows, such as all before a trial, the rows in this
+order have one factor :math:`K = L L^\top` that has those of all folds in its corners.
+With :math:`z = L^{-1} (y - m)` the first `t` rows predict any later row `i` as
+
+.. math:: \mu_i = m_i + \sum_{j \le t} L_{ij} z_j, \qquad
+    \sigma_i^2 = \sum_{j > t} L_{ij}^2.
 """
 
 from __future__ import annotations
@@ -16,6 +23,8 @@ from botorch.exceptions.errors import UnsupportedError
 from gpytorch.distributions import MultitaskMultivariateNormal
 from gpytorch.mlls import MarginalLogLikelihood
 from torch import Tensor
+
+from botorch_xval.cross_validation.folds import Folds
 
 __all__ = ["LeaveOut"]
 
@@ -32,6 +41,7 @@ class LeaveOut:
     inverse: Tensor  # Q, m x n x n
     noise: Tensor  # variances, m x n
     targets: Tensor  # m x n
+    covariance: Tensor  # K, m x n x n
 
     @classmethod
     def of(cls, mll: MarginalLogLikelihood) -> LeaveOut:
@@ -55,7 +65,8 @@ class LeaveOut:
                     f"{tuple(shape)} of a {type(model).__name__}"
                 )
             noisy = mll.likelihood(prior, *model.train_inputs)
-            factor = torch.linalg.cholesky(noisy.covariance_matrix)
+            covariance = noisy.covariance_matrix.detach()
+            factor = torch.linalg.cholesky(covariance)
             inverse = torch.cholesky_inverse(factor)
             residuals = model.train_targets - noisy.mean
             parts: tuple[Tensor, ...] = (
@@ -63,18 +74,54 @@ class LeaveOut:
                 inverse,
                 noisy.variance - prior.variance,
                 model.train_targets,
+                covariance,
             )
         if parts[0].ndim == 1:
             parts = tuple(part[None] for part in parts)
         return cls(*parts)
 
-    def leave_out(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Means, variances with noise, and noise variances of rows, `k x m` each."""
-        rows = rows.to(self.targets.device)
+    def predict(self, folds: Folds) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Held-out rows of folds: means, variances with noise, and noise variances.
+
+        Args:
+            folds: Of these rows.
+
+        Returns:
+            For each fold, `k x m` each.
+        """
+        order = _order(folds) if folds.omits_rows else None
+        if order is None:
+            masks = zip(folds.held_out, folds.training, strict=True)
+            return [self._without(*pair) for pair in masks]
+        factor = torch.linalg.cholesky(self.covariance[:, order[:, None], order])
+        residuals = (self.covariance @ self.weights[..., None])[..., 0]  # y - m
+        means = (self.targets - residuals).mT
+        scores = torch.linalg.solve_triangular(
+            factor, residuals[:, order, None], upper=False
+        )
+        place = order.argsort()
+        found = []
+        for held_out, training in zip(folds.held_out, folds.training, strict=True):
+            rows, t = held_out.nonzero()[:, 0].to(order.device), int(training.sum())
+            own = factor[:, place[rows]]  # m x k x n
+            mean = means[rows] + (own[..., :t] @ scores[:, :t])[..., 0].mT
+            variance = (own[..., t:] ** 2).sum(dim=-1).mT
+            found.append((mean, variance, self.noise[:, rows].mT))
+        return found
+
+    def _without(
+        self, held_out: Tensor, training: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Held-out rows of one fold, from the inverse of all rows."""
+        device = self.targets.device
+        rows = (~training).nonzero()[:, 0].to(device)  # held out, and in neither part
         own = torch.linalg.inv(self.inverse[:, rows[:, None], rows])
         mean = self.targets[:, rows] - (own @ self.weights[:, rows, None])[..., 0]
         variance = own.diagonal(dim1=-2, dim2=-1)
-        return mean.mT, variance.mT, self.noise[:, rows].mT
+        predicted = held_out[~training].to(device)
+        parts = mean, variance, self.noise[:, rows]
+        mean, variance, noise = (part[:, predicted].mT for part in parts)
+        return mean, variance, noise
 
     def residual_covariance(self, held_out: Tensor) -> Tensor:
         r"""Covariance of the errors of all held-out rows, `m x k x k`.
@@ -92,3 +139,14 @@ class LeaveOut:
         rows = held_out.any(dim=0).nonzero()[:, 0].to(self.targets.device)
         # Rows that no fold holds out have zero blocks and do not contribute.
         return (blocks @ self.inverse @ blocks)[:, rows[:, None], rows]
+
+
+def _order(folds: Folds) -> Tensor | None:
+    """An order of rows in which every fold trains on the first ones, if there is one.
+
+    Rows that train more folds come first.
+    """
+    training = folds.training
+    order = training.sum(dim=0).argsort(descending=True, stable=True)
+    begin = torch.arange(len(order)) < training.sum(dim=1, keepdim=True)
+    return order if torch.equal(training[:, order], begin) else None

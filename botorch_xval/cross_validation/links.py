@@ -39,7 +39,7 @@ from torch import Tensor
 
 from botorch_xval.cross_validation import scores
 
-__all__ = ["IDENTITY", "Link", "link_score", "links_of"]
+__all__ = ["IDENTITY", "Link", "affine", "link_score", "links_of"]
 
 NODES, WEIGHTS = map(torch.tensor, np.polynomial.legendre.leggauss(48))
 FAR = 9.0  # standard deviations beyond which nothing is left
@@ -202,3 +202,37 @@ def links_of(
         return tuple(links), rest[0] if rest else None
     chain = ChainedOutcomeTransform(**{f"part_{i}": p for i, p in enumerate(rest)})
     return tuple(links), chain.train(was_training)
+
+
+def affine(model: Model, num_outcomes: int) -> tuple[Tensor, Tensor]:
+    """Location and scale of what an outcome transform does to outcomes, or to links.
+
+    Each is `batch_shape x 1 x m`.
+
+    Args:
+        model: A fitted model.
+        num_outcomes: Columns `m` of its training outcomes. A model of several tasks
+            has one, and more outputs.
+
+    Raises:
+        UnsupportedError: If the transform is not affine.
+    """
+    targets: Any = model.train_targets
+    zero = targets.new_zeros(1, num_outcomes)
+    links, transform = links_of(model, num_outcomes)
+    if transform is None:
+        return zero, zero + 1
+    transform.eval()
+    with torch.no_grad():
+        points, _ = transform.untransform(zero + torch.arange(3.0).to(zero)[:, None])
+    location, scale = points[..., :1, :], points[..., 1:2, :] - points[..., :1, :]
+    change = points[..., 2:, :] - points[..., 1:2, :] - scale
+    # Rounding is relative to the points, which may be large against their scale.
+    rounding = 8 * torch.finfo(points.dtype).eps * points.abs().amax(dim=-2)
+    if (change.abs() > 1e-8 * scale.abs() + rounding.unsqueeze(-2)).any():
+        raise UnsupportedError(
+            "outcome_transform: expected Log, Power or Bilog, then affine ones such as "
+            "Standardize, got another nonlinear transform; apply it to train_Y "
+            "beforehand"
+        )
+    return location, scale

@@ -20,13 +20,13 @@ from botorch.posteriors.gpytorch import GPyTorchPosterior
 from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
-from botorch_xval.cross_validation.fold_models import FoldBatch, FoldModels
-from botorch_xval.cross_validation.links import IDENTITY, links_of
+from botorch_xval.cross_validation.fold_models import FoldModels
+from botorch_xval.cross_validation.links import IDENTITY, affine, links_of
 from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.fitting.retries import Fitted
 from botorch_xval.fitting.threads import UNDEFINED, single_threaded_torch
 
-__all__ = ["Prediction", "affine", "predict_each", "predict_one"]
+__all__ = ["Prediction", "predict_each", "predict_one"]
 
 # By name: mean, variance (with noise), noise_variance, location, scale; `k x m` each.
 # Of outcomes, or of what links make of them.
@@ -42,13 +42,13 @@ def predict_each(
     X: Sequence[Tensor],
     noise: Sequence[Tensor] | None,
 ) -> list[Prediction | Exception]:
-    """Predict held-out rows by the fitted models of folds of one size.
+    """Predict held-out rows by the fitted models of folds.
 
     Args:
         models: The models; in evaluation mode afterwards.
         fitted: Their fit.
         chosen: Positions of the folds that are to predict.
-        X: For each of them the inputs, `k x d`, of as many rows.
+        X: For each of them the inputs, `k x d`.
         noise: For each of them the known noise variances there, `k x m`; None if noise
             is inferred.
 
@@ -67,15 +67,27 @@ def predict_each(
         return predict_one(model, X[i], None if noise is None else noise[i])
 
     if len(chosen) > 2:
+        sizes: dict[int, list[int]] = {}
+        for i, x in enumerate(X):
+            sizes.setdefault(len(x), []).append(i)
+        together: dict[int, Prediction] = {}
         try:
             with single_threaded_torch():
-                together = _together(models, fitted, chosen, X, noise)
+                for own in sizes.values():
+                    found = _together(
+                        models,
+                        fitted,
+                        [chosen[i] for i in own],
+                        [X[i] for i in own],
+                        None if noise is None else [noise[i] for i in own],
+                    )
+                    together |= dict(zip(own, found, strict=True))
         except (Unsupported, *UNDEFINED_COVARIANCE) as reason:
             logger.debug("models are asked one after the other: %s", reason)
         else:
             last = len(chosen) - 1
             if all(_agree(by_posterior(i), together[i]) for i in (0, last)):
-                return [*together]
+                return [together[i] for i in range(len(chosen))]
             logger.debug("predictions in closed form disagree with the posteriors")
     return [by_posterior(i) for i in range(len(chosen))]
 
@@ -100,40 +112,6 @@ def predict_one(
         return _by_posterior(model, X, noise)
     except UNDEFINED_COVARIANCE as error:
         return error
-
-
-def affine(model: Model, num_outcomes: int) -> tuple[Tensor, Tensor]:
-    """Location and scale of what an outcome transform does to outcomes, or to links.
-
-    Each is `batch_shape x 1 x m`.
-
-    Args:
-        model: A fitted model.
-        num_outcomes: Columns `m` of its training outcomes. A model of several tasks
-            has one, and more outputs.
-
-    Raises:
-        UnsupportedError: If the transform is not affine.
-    """
-    targets: Any = model.train_targets
-    zero = targets.new_zeros(1, num_outcomes)
-    links, transform = links_of(model, num_outcomes)
-    if transform is None:
-        return zero, zero + 1
-    transform.eval()
-    with torch.no_grad():
-        points, _ = transform.untransform(zero + torch.arange(3.0).to(zero)[:, None])
-    location, scale = points[..., :1, :], points[..., 1:2, :] - points[..., :1, :]
-    change = points[..., 2:, :] - points[..., 1:2, :] - scale
-    # Rounding is relative to the points, which may be large against their scale.
-    rounding = 8 * torch.finfo(points.dtype).eps * points.abs().amax(dim=-2)
-    if (change.abs() > 1e-8 * scale.abs() + rounding.unsqueeze(-2)).any():
-        raise UnsupportedError(
-            "outcome_transform: expected Log, Power or Bilog, then affine ones such as "
-            "Standardize, got another nonlinear transform; apply it to train_Y "
-            "beforehand"
-        )
-    return location, scale
 
 
 @contextmanager
@@ -215,7 +193,7 @@ def _together(
     own = numbers.reshape(-1).tolist()
     moments = fitted.objective.predict(fitted.theta[own], own, inputs)
     mean, variance, added = (part.reshape(a, m, -1).mT for part in moments)
-    location, scale = _affine_of(models, chosen, m)  # a x 1 x m
+    location, scale = models.affine(chosen, m)  # a x 1 x m
     mean = location + scale * mean
     variance = scale**2 * variance
     added = (scale**2 * added).expand_as(mean)
@@ -231,20 +209,3 @@ def _together(
         }
         for i in range(len(chosen))
     ]
-
-
-def _affine_of(
-    models: FoldModels, chosen: Sequence[int], num_outcomes: int
-) -> tuple[Tensor, Tensor]:
-    """Locations and scales of the outcomes of some folds, `a x 1 x m` each."""
-    if isinstance(models, FoldBatch):
-        location, scale = affine(models.mlls[0].model, num_outcomes)
-        shape = (len(models.numbers), 1, location.shape[-1])
-        rows = list(chosen)
-        return location.expand(shape)[rows], scale.expand(shape)[rows]
-    pairs = [affine(models.mlls[j].model, num_outcomes) for j in chosen]
-    location, scale = (
-        torch.stack([part.reshape(1, -1) for part in parts])
-        for parts in zip(*pairs, strict=True)
-    )
-    return location, scale

@@ -334,6 +334,8 @@ class CrossValidation:
             n: getattr(self, n).cpu().numpy() for n in ("rows", "fold_of", *POINTS)
         }
         arrays["held_out"] = self.folds.held_out.numpy()
+        if self.folds.omits_rows:
+            arrays["training"] = self.folds.training.numpy()
         if self.whitened is not None:
             arrays["whitened"] = self.whitened.cpu().numpy()
         if self.linked is not None:
@@ -352,7 +354,9 @@ class CrossValidation:
                 name: torch.from_numpy(data[name])
                 for name in ("rows", "fold_of", *POINTS)
             }
-            held_out = torch.from_numpy(data["held_out"])
+            masks = [torch.from_numpy(data["held_out"])]
+            if "training" in data:
+                masks.append(torch.from_numpy(data["training"]))
             if "whitened" in data:
                 tensors["whitened"] = torch.from_numpy(data["whitened"])
             if "links" in text:
@@ -367,7 +371,7 @@ class CrossValidation:
             record["status"] = OptimizationStatus[record["status"]]
             record["optima"] = tuple(map(_optimum, record.get("optima", ())))
             fits.append(FoldFit(**{**fit, "record": FitRecord(**record)}))
-        folds = Folds(held_out, text["names"])
+        folds = Folds(masks[0], text["names"], *masks[1:])
         estimate = text.get("estimate")
         return cls(
             **tensors,

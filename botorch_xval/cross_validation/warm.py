@@ -33,7 +33,7 @@ from botorch_xval.cross_validation.fold_fits import FoldFits, FoldWork, Key
 from botorch_xval.cross_validation.fold_models import FoldModels
 from botorch_xval.cross_validation.folds import Folds, by_size
 from botorch_xval.cross_validation.full_fit import Center, FullFit
-from botorch_xval.cross_validation.predictions import affine
+from botorch_xval.cross_validation.links import affine
 from botorch_xval.fitting.coordinates import Array
 from botorch_xval.fitting.losses.left_out import LeftOut
 from botorch_xval.fitting.options import FitOptions
@@ -43,6 +43,7 @@ __all__ = ["INFLUENTIAL", "fit_folds", "squared_influences"]
 
 # Posterior standard deviations from which on a fold is fitted from its own starts, too.
 INFLUENTIAL = 0.5
+MATRICES = 10  # products of matrices that the evaluation of a model may cost
 
 
 def fit_folds(
@@ -56,7 +57,7 @@ def fit_folds(
     """Fit the models of folds, from their own starts or the fit to all rows.
 
     Args:
-        models: Of folds of one size.
+        models: Of the folds.
         full: The fit to all rows; None for "refit".
         how: "refit": from their own starts. "warm": one Newton step, refined with
             L-BFGS-B, in coordinates whitened by the Hessian, to the tolerance of a cold
@@ -79,7 +80,7 @@ def fit_folds(
     """
     objective = models.objective(options)
     numbers = models.models(objective)
-    options = options.named(models.names, numbers.shape[1])
+    options = options.named(models.folds.names, numbers.shape[1])
     work = FoldWork(objective, numbers, options)
     if full is None:
         keys = list(np.ndindex(numbers.shape))
@@ -88,7 +89,7 @@ def fit_folds(
         work.fit_cold([i for i in keys if i not in scouts])
         share(work, known=known)
         return work.end(models)
-    full.check_parameters(objective, models.names[0])
+    full.check_parameters(objective, models.folds.names[0])
     there = _at_full(work, full, models)
     steps = _take_steps(work, full, there)
     chosen = np.full(len(numbers), True)
@@ -130,10 +131,13 @@ def squared_influences(full: FullFit, folds: Folds) -> float | None:
         folds: The folds.
 
     Returns:
-        The sum over all outputs; None if there is no closed form.
+        The sum over all outputs; None if there is no closed form, or if folds leave out
+        other rows than they predict.
     """
+    if folds.omits_rows:
+        return None
     total, times = 0.0, folds.held_out.sum(dim=0)
-    for numbers in by_size(folds):
+    for numbers in by_size(folds.training):
         held_out = folds.held_out[numbers]
         found = full.fitted.objective.without(full.fitted.theta, held_out)
         if found is None:
@@ -155,8 +159,9 @@ class _There:
 
     losses: Array  # f x m
     gradients: Array  # f x m x p
-    places: dict[int, int]  # by position of a fold its place in `left`
-    left: list[LeftOut]  # for each output, what one factorization says
+    # By position of a fold what one factorization says of its size, for each output,
+    # and its place there.
+    left: dict[int, tuple[list[LeftOut], int]]
 
 
 class _Step(NamedTuple):
@@ -173,15 +178,23 @@ def _at_full(work: FoldWork, full: FullFit, models: FoldModels) -> _There:
     theta = np.tile(full.fitted.theta, (len(work.numbers), 1, 1))
     losses, gradients = np.empty(work.numbers.shape), np.empty(theta.shape)
     alike = np.full(len(losses), False)
-    left: list[LeftOut] = []
-    found = full.fitted.objective.without(
-        full.fitted.theta, models.held_out, work.objective, work.numbers
-    )
-    if found is not None:
-        alike, left = found
-        for k, each in enumerate(left):
-            losses[alike, k] = each.losses.cpu().numpy()
-            gradients[alike, k] = each.gradients.cpu().numpy()
+    left: dict[int, tuple[list[LeftOut], int]] = {}
+    for own in by_size(models.folds.training):
+        left_out = ~models.folds.training[own]
+        if not _is_worth_it(full, len(own), int(left_out[0].sum())):
+            continue
+        part, numbers = work.objective.part_of(work.numbers[own].reshape(-1).tolist())
+        found = full.fitted.objective.without(
+            full.fitted.theta, left_out, part, np.reshape(numbers, (len(own), -1))
+        )
+        if found is None:
+            continue
+        known = np.array(own)[found[0]]
+        alike[known] = True
+        for k, each in enumerate(found[1]):
+            losses[known, k] = each.losses.cpu().numpy()
+            gradients[known, k] = each.gradients.cpu().numpy()
+        left |= {int(j): (found[1], place) for place, j in enumerate(known)}
     if not alike.all():
         numbers = work.numbers[~alike]
         rest = evaluate_each(
@@ -193,8 +206,17 @@ def _at_full(work: FoldWork, full: FullFit, models: FoldModels) -> _There:
         gradients[~alike] = rest[1].reshape(theta[~alike].shape)
     for i in np.ndindex(work.numbers.shape):
         work.spend(i, 1)
-    places = {int(j): place for place, j in enumerate(alike.nonzero()[0])}
-    return _There(losses, gradients, places, left)
+    return _There(losses, gradients, left)
+
+
+def _is_worth_it(full: FullFit, f: int, s: int) -> bool:
+    """Whether one factorization of all rows says more cheaply what `f` folds ask.
+
+    It takes a product of `n x n` matrices for each of `p` parameters; a fold without
+    `s` rows a factorization, its inverse and its gradient.
+    """
+    n, p = full.fitted.objective.num_points, full.fitted.theta.shape[1]
+    return (1 + p) * n**3 <= MATRICES * f * (n - s) ** 3
 
 
 def _take_steps(work: FoldWork, full: FullFit, there: _There) -> dict[Key, _Step]:
@@ -224,7 +246,7 @@ def _keep_steps(
     outputs = range(work.numbers.shape[1])
     small = {
         j
-        for j in there.places
+        for j in there.left
         if all((j, k) in steps for k in outputs)
         and work.influences[j].max() <= INFLUENTIAL
     }
@@ -257,12 +279,15 @@ def _predict_first_order(
     for j in folds:
         for k in outputs:
             step = steps[j, k]
-            loss = step.loss / work.objective.num_points
+            loss = step.loss / work.objective.points_of(int(work.numbers[j, k]))
             work.keep((j, k), step.values, loss, None, "predicted")
         moments = [_moments(work, full, there, (j, k), steps[j, k]) for k in outputs]
+        # Those of all rows that it does not train on, of which it predicts some.
+        predicted = models.folds.held_out[j][~models.folds.training[j]]
+        moments = [each[:, predicted.to(each.device)] for each in moments]
         errors, variances, noise, scales, shifts = torch.stack(moments, dim=-1)
         own = scale / scales  # the fold standardizes by itself
-        rows = models.held_out[j].to(observed.device)
+        rows = models.folds.held_out[j].to(observed.device)
         work.predictions[j] = {
             "mean": observed[rows] - own * errors,
             "variance": own**2 * variances,
@@ -275,13 +300,14 @@ def _predict_first_order(
 def _moments(
     work: FoldWork, full: FullFit, there: _There, i: Key, step: _Step
 ) -> Tensor:
-    """Errors, variances and noise variances of held-out rows after a step.
+    """Errors, variances and noise variances of left-out rows after a step.
 
     And the scale and shift of the fold's outcomes, `5 x s`, all on the scale of its own
     model. To first order in logarithms of positive parameters and of variances, so that
     these stay positive.
     """
-    left, place = there.left[i[1]], there.places[i[0]]
+    of_outputs, place = there.left[i[0]]
+    left = of_outputs[i[1]]
     at = work.coordinates.from_raw(full.fitted.theta[i[1]])
     _, slopes = work.coordinates.with_slopes(at)
     moved = slopes * (work.coordinates.from_raw(step.values) - at)

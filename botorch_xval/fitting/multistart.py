@@ -87,7 +87,7 @@ def search_starts(
         if most is None:  # a fold's values are among those of fewer points
             pairs.append((i, Start(objective.start[i], OWN)))
         good = [t for t in tried if np.isfinite(t.search.best_loss)]
-        for group in distinct(good, few.num_points)[:BEST]:
+        for group in distinct(good, few.points_of(i))[:BEST]:
             label = f"{group[0].start.label}, first with {SOME} points"
             pairs.append((i, Start(group[0].search.best_point, label)))
     bar.expect(len(pairs))
@@ -117,7 +117,7 @@ def _rounds(
         pairs = [
             (i, start)
             for i in models
-            if not (found[i] and is_settled(found[i], objective.num_points))
+            if not (found[i] and is_settled(found[i], objective.points_of(i)))
             for start in islice(left[i], size)
         ]
         if not pairs:

@@ -198,7 +198,7 @@ def optima_of(
 ) -> tuple[Optimum, ...]:
     """The different optima that searches of a model ended in, the lowest first."""
     found = []
-    for group in distinct(succeeded, objective.num_points):
+    for group in distinct(succeeded, objective.points_of(model)):
         best = group[0].search
         at_modes, is_dead = objective.table.at_prior_modes(best.best_point)
         found.append(
@@ -249,7 +249,7 @@ def record_of(
         at_bounds=names_at_bounds(objective, search.best_point, model),
         condition=condition,
         optima=optima,
-        num_points=objective.num_points,
+        num_points=objective.points_of(model),
     )
 
 

@@ -24,7 +24,8 @@ from torch import Tensor
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.cross_validate import cross_validate
-from botorch_xval.cross_validation.folds import Folds, k_fold, leave_one_out, make_folds
+from botorch_xval.cross_validation.folds import Folds, k_fold, leave_one_out
+from botorch_xval.cross_validation.folds_like import make_folds
 from botorch_xval.models.scalar_choice import ScalarChoiceGP
 
 CELL = ["configuration", "size", "replicate"]

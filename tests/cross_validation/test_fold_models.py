@@ -36,7 +36,7 @@ from botorch_xval.cross_validation.fold_models import (
     FoldData,
     builds_batches,
 )
-from botorch_xval.cross_validation.folds import make_folds
+from botorch_xval.cross_validation.folds_like import make_folds
 
 TABLE = tuning_trials(9)
 BATCHED = partial(ScalarChoiceGP, choice_dims=TABLE.choice_dims)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -13,8 +10,8 @@ from botorch_xval.cross_validation.folds import (
     Folds,
     by_size,
     k_fold,
+    leave_future_out,
     leave_one_out,
-    make_folds,
     restrict,
 )
 
@@ -68,112 +65,36 @@ def test_repeats_are_further_shuffles_of_all_rows():
     assert not torch.equal(parts[0], parts[1])
 
 
-LABELS = ["b", "a", "b", "c", "a"]
-GROUPS: dict[str, Callable] = {
-    "list": list,
-    "iterator": iter,
-    "array": np.array,
-    "column": lambda labels: pd.Series(labels, index=[9, 8, 7, 6, 5]),
-    "index": pd.Index,
-    "categories": pd.Categorical,
-    "tensor": lambda labels: torch.tensor([ord(label) for label in labels]),
-}
+# Rows in time
 
 
-@pytest.mark.parametrize("kind", GROUPS)
-def test_leaving_one_out_of_labels_is_a_fold_per_label(kind):
-    folds = make_folds(leave_one_out, 5, GROUPS[kind](LABELS))
-    names = ["b", "a", "c"]
-    assert folds.names == (["98", "97", "99"] if kind == "tensor" else names)
-    assert torch.equal(folds.held_out, mask("10100", "01001", "00010"))
-
-
-def test_k_folds_of_labels_are_folds_of_rows():
-    labels = list("abcdefgab")
-    folds = make_folds(k_fold(3, seed=1, repeats=2), 9, labels)
-    of_labels = k_fold(3, seed=1, repeats=2)(7)
-    assert folds.names == of_labels.names
-    for row, label in enumerate(labels):
-        column = of_labels.held_out[:, "abcdefg".index(label)]
-        assert torch.equal(folds.held_out[:, row], column)
-
-
-def test_a_function_of_labels_may_return_a_mask_or_splits():
-    expected = mask("10100", "01011")
-    for folds in (
-        lambda n: mask("100", "011"),
-        lambda n: [([1, 2], [0]), ([0], [1, 2])],
-    ):
-        found = make_folds(folds, 5, LABELS)
-        assert torch.equal(found.held_out, expected)
-        assert found.names == ["fold 0", "fold 1"]
-
-
-def test_finished_folds_keep_labels_on_one_side():
-    folds = Folds(mask("10100", "01011"), ["x", "y"])
-    assert make_folds(folds, 5, LABELS) is folds
-    wrong = Folds(mask("10100", "01010"), ["x", "y"])
-    with pytest.raises(ValueError, match="rows with 'a' on both sides of 'y'; hold"):
-        make_folds(wrong, 5, LABELS)
+def test_the_future_is_in_neither_part():
+    folds = leave_future_out(3)(6)
+    assert torch.equal(folds.held_out, mask("000100", "000010", "000001"))
+    assert torch.equal(folds.training, mask("111000", "111100", "111110"))
+    assert folds.names == ["row 3", "row 4", "row 5"]
+    assert folds.omits_rows
+    folds = leave_future_out(2, horizon=2, step=3)(8)
+    assert torch.equal(folds.held_out, mask("00110000", "00000110"))
+    assert torch.equal(folds.training, mask("11000000", "11111000"))
+    assert folds.names == ["rows 2 to 3", "rows 5 to 6"]
 
 
 @pytest.mark.parametrize(
-    ("groups", "message"),
+    ("arguments", "message"),
     [
-        (["a", "b"], "groups: expected 5 labels, one per row, got 2"),
-        (["a"] * 5, "at least 2 distinct labels, got only 'a'"),
-        (["a", "b", None, "c", "c"], "a label for every row, got None for row 2"),
-        ([1.0, 2.0, 2.0, float("nan"), 1.0], "got nan for row 3; give rows"),
-        (torch.zeros(5, 1), r"one label per row, got the shape \(5, 1\)"),
-        (pd.DataFrame({"g": LABELS}), r"got the shape \(5, 1\); pass a single column"),
+        ({"start": 1}, "start: expected at least 2, got 1"),
+        ({"start": 2, "horizon": 0}, "horizon: expected at least 1, got 0"),
+        ({"start": 2, "step": 0}, "step: expected at least 1, got 0"),
+        ({"start": 5, "horizon": 4}, "at least 9 rows or labels, .* got 8"),
     ],
 )
-def test_refuses_labels_that_do_not_fit(groups, message):
+def test_refuses_a_future_that_is_not_there(arguments, message):
     with pytest.raises(ValueError, match=message):
-        make_folds(leave_one_out, 5, groups)
+        leave_future_out(**arguments)(8)
 
 
-# Splits, as scikit-learn's splitters yield them
-
-
-def splits(folds: Folds) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for held_out in folds.held_out.numpy():
-        yield np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
-def test_splits_are_folds():
-    expected = k_fold(3)(8)
-    found = make_folds(splits(expected), 8)
-    assert torch.equal(found.held_out, expected.held_out)
-    assert found.names == ["fold 0", "fold 1", "fold 2"]
-    as_lists = [(train.tolist(), test.tolist()) for train, test in splits(expected)]
-    assert torch.equal(make_folds(as_lists, 8).held_out, expected.held_out)
-    again = [tuple(map(torch.tensor, pair)) for pair in as_lists]
-    assert torch.equal(make_folds(again, 8).held_out, expected.held_out)
-
-
-@pytest.mark.parametrize(
-    ("pairs", "message"),
-    [
-        ([([0, 1], [2]), ([0], [2])], "got row 1 in neither of fold 1; a fold trains"),
-        ([([0, 1, 2], [2])], "got row 2 in both of fold 0"),
-        ([([0, 1], [3])], r"from 0 to 2, got .* fold 0 \(numbers from 3 to 3\)"),
-        ([([0, 1], [-1])], "numbers from -1 to -1"),
-        ([([0.0, 1.0], [2.0])], "torch.float32 of shape"),
-        ([([True, True, False], [2])], "torch.bool of shape"),
-        ([[0, 1]], "got something else in fold 0"),
-        ([([0, 1], [2], [2])], "got something else in fold 0"),
-        ([3], "got something else in fold 0"),
-        ([([0, 1, 2], [])], "a held-out row in every fold, got none in 'fold 0'"),
-        ([], "expected at least one fold, got none"),
-    ],
-)
-def test_refuses_splits_that_are_no_folds(pairs, message):
-    with pytest.raises(ValueError, match=message):
-        make_folds(pairs, 3)
-
-
-# Some of the rows
+# Some of the rows, some of the folds
 
 
 def test_folds_of_some_rows_keep_names_and_drop_what_is_empty():
@@ -185,9 +106,20 @@ def test_folds_of_some_rows_keep_names_and_drop_what_is_empty():
     assert torch.equal(found.held_out, mask("001", "110"))
     with pytest.raises(ValueError, match="at least 2 folds that hold out .*, got 0"):
         restrict(folds, [1, 2])
+    future = restrict(leave_future_out(2)(5), [4, 0, 3])
+    assert torch.equal(future.held_out, mask("001", "100"))
+    assert torch.equal(future.training, mask("010", "011"))
     repeated = Folds(mask("1000", "0100"), ["a", "b"])
     with pytest.raises(ValueError, match="got 1; use more rows"):
         restrict(repeated, [0, 2, 3])
+
+
+def test_some_folds_keep_both_parts():
+    found = leave_future_out(2)(5).take([2, 0])
+    assert torch.equal(found.held_out, mask("00001", "00100"))
+    assert torch.equal(found.training, mask("11110", "11000"))
+    assert found.names == ["row 4", "row 2"]
+    assert not leave_one_out(3).omits_rows
 
 
 def test_a_shuffle_leaves_the_global_generator_alone():
@@ -198,20 +130,9 @@ def test_a_shuffle_leaves_the_global_generator_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_folds_are_made_of_functions_folds_and_masks():
-    held_out = mask("100", "011")
-    folds = make_folds(held_out, 3)
-    assert torch.equal(folds.held_out, held_out)
-    assert folds.names == ["fold 0", "fold 1"]
-    assert torch.equal(make_folds(held_out.numpy(), 3).held_out, held_out)
-    assert make_folds(folds, 3) is folds
-    assert torch.equal(make_folds(leave_one_out, 3).held_out, torch.eye(3).bool())
-    assert torch.equal(make_folds(lambda n: held_out, 3).held_out, held_out)
-
-
 def test_folds_are_grouped_by_their_number_of_training_rows():
-    folds = make_folds(mask("10000", "01100", "00010", "11001", "00011"), 5)
-    assert by_size(folds) == [[0, 2], [1, 4], [3]]
+    training = ~mask("10000", "01100", "00010", "11001", "00011")
+    assert by_size(training) == [[0, 2], [1, 4], [3]]
 
 
 @pytest.mark.parametrize(
@@ -238,6 +159,20 @@ def test_refuses_what_are_no_folds(held_out, names, message):
         Folds(held_out, names)
 
 
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        (mask("110", "011"), "training or held out, got row 1 in both of 'b'"),
+        (mask("11", "01"), r"of shape \(2, 3\), as held-out ones, got .* \(2, 2\)"),
+        (torch.ones(2, 3), "got torch.float32 of shape"),
+        (mask("000", "001"), "a training row in every fold, got none in 'a'"),
+    ],
+)
+def test_refuses_training_rows_that_do_not_fit(training, message):
+    with pytest.raises(ValueError, match=message):
+        Folds(mask("001", "010"), ["a", "b"], training)
+
+
 def test_refuses_wrong_numbers_of_folds_and_rows():
     with pytest.raises(ValueError, match="k: expected at least 2 folds, got 1"):
         k_fold(1)
@@ -250,16 +185,3 @@ def test_refuses_wrong_numbers_of_folds_and_rows():
     for folds in (leave_one_out, k_fold(2)):
         with pytest.raises(ValueError, match="at least 2 rows, got 1"):
             folds(1)
-
-
-def test_refuses_folds_of_other_data():
-    with pytest.raises(ValueError, match="folds of 4 rows, got 3"):
-        make_folds(mask("100", "011"), 4)
-    with pytest.raises(ValueError, match="got int; for a splitter of scikit-learn"):
-        make_folds(5, 2)
-    with pytest.raises(ValueError, match="got str"):
-        make_folds("k_fold", 2)
-    with pytest.raises(ValueError, match="got something else in fold 0"):
-        make_folds([[True, False]], 2)
-    with pytest.raises(ValueError, match="bool tensor `folds x n`, got torch.bool of"):
-        make_folds(torch.tensor(True), 2)

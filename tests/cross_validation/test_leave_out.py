@@ -19,22 +19,50 @@ from helpers import (
 )
 
 from botorch_xval import FitOptions, cross_validate, k_fold
-from botorch_xval.cross_validation.folds import leave_one_out
+from botorch_xval.cross_validation.folds import (
+    Folds,
+    leave_future_out,
+    leave_one_out,
+)
+from botorch_xval.cross_validation.folds_like import buffered, make_folds
 from botorch_xval.cross_validation.full_fit import fit_all_rows
 from botorch_xval.cross_validation.leave_out import LeaveOut
 
 FIT = FitOptions(warning_handler=accept_abnormal, starts="own")
 
 
-@pytest.mark.parametrize("folds", [leave_one_out, k_fold(4), k_fold(3, repeats=2)])
+def windows(n: int) -> list[tuple[range, range]]:
+    """Rows that three earlier ones predict: no fold has all rows of another."""
+    return [(range(t - 3, t), range(t, t + 2)) for t in range(3, n - 1)]
+
+
+def earlier(n: int) -> Folds:
+    """The future of a shuffle: neither part is in the order of rows."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(3))
+    return leave_future_out(4, horizon=2)(n).of_rows(order)
+
+
+@pytest.mark.parametrize(
+    "folds",
+    [
+        leave_one_out,
+        k_fold(4),
+        k_fold(3, repeats=2),
+        leave_future_out(2),
+        earlier,
+        windows,
+        buffered(leave_one_out, 2),
+    ],
+)
 @pytest.mark.parametrize("m", [1, 2])
 def test_closed_forms_are_those_of_conditioned_models(folds, m):
     X, Y = standard_waves(11, m)
     full = fit_all_rows(mll_of(untransformed(X, Y)), FIT)
-    closed = LeaveOut.of(full.mll)
-    for fold in folds(11).held_out:
-        mean, variance, noise = closed.leave_out(fold.nonzero()[:, 0])
-        rest = untransformed(X[~fold], Y[~fold])
+    made = make_folds(folds, 11)
+    found = LeaveOut.of(full.mll).predict(made)
+    for fold, train, parts in zip(made.held_out, made.training, found, strict=True):
+        mean, variance, noise = parts
+        rest = untransformed(X[train], Y[train])
         rest.load_state_dict(full.mll.model.state_dict())
         rest.eval()
         with torch.no_grad():

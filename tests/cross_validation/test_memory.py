@@ -18,7 +18,8 @@ from helpers import IDENTITY, SOLVED, assert_close
 from botorch_xval import FitOptions, cross_validate
 from botorch_xval.cross_validation import memory
 from botorch_xval.cross_validation.fold_models import FoldData, FoldModels
-from botorch_xval.cross_validation.folds import leave_one_out, make_folds
+from botorch_xval.cross_validation.folds import leave_one_out
+from botorch_xval.cross_validation.folds_like import make_folds
 
 
 def model(X, Y):

@@ -18,9 +18,10 @@ from botorch.optim.closures import get_loss_closure
 from gpytorch.mlls import MarginalLogLikelihood
 
 from botorch_xval.fitting.losses.exact import Exact
-from botorch_xval.fitting.losses.modules import ByModules, Joint, Separate
+from botorch_xval.fitting.losses.modules import ByModules, Joint
 from botorch_xval.fitting.losses.objective import Objective, Stack, StackedObjective
 from botorch_xval.fitting.losses.parameters import Array, ParameterBounds, Unsupported
+from botorch_xval.fitting.losses.separate import Separate
 from botorch_xval.fitting.losses.together import (
     DifferentModels,
     batch_shape_of,
@@ -42,7 +43,7 @@ def make_objective(
 
     Args:
         mlls: Marginal log likelihoods in training mode; several must be of one
-            structure and size.
+            structure. Those of one size are evaluated together.
         parameters: Names of the parameters to optimize; default: all that require
             gradients.
         bounds: By name of a parameter its lower and upper bound (numbers, or tensors
@@ -56,6 +57,17 @@ def make_objective(
         ValueError: If there is nothing to optimize, or a name is unknown.
     """
     _check(mlls, parameters, bounds)
+    sizes: dict[int, list[int]] = {}
+    for i, mll in enumerate(mlls):
+        sizes.setdefault(mll.model.train_targets.shape[-1], []).append(i)
+    if len(sizes) > 1:
+        return Separate(
+            [
+                make_objective([mlls[i] for i in group], parameters, bounds)
+                for group in sizes.values()
+            ],
+            list(sizes.values()),
+        )
     strange = list(range(len(mlls)))
     try:
         stack = Stack(mlls, parameters, bounds)

@@ -3,7 +3,7 @@
 :class:`ByModules` passes chosen slices of stacked parameters, buffers and data to the
 modules of one model by :func:`torch.func.functional_call`, so that models that were not
 asked for cost nothing. :class:`Joint` is the last resort: one loss for all models of a
-batch that cannot be sliced. :class:`Separate` evaluates several objectives in turn.
+batch that cannot be sliced.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from botorch_xval.fitting.losses.parameters import (
 )
 from botorch_xval.fitting.losses.together import held_by_priors
 
-__all__ = ["ByModules", "Joint", "Separate"]
+__all__ = ["ByModules", "Joint"]
 
 
 class _Loss(Module):
@@ -220,75 +220,3 @@ class Joint(Objective):
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
         """The parameters by name, from a row of values, `p`."""
         return self.table.named(torch.as_tensor(theta))
-
-
-class Separate(Objective):
-    """Objectives of several mlls as one, evaluated one after the other.
-
-    The mlls have the same parameters, and hold as many models each.
-    """
-
-    def __init__(
-        self, objectives: Sequence[Objective], members: Sequence[Sequence[int]]
-    ) -> None:
-        """
-        Args:
-            objectives: Of the mlls.
-            members: For each objective the numbers of its mlls among all.
-        """
-        self._objectives = list(objectives)
-        each = objectives[0].num_models // len(members[0])
-        places = np.empty((sum(map(len, members)), each, 2), dtype=int)
-        for owner, mlls in enumerate(members):
-            numbers = np.arange(len(mlls) * each).reshape(-1, each)
-            places[list(mlls)] = np.stack([np.full_like(numbers, owner), numbers], -1)
-        self._owners, self._numbers = places.reshape(-1, 2).T
-        self.num_models = len(self._owners)
-        self.device, self.num_points = objectives[0].device, objectives[0].num_points
-        own = [(objectives[o], i) for o, i in places.reshape(-1, 2)]
-        self.start = np.stack([objective.start[i] for objective, i in own])
-        self.bounds = [objective.bounds[i] for objective, i in own]
-        self.table = objectives[0].table
-        self.variances = np.array([objective.variances[i] for objective, i in own])
-        # Logarithms only where every model takes them.
-        self.softplus = np.all([each.softplus for each in objectives], axis=0)
-        self.untransformed = np.all([each.untransformed for each in objectives], axis=0)
-
-    @property
-    def group_size(self) -> int:
-        """The largest of all objectives."""
-        return max(each.group_size for each in self._objectives)
-
-    def __call__(self, theta: Array, models: Sequence[int]) -> tuple[Array, Array]:
-        """Losses per point, `a`, and gradients, `a x p`, at `theta`, `a x p`."""
-        losses, gradients = np.empty(len(models)), np.empty_like(theta)
-        for objective, rows, numbers in self._parts(models):
-            losses[rows], gradients[rows] = objective(theta[rows], numbers)
-        return losses, gradients
-
-    def write(self, theta: Array) -> None:
-        """Give all models the values `theta`, `b x p`."""
-        for objective, rows, numbers in self._parts(range(self.num_models)):
-            objective.write(theta[rows][np.argsort(numbers)])
-
-    def sample(self, models: Sequence[int]) -> Array:
-        """New starting values of the chosen models from their priors, `a x p`."""
-        drawn = np.empty((len(models), self.start.shape[1]))
-        for objective, rows, numbers in self._parts(models):
-            drawn[rows] = objective.sample(numbers)
-        return drawn
-
-    def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
-        """The parameters of one model by name, from its row of values, `p`."""
-        objective = self._objectives[self._owners[model]]
-        return objective.parameters(theta, int(self._numbers[model]))
-
-    def _parts(
-        self, models: Sequence[int]
-    ) -> Iterator[tuple[Objective, list[int], list[int]]]:
-        """Objectives that are concerned, rows of `models`, and their numbers there."""
-        chosen = np.asarray(models)
-        owners, numbers = self._owners[chosen], self._numbers[chosen]
-        for owner in np.unique(owners):
-            rows = np.flatnonzero(owners == owner)
-            yield self._objectives[owner], rows.tolist(), numbers[rows].tolist()

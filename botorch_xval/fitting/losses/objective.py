@@ -67,7 +67,7 @@ class Objective(ABC):
 
     Attributes:
         num_models: How many models there are, `b`.
-        num_points: Training points of a model.
+        num_points: Training points of a model; of the largest, if they differ.
         device: Where they are evaluated.
         start: The values that the models had when the objective was made, `b x p`.
         bounds: Of the parameters, for each model.
@@ -112,6 +112,14 @@ class Objective(ABC):
     @abstractmethod
     def parameters(self, theta: Array, model: int) -> dict[str, Tensor]:
         """The parameters of one model by name, from its row of values, `p`."""
+
+    def points_of(self, model: int) -> int:
+        """Training points of a model."""
+        return self.num_points
+
+    def part_of(self, models: Sequence[int]) -> tuple[Objective, list[int]]:
+        """The objective that evaluates these models, and their numbers there."""
+        return self, list(models)
 
     def start_from(self, values: Mapping[str, Tensor | float], model: int) -> Array:
         """The start of a model with other values of some parameters, `p`.

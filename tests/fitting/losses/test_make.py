@@ -36,8 +36,9 @@ from torch import Tensor
 from botorch_xval import ScalarChoiceGP, make_objective
 from botorch_xval.fitting.losses.exact import Exact
 from botorch_xval.fitting.losses.make import make_batch_objective
-from botorch_xval.fitting.losses.modules import ByModules, Joint, Separate
+from botorch_xval.fitting.losses.modules import ByModules, Joint
 from botorch_xval.fitting.losses.objective import Objective
+from botorch_xval.fitting.losses.separate import Separate
 from botorch_xval.fitting.losses.together import DifferentModels
 
 FOLDS = 5

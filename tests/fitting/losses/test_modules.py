@@ -9,8 +9,7 @@ from botorch.models import MultiTaskGP, SingleTaskGP
 from botorch.models.map_saas import EnsembleMapSaasSingleTaskGP
 from botorch.models.transforms import ChainedInputTransform, Normalize, Warp
 from botorch.optim.closures import get_loss_closure
-from gpytorch.constraints import GreaterThan
-from gpytorch.kernels import MaternKernel, RBFKernel, ScaleKernel
+from gpytorch.kernels import MaternKernel, ScaleKernel
 from gpytorch.mlls import MarginalLogLikelihood
 from gpytorch.priors import GammaPrior, LogNormalPrior
 from helpers import (
@@ -26,8 +25,8 @@ from helpers import (
 )
 from torch import Tensor
 
-from botorch_xval.fitting.losses.modules import ByModules, Joint, Separate
-from botorch_xval.fitting.losses.objective import Objective, Stack
+from botorch_xval.fitting.losses.modules import ByModules, Joint
+from botorch_xval.fitting.losses.objective import Stack
 
 X, Y = unit_waves(8)
 
@@ -232,60 +231,3 @@ def test_a_joint_evaluation_that_is_interrupted_takes_its_values_back(monkeypatc
     with pytest.raises(KeyboardInterrupt):
         objective(objective.start + 1, [0])
     assert are_equal(values_of(mll), before)
-
-
-# --- several objectives in turn -----------------------------------------------------
-
-
-def separate() -> tuple[Separate, list[MarginalLogLikelihood]]:
-    """Mll 2 alone, and the others together."""
-    mlls = fold_mlls(two_outputs, X, Y, 4)
-    groups = [[2], [0, 1, 3]]
-    parts = [ByModules(Stack([mlls[i] for i in g], None, None)) for g in groups]
-    return Separate(parts, groups), mlls
-
-
-def test_models_keep_their_numbers():
-    objective, mlls = separate()
-    together = ByModules(Stack(mlls, None, None))
-    assert objective.num_models == 8
-    assert np.array_equal(objective.start, together.start)
-    theta = objective.start + 0.1 * np.arange(8)[:, None]
-    for models in (list(range(8)), [5], [7, 4, 0, 4]):
-        found = objective(theta[models], models)
-        expected = together(theta[models], models)
-        for one, other in zip(found, expected, strict=True):
-            assert_close(one, other, rtol=1e-9)
-    for i in (0, 5):
-        found = objective.parameters(theta[i], i)
-        assert are_equal(found, together.parameters(theta[i], i))
-
-
-def test_values_reach_the_right_models():
-    torch.manual_seed(0)
-    objective, mlls = separate()
-    theta = objective.start + 0.1 * np.arange(8)[:, None]
-    objective.write(theta)
-    table = Stack(mlls, None, None).table
-    rows = np.concatenate([table.read(mll) for mll in mlls])
-    assert np.array_equal(rows, theta)
-    drawn = objective.sample([4, 1])
-    constant = table.columns["model.mean_module.raw_constant"]  # without a prior
-    assert np.array_equal(drawn[:, constant], theta[[4, 1], constant])
-
-
-def test_bounds_are_each_models_own_and_logarithms_those_of_all():
-    name = "model.covar_module.raw_lengthscale"
-
-    def part(low: float, **kwargs: object) -> Objective:
-        kernel = RBFKernel(ard_num_dims=2, **kwargs)
-        mll = mll_of(SingleTaskGP(X, Y, covar_module=kernel))
-        return ByModules(Stack([mll], None, {name: (low, None)}))
-
-    other = part(0.2, lengthscale_constraint=GreaterThan(0.01, transform=None))
-    objective = Separate([part(0.1), other], [[1], [0]])
-    columns = other.stack.table.columns[name]
-    assert [b.lb[columns][0] for b in objective.bounds] == [0.2, 0.1]
-    assert not objective.softplus[columns].any()
-    assert not objective.untransformed[columns].any()
-    assert objective.group_size == 1

@@ -1,0 +1,224 @@
+"""Everything that a `folds=` argument takes, as :class:`Folds`, and groups of rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from botorch_xval.cross_validation.folds import Folds
+
+__all__ = [
+    "FoldsLike",
+    "Groups",
+    "buffered",
+    "fits_any_size",
+    "list_labels",
+    "make_folds",
+]
+
+
+class Splitter(Protocol):
+    """What splitters of scikit-learn have."""
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterable[Any]: ...
+
+    def get_n_splits(self) -> int: ...
+
+
+Splits: TypeAlias = Iterable[tuple[Sequence[int] | NDArray[np.integer] | Tensor, ...]]
+FoldsLike: TypeAlias = (
+    Callable[[int], Any] | Folds | Tensor | NDArray[np.bool_] | Splits | Splitter
+)
+"""What :func:`make_folds` takes as `folds`."""
+
+Groups: TypeAlias = Sequence[Hashable] | Tensor | NDArray[Any] | pd.Series | pd.Index
+"""What :func:`make_folds` takes as `groups`."""
+
+
+def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
+    """The folds of `n` rows.
+
+    Args:
+        folds: One of
+
+            * a function of the number of rows, such as :func:`leave_one_out` and what
+              :func:`k_fold` returns; it may return any of the following,
+            * :class:`Folds`,
+            * a boolean mask `folds x n` of the held-out rows; all others train,
+            * an iterable of `(train, test)` pairs of row numbers,
+            * a splitter of scikit-learn, such as `KFold(5)` or `TimeSeriesSplit(5)`,
+              which sees numbers of rows only.
+        n: Number of rows.
+        groups: `n` labels. Rows with the same label belong together (repetitions of a
+            configuration, the trials of a study): a fold holds out all of them or none.
+            A function is then called with the number of distinct labels, and its folds
+            of labels, in the order of their first rows, become folds of rows. With
+            :func:`leave_one_out` this is one fold per label, with the label as name.
+
+    Returns:
+        The folds.
+
+    Raises:
+        ValueError: If they are not folds of `n` rows, if there are fewer than two
+            distinct labels, or if finished folds separate rows with the same label.
+    """
+    labels = None if groups is None else list_labels(groups, n)
+    if hasattr(folds, "get_n_splits"):
+        folds = partial(_split, folds)
+    if labels is None:
+        return _finished(folds(n) if callable(folds) else folds, n)
+    distinct = list(dict.fromkeys(labels))
+    if len(distinct) < 2:
+        raise ValueError(
+            f"groups: expected at least 2 distinct labels, got only {distinct[0]!r}"
+        )
+    number = {label: i for i, label in enumerate(distinct)}
+    label_of_row = torch.tensor([number[label] for label in labels])
+    if callable(folds):
+        of_labels = _finished(folds(len(distinct)), len(distinct))
+        known = {f"row {i}": str(label) for i, label in enumerate(distinct)}
+        names = [known.get(name, name) for name in of_labels.names]
+        columns = label_of_row.to(of_labels.held_out.device)
+        return replace(of_labels.of_rows(columns), names=names)
+    finished = _finished(folds, n)
+    masks = finished.held_out.cpu(), finished.training.cpu()
+    for name, held_out, training in zip(finished.names, *masks, strict=True):
+        both = set(label_of_row[held_out].tolist()) & set(
+            label_of_row[training].tolist()
+        )
+        if both:
+            raise ValueError(
+                "folds: expected all rows of a label on the same side, got rows with "
+                f"{distinct[min(both)]!r} on both sides of {name!r}; hold out whole "
+                "groups, or give a function such as `k_fold(5)`"
+            )
+    return finished
+
+
+def fits_any_size(folds: FoldsLike) -> bool:
+    """Whether `folds` makes folds of any number of rows: a function or a splitter."""
+    return callable(folds) or hasattr(folds, "get_n_splits")
+
+
+def buffered(folds: FoldsLike, buffer: int) -> Callable[[int], Folds]:
+    """Folds that do not train on the neighbors of the rows that they hold out.
+
+    For rows in an order in which neighbors are alike, as in time (h-block
+    cross-validation: Burman, Chow & Nolan 1994; Racine 2000).
+
+    Args:
+        folds: See :func:`make_folds`.
+        buffer: How far from a held-out row another one has to be, in rows, to train a
+            model: by more than so many.
+
+    Returns:
+        A function from the number of rows to their folds.
+
+    Raises:
+        ValueError: If `buffer < 1`; the function raises it if a fold is left without a
+            training row.
+    """
+    if buffer < 1:
+        raise ValueError(f"buffer: expected at least 1 row, got {buffer}")
+
+    def made(n: int) -> Folds:
+        own = make_folds(folds, n)
+        near = own.held_out.clone()
+        for distance in range(1, min(buffer, n - 1) + 1):
+            near[:, distance:] |= own.held_out[:, :-distance]
+            near[:, :-distance] |= own.held_out[:, distance:]
+        return Folds(own.held_out, own.names, own.training & ~near)
+
+    return made
+
+
+def list_labels(groups: Groups, n: int) -> list[Hashable]:
+    """The labels of `n` rows as Python values.
+
+    Raises:
+        ValueError: If there are not `n` labels, or if one is missing.
+    """
+    if len(shape := getattr(groups, "shape", (n,))) != 1:
+        raise ValueError(
+            f"groups: expected one label per row, got the shape {tuple(shape)}; pass a "
+            "single column"
+        )
+    labels = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+    if len(labels) != n:
+        raise ValueError(f"groups: expected {n} labels, one per row, got {len(labels)}")
+    for i, label in enumerate(labels):
+        if pd.api.types.is_scalar(label) and pd.isna(label):
+            raise ValueError(
+                f"groups: expected a label for every row, got {label} for row {i}; "
+                "give rows that stand alone a label of their own"
+            )
+    return labels
+
+
+def _finished(folds: Any, n: int) -> Folds:
+    """Folds of `n` rows from anything but a function."""
+    if isinstance(folds, np.ndarray) and folds.dtype == bool:
+        folds = torch.from_numpy(folds)
+    if not isinstance(folds, Folds):
+        training = None
+        if not isinstance(folds, Tensor):
+            training, folds = _masks_of_splits(folds, n)
+        count = len(folds) if folds.ndim else 0
+        names = [f"fold {i}" for i in range(count)]
+        folds = Folds(folds, names, training)  # type: ignore[arg-type]
+    if folds.held_out.shape[1] != n:
+        raise ValueError(
+            f"folds: expected folds of {n} rows, got {folds.held_out.shape[1]}"
+        )
+    return folds
+
+
+def _split(splitter: Any, n: int) -> list[Any]:
+    """The splits of a splitter of scikit-learn, which sees numbers of rows only."""
+    rows = np.arange(n)
+    with warnings.catch_warnings():  # some say that they ignore groups
+        warnings.filterwarnings("ignore", message=".*groups", category=UserWarning)
+        return list(splitter.split(rows[:, None], None, rows))
+
+
+def _masks_of_splits(splits: Any, n: int) -> tuple[Tensor, Tensor]:
+    """`folds x n` of training and of held-out rows, for pairs of row numbers."""
+    if not isinstance(splits, Iterable) or isinstance(splits, (str, bytes)):
+        raise ValueError(
+            "folds: expected a function, Folds, a bool mask, (train, test) splits or a "
+            f"splitter of scikit-learn, got {type(splits).__name__}"
+        )
+    masks = []
+    for i, split in enumerate(splits):
+        try:
+            train, test = (_mask_of_rows(numbers, n) for numbers in split)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "folds: expected pairs (train, test) of row numbers from 0 to "
+                f"{n - 1}, got something else in fold {i} ({error})"
+            ) from error
+        masks.append(torch.stack([train, test]))
+    if not masks:
+        return (torch.zeros(0, n, dtype=torch.bool),) * 2
+    training, held_out = torch.stack(masks, dim=1)
+    return training, held_out
+
+
+def _mask_of_rows(numbers: Any, n: int) -> Tensor:
+    index = torch.as_tensor(numbers).cpu()
+    if index.numel() == 0:
+        return torch.zeros(n, dtype=torch.bool)
+    if index.ndim != 1 or index.dtype == torch.bool or index.is_floating_point():
+        raise ValueError(f"{index.dtype} of shape {tuple(index.shape)}")
+    if not 0 <= int(index.min()) <= int(index.max()) < n:
+        raise ValueError(f"numbers from {int(index.min())} to {int(index.max())}")
+    return torch.zeros(n, dtype=torch.bool).index_fill(0, index.long(), True)
