@@ -87,14 +87,13 @@ def cross_validate(
     r"""Fit a model to the training rows of every fold and predict its held-out rows.
 
     Every fold's model is built from its own training rows only, so whatever it learns
-    from data (ranges, standardization) cannot see a held-out value. Folds of equal
-    size are fitted together (:func:`~botorch_xval.fit_each`); each has its own
-    optimizer and ends where it would end alone. The score of a point is its log
-    predictive density
+    from data (ranges, standardization) cannot see a held-out value. All folds are
+    fitted together (:func:`~botorch_xval.fit_each`); each has its own optimizer. The
+    score of a point is its log predictive density
 
     .. math:: \log p(y_i \mid x_i, D_{-S}, \hat\theta_{-S}),
 
-    with :math:`S` the fold that holds it out.
+    with :math:`S` the rows that its fold does not train on.
 
     How folds are fitted, with `f` folds of `n` rows and `p` hyper-parameters:
 
@@ -103,7 +102,8 @@ def cross_validate(
     * "warm": from the fit to all rows and one Newton step, to the same tolerance. One
       fit, `2 p` evaluations for a Hessian, then about five evaluations per fold. Folds
       of an influence above 0.5, and all where the fit to all rows has several optima,
-      are fitted as by "refit", too.
+      are fitted as by "refit", too. Folds in time follow the trace backwards: each
+      begins with the Newton step from the next one.
 
     Both end in the lowest optimum that is known for the fold's own loss, which never
     knows a held-out value. With `starts="own"` folds have their initial values only
@@ -133,9 +133,11 @@ def cross_validate(
         train_X: Inputs, `n x d`.
         train_Y: Outcomes, `n x m`.
         train_Yvar: Known variances of the observation noise, `n x m`.
-        folds: A function of the number of rows such as :func:`leave_one_out`, finished
-            folds, a boolean mask `folds x n` of the held-out rows, or an iterable of
-            `(train, test)` row numbers, as scikit-learn has them.
+        folds: A function of the number of rows such as :func:`leave_one_out`,
+            :func:`k_fold`, :func:`leave_future_out` and :func:`buffered` make it,
+            finished folds, a boolean mask `folds x n` of the held-out rows, an iterable
+            of `(train, test)` row numbers, or a splitter of scikit-learn. Rows may be
+            in neither part.
         groups: `n` labels; rows of one label are held out together. A function `folds`
             then makes folds of labels.
         fit: "refit", "warm", "adaptive", "fixed" or "sampled", see above.

@@ -17,7 +17,7 @@ from time import monotonic
 
 import numpy as np
 
-from botorch_xval.cross_validation.fold_fits import FoldWork, Key
+from botorch_xval.cross_validation.fold_fits import ALL_ROWS, FoldWork, Key
 from botorch_xval.cross_validation.full_fit import (
     MOST_OPTIMA,
     Center,
@@ -28,9 +28,9 @@ from botorch_xval.fitting.multistart import SAME, distinct
 from botorch_xval.fitting.starts import OWN
 from botorch_xval.fitting.threads import evaluate_each
 
-__all__ = ["ALL_ROWS", "share"]
+__all__ = ["share"]
 
-ALL_ROWS, OTHER_FOLD = "all rows", "another fold"  # labels of starts
+OTHER_FOLD = "another fold"  # label of a start
 # Nats between what the quadratic model promises a fold and its own optimum: up to NEAR
 # they are one; beyond REACH a search is not worth its price.
 NEAR, REACH = 0.03, 2.0

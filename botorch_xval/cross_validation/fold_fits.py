@@ -41,8 +41,9 @@ from botorch_xval.fitting.search import Search, gradient_norm
 from botorch_xval.fitting.starts import Start
 from botorch_xval.fitting.threads import search_each
 
-__all__ = ["FoldFits", "FoldWork", "Key"]
+__all__ = ["ALL_ROWS", "FoldFits", "FoldWork", "Key"]
 
+ALL_ROWS = "all rows"  # label of a start
 LONGEST = 2.0  # posterior standard deviations that a Newton step may go in a direction
 # A whitened search that ends with a larger gradient (per point, by logarithms) goes on
 # in logarithms: its Hessian was not that of the fold, or it had left the bounds.

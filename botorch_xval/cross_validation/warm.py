@@ -28,12 +28,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from botorch_xval.cross_validation.exchange import ALL_ROWS, share
-from botorch_xval.cross_validation.fold_fits import FoldFits, FoldWork, Key
+from botorch_xval.cross_validation.exchange import share
+from botorch_xval.cross_validation.fold_fits import ALL_ROWS, FoldFits, FoldWork, Key
 from botorch_xval.cross_validation.fold_models import FoldModels
 from botorch_xval.cross_validation.folds import Folds, by_size
 from botorch_xval.cross_validation.full_fit import Center, FullFit
 from botorch_xval.cross_validation.links import affine
+from botorch_xval.cross_validation.trace import follow, is_trace
 from botorch_xval.fitting.coordinates import Array
 from botorch_xval.fitting.losses.left_out import LeftOut
 from botorch_xval.fitting.options import FitOptions
@@ -90,26 +91,19 @@ def fit_folds(
         share(work, known=known)
         return work.end(models)
     full.check_parameters(objective, models.folds.names[0])
-    there = _at_full(work, full, models)
-    steps = _take_steps(work, full, there)
-    chosen = np.full(len(numbers), True)
-    if how == "adaptive":
-        influences = np.nan_to_num(work.influences, nan=np.inf)
-        chosen = influences.max(axis=1) > threshold
-        kept = {i: step for i, step in steps.items() if not chosen[i[0]]}
-        _keep_steps(work, full, models, kept, there)
-    steps = {i: step for i, step in steps.items() if chosen[i[0]]}
     work.how = "warm"
-    work.refine(
-        [(i, s.values, full.centers[i[1]][0]) for i, s in steps.items()], ALL_ROWS
-    )
+    kept_up_to = threshold if how == "adaptive" else -math.inf
+    if is_trace(models.folds):
+        searched = follow(work, full, models, kept_up_to)
+    else:
+        searched = _step_from_all_rows(work, full, models, kept_up_to)
     # Where all rows have several optima, so may any fold.
     unclear = [
         i
-        for i in steps
+        for i in searched
         if work.influences[i] > INFLUENTIAL or len(full.centers[i[1]]) > 1
     ]
-    scouts = [i for i in steps if i[0] in work.scouts and how != "sampled"]
+    scouts = [i for i in searched if i[0] in work.scouts and how != "sampled"]
     work.search_own_starts(scouts, most=None)
     work.search_own_starts([i for i in unclear if i not in scouts])
     if how != "adaptive" or threshold < math.inf:
@@ -151,6 +145,27 @@ def squared_influences(full: FullFit, folds: Folds) -> float | None:
             squares = (slopes[:, ~whitened.resting] ** 2).sum(axis=1)
             total += float(shares @ squares)
     return total
+
+
+def _step_from_all_rows(
+    work: FoldWork, full: FullFit, models: FoldModels, threshold: float
+) -> list[Key]:
+    """One Newton step for each fold, which is kept up to an influence, or refined.
+
+    Returns:
+        Which models have been searched.
+    """
+    there = _at_full(work, full, models)
+    steps = _take_steps(work, full, there)
+    influences = np.nan_to_num(work.influences, nan=np.inf)
+    chosen = influences.max(axis=1) > threshold
+    kept = {i: step for i, step in steps.items() if not chosen[i[0]]}
+    _keep_steps(work, full, models, kept, there)
+    steps = {i: step for i, step in steps.items() if chosen[i[0]]}
+    work.refine(
+        [(i, s.values, full.centers[i[1]][0]) for i, s in steps.items()], ALL_ROWS
+    )
+    return list(steps)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from ax.adapter.cross_validation import (
     CVData,
     assess_model_fit,
     compute_diagnostics,
+    gen_trial_split,
 )
 from ax.adapter.cross_validation import cross_validate as ax_cross_validate
 from ax.api.configs import ChoiceParameterConfig
@@ -110,6 +111,13 @@ def halves(data):
         )
 
 
+def future(data):
+    """The next two trials by all earlier ones, with Ax's own generator of folds."""
+    last = data.arm_data.index.get_level_values("trial_index").max()
+    for t in (last - 1, last):
+        yield from gen_trial_split(data, test_trials=[t], train_trials=[*range(t)])
+
+
 def overlapping(data):
     """A fold that trains on what it holds out."""
     yield CVData(training_data=data, test_data=data)
@@ -122,8 +130,12 @@ def test_folds_of_the_users_own(asked, caplog):
     found = cross_validate(adapter, fold_generator=halves)
     assert asked == [2] and "one by one" not in caplog.text
     assert_same(found, ax_cross_validate(adapter, fold_generator=halves))
+    found = cross_validate(adapter, fold_generator=future)
+    assert "one by one" not in caplog.text and len(found) == 2
+    assert_same(found, ax_cross_validate(adapter, fold_generator=future))
+    asked.clear()
     found = cross_validate(adapter, fold_generator=overlapping)
-    assert asked == [2]
+    assert asked == []
     assert "an arm on both sides" in caplog.text
     assert_same(found, ax_cross_validate(adapter, fold_generator=overlapping))
 

@@ -8,7 +8,8 @@ No plot changes a setting of matplotlib.
 * Of a comparison: `plot_scores`, `plot_differences`, `plot_comparison`.
 * Of a cross-validation: `plot_predictions`, `plot_residuals`, `plot_normal_quantiles`,
   `plot_pit`, `plot_calibration`, `plot_influence`, and the most telling six of these in
-  one figure, `plot_diagnostics`; `plot_pointwise` of a difference between two;
+  one figure, `plot_diagnostics`; `plot_trace` over the rows in their order;
+  `plot_pointwise` of a difference between two;
   `plot_hyperparameters` of the table of its models.
 """
 
@@ -33,6 +34,7 @@ from botorch_xval.reporting.plots.hyperparameters import (
     plot_hyperparameters,
     plot_influence,
 )
+from botorch_xval.reporting.plots.trace import plot_trace
 from botorch_xval.reporting.plots.validation import (
     plot_pointwise,
     plot_predictions,
@@ -56,4 +58,5 @@ __all__ = [
     "plot_predictions",
     "plot_residuals",
     "plot_scores",
+    "plot_trace",
 ]

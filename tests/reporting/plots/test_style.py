@@ -21,6 +21,7 @@ OF_COMPARISON = [plots.plot_scores, plots.plot_differences]
 OF_RESULT = [
     plots.plot_predictions,
     plots.plot_residuals,
+    plots.plot_trace,
     plots.plot_normal_quantiles,
     plots.plot_pit,
     plots.plot_calibration,
