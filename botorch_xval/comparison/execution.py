@@ -65,9 +65,10 @@ def score_cell(
             model, train_X, train_Y, train_Yvar, folds=folds, **options
         )
     error = squared_error(result.mean, result.observed)
+    error = error.where(~result.observed.isnan(), 0.0)
     return {
         "rows": result.rows.tolist(),
-        "log_density": result.log_density.sum(dim=-1).tolist(),
+        "log_density": result.summed_log_density.tolist(),
         "squared_error": error.sum(dim=-1).tolist(),
         "folds": len(result.folds.names),
         "failed": len(result.failed),

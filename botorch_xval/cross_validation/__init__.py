@@ -11,7 +11,7 @@ from botorch_xval.cross_validation.folds import (
     leave_future_out,
     leave_one_out,
 )
-from botorch_xval.cross_validation.folds_like import buffered
+from botorch_xval.cross_validation.folds_like import buffered, hold_out_only
 from botorch_xval.cross_validation.result import (
     CrossValidation,
     FoldFit,
@@ -39,6 +39,7 @@ __all__ = [
     "cross_validate",
     "crps",
     "difference",
+    "hold_out_only",
     "k_fold",
     "leave_future_out",
     "leave_one_out",

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from botorch_xval.cross_validation.fold_fits import FoldFits
 from botorch_xval.cross_validation.fold_models import FoldBatch, FoldData, FoldModels
-from botorch_xval.cross_validation.folds import leave_one_out
+from botorch_xval.cross_validation.folds import Folds, leave_one_out
 from botorch_xval.cross_validation.folds_like import FoldsLike, Groups, make_folds
 from botorch_xval.cross_validation.full_fit import Center, FullFit, fit_all_rows
 from botorch_xval.cross_validation.leave_out import LeaveOut
@@ -38,6 +38,11 @@ from botorch_xval.cross_validation.links import (
     links_of,
 )
 from botorch_xval.cross_validation.memory import blocks_of
+from botorch_xval.cross_validation.outputs import (
+    join,
+    models_of_outputs,
+    rows_of_outputs,
+)
 from botorch_xval.cross_validation.own_fits import fit_by_itself, has_own_fit
 from botorch_xval.cross_validation.predictions import (
     Prediction,
@@ -131,7 +136,9 @@ def cross_validate(
             `builds_independent_batches`, as `ScalarChoiceGP` has it, or a `partial` of
             one, builds the models of all folds as one batch, which takes less time.
         train_X: Inputs, `n x d`.
-        train_Y: Outcomes, `n x m`.
+        train_Y: Outcomes, `n x m`; NaN where one was not observed. Then, or if the
+            model is a `ModelListGP`, outputs are independent, and each is assessed with
+            its own rows.
         train_Yvar: Known variances of the observation noise, `n x m`.
         folds: A function of the number of rows such as :func:`leave_one_out`,
             :func:`k_fold`, :func:`leave_future_out` and :func:`buffered` make it,
@@ -167,14 +174,22 @@ def cross_validate(
     options = fit_options or FitOptions()
     if progress:
         options = replace(options, progress=True)
-    data = FoldData(
-        model,
-        mll,
-        train_X,
-        train_Y,
-        train_Yvar,
-        make_folds(folds, len(train_X), groups),
-    )
+    made = make_folds(folds, len(train_X), groups)
+    outputs = models_of_outputs(model, train_X, train_Y, train_Yvar)
+    if outputs is not None:
+        return _each_output(
+            outputs,
+            (train_X, train_Y, train_Yvar),
+            made,
+            fit=fit,
+            fit_options=options,
+            threshold=threshold,
+            max_error=max_error / math.sqrt(len(outputs)),
+            seed=seed,
+            mll=mll,
+            keep_models=keep_models,
+        )
+    data = FoldData(model, mll, train_X, train_Y, train_Yvar, made)
     is_small = train_X.device.type == "cpu" and len(train_X) < LARGE_MODEL
     with single_threaded_torch() if is_small else nullcontext():
         work = _Work(data, options, keep_models)
@@ -204,6 +219,23 @@ def cross_validate(
         if corrected is not None:
             found = replace(found, corrected=found.elpd - corrected)
         return _warn(replace(found, estimate=estimate))
+
+
+def _each_output(
+    models: Sequence[Callable[..., Model]],
+    data: tuple[Tensor, Tensor, Tensor | None],
+    folds: Folds,
+    **kwargs: Any,
+) -> CrossValidation:
+    """Cross-validate outputs that have rows or models of their own."""
+    train_X, train_Y, train_Yvar = data
+    parts, results = rows_of_outputs(train_Y, folds), []
+    for j, (model, part) in enumerate(zip(models, parts, strict=True)):
+        rows = part.rows.to(train_X.device)
+        noise = None if train_Yvar is None else train_Yvar[rows, j : j + 1]
+        own = train_X[rows], train_Y[rows, j : j + 1], noise
+        results.append(cross_validate(model, *own, folds=part.folds, **kwargs))
+    return join(results, parts, folds, train_Y)
 
 
 def _warn(result: CrossValidation) -> CrossValidation:
@@ -236,15 +268,16 @@ class _Work:
         """Predict all folds at the hyper-parameters of the fit to all rows."""
         m = self.data.train_Y.shape[-1]
         self.links, _ = links_of(full.mll.model, m)
-        location, scale = affine(full.mll.model, m)
         records = [replace(r, evaluations=0) for r in full.fitted.records]
         for i, (mean, variance, noise) in enumerate(closed.predict(self.data.folds)):
+            rows = self.data.folds.held_out[i].to(self.data.train_X.device)
+            location, scale = affine(full.mll.model, m, self.data.train_X[rows])
             self.predictions[i] = {
                 "mean": location + scale * mean,
                 "variance": scale**2 * variance,
                 "noise_variance": scale**2 * noise,
-                "location": location.expand_as(mean),
-                "scale": scale.expand_as(mean),
+                "location": location,
+                "scale": scale,
             }
             self.fits[i] = [
                 FoldFit(i, k, "fixed", math.nan, record)

@@ -211,18 +211,20 @@ class FoldModels:
             ]
         )
 
-    def affine(self, folds: Sequence[int], m: int) -> tuple[Tensor, Tensor]:
-        """Locations and scales of the outcomes of some folds, `a x 1 x m` each.
+    def affine(
+        self, folds: Sequence[int], X: Sequence[Tensor], m: int
+    ) -> tuple[Tensor, Tensor]:
+        """Locations and scales of the outcomes of some folds, `a x k x m` each.
 
         Args:
             folds: Positions of `a` folds.
+            X: For each of them as many inputs, `k x d`.
             m: The number of outcomes.
         """
-        pairs = [affine(self.mlls[j].model, m) for j in folds]
-        location, scale = (
-            torch.stack([part.reshape(1, -1) for part in parts])
-            for parts in zip(*pairs, strict=True)
-        )
+        pairs = [
+            affine(self.mlls[j].model, m, x) for j, x in zip(folds, X, strict=True)
+        ]
+        location, scale = (torch.stack(parts) for parts in zip(*pairs, strict=True))
         return location, scale
 
 
@@ -278,10 +280,12 @@ class FoldBatch(FoldModels):
         inputs[list(folds)] = torch.stack(list(X))
         return self._batch.model.transform_inputs(inputs)[list(folds)]
 
-    def affine(self, folds: Sequence[int], m: int) -> tuple[Tensor, Tensor]:
+    def affine(
+        self, folds: Sequence[int], X: Sequence[Tensor], m: int
+    ) -> tuple[Tensor, Tensor]:
         """See :class:`FoldModels`."""
+        shape, rows = (len(self.numbers), len(X[0]), m), list(folds)
         location, scale = affine(self._batch.model, m)
-        shape, rows = (len(self.numbers), 1, location.shape[-1]), list(folds)
         return location.expand(shape)[rows], scale.expand(shape)[rows]
 
 
@@ -330,11 +334,13 @@ class FoldGroups(FoldModels):
             places += rows
         return torch.cat(found)[np.argsort(places).tolist()]
 
-    def affine(self, folds: Sequence[int], m: int) -> tuple[Tensor, Tensor]:
+    def affine(
+        self, folds: Sequence[int], X: Sequence[Tensor], m: int
+    ) -> tuple[Tensor, Tensor]:
         """See :class:`FoldModels`."""
         found, places = [], []
         for part, rows, own in self._parts_of(folds):
-            found.append(part.affine(own, m))
+            found.append(part.affine(own, [X[a] for a in rows], m))
             places += rows
         order = np.argsort(places).tolist()
         location, scale = (torch.cat(each)[order] for each in zip(*found, strict=True))

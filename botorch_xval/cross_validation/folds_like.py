@@ -14,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from botorch_xval.cross_validation.folds import Folds
+from botorch_xval.cross_validation.folds import Folds, leave_one_out
 
 __all__ = [
     "FoldsLike",
     "Groups",
     "buffered",
     "fits_any_size",
+    "hold_out_only",
     "list_labels",
     "make_folds",
 ]
@@ -139,6 +140,53 @@ def buffered(folds: FoldsLike, buffer: int) -> Callable[[int], Folds]:
         return Folds(own.held_out, own.names, own.training & ~near)
 
     return made
+
+
+def hold_out_only(
+    rows: Sequence[bool] | Tensor | NDArray[np.bool_],
+    folds: FoldsLike = leave_one_out,
+    groups: Groups | None = None,
+) -> Folds:
+    """Folds of some rows; all others train every model.
+
+    How well are the rows of a target task or of the highest fidelity predicted, with
+    the help of all others?
+
+    Args:
+        rows: Boolean mask, `n`, of the rows that folds hold out.
+        folds: Folds of these rows, see :func:`make_folds`.
+        groups: A label of each of all rows, `n`: those of one label are held out
+            together, also rows that are not scored, as the same design in other tasks.
+
+    Returns:
+        The folds of all rows.
+
+    Raises:
+        ValueError: If `rows` is no mask, if there are fewer than two such rows, or
+            see :func:`make_folds`.
+    """
+    mask = torch.as_tensor(rows).cpu()
+    if mask.dtype != torch.bool or mask.ndim != 1:
+        raise ValueError(
+            "rows: expected a boolean mask of one dimension, such as "
+            f"`train_X[:, -1] == 0`, got {mask.dtype} of shape {tuple(mask.shape)}"
+        )
+    chosen = mask.nonzero()[:, 0]
+    labels = None if groups is None else list_labels(groups, len(mask))
+    own = None if labels is None else [labels[i] for i in chosen.tolist()]
+    made = make_folds(folds, len(chosen), own)
+    held_out = torch.zeros(len(made.names), len(mask), dtype=torch.bool)
+    training = (~mask).expand(len(made.names), -1).clone()
+    held_out[:, chosen], training[:, chosen] = made.held_out, made.training
+    names = made.names
+    if labels is None:
+        known = {f"row {j}": f"row {i}" for j, i in enumerate(chosen.tolist())}
+        names = [known.get(name, name) for name in names]
+    else:
+        for i, mine in enumerate(held_out):
+            gone = {labels[j] for j in mine.nonzero()[:, 0].tolist()}
+            training[i] &= torch.tensor([label not in gone for label in labels])
+    return Folds(held_out, names, training)
 
 
 def list_labels(groups: Groups, n: int) -> list[Hashable]:

@@ -204,15 +204,20 @@ def links_of(
     return tuple(links), chain.train(was_training)
 
 
-def affine(model: Model, num_outcomes: int) -> tuple[Tensor, Tensor]:
+def affine(
+    model: Model, num_outcomes: int, X: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Location and scale of what an outcome transform does to outcomes, or to links.
-
-    Each is `batch_shape x 1 x m`.
 
     Args:
         model: A fitted model.
         num_outcomes: Columns `m` of its training outcomes. A model of several tasks
             has one, and more outputs.
+        X: Inputs, `k x d`, for a transform that differs between tasks; default: it is
+            the same for all.
+
+    Returns:
+        `k x m` each, or `batch_shape x 1 x m` for all.
 
     Raises:
         UnsupportedError: If the transform is not affine.
@@ -223,13 +228,16 @@ def affine(model: Model, num_outcomes: int) -> tuple[Tensor, Tensor]:
     if transform is None:
         return zero, zero + 1
     transform.eval()
+    if X is not None:
+        zero = zero.expand(len(X), -1)
     with torch.no_grad():
-        points, _ = transform.untransform(zero + torch.arange(3.0).to(zero)[:, None])
-    location, scale = points[..., :1, :], points[..., 1:2, :] - points[..., :1, :]
-    change = points[..., 2:, :] - points[..., 1:2, :] - scale
+        points = [transform.untransform(zero + value, X=X)[0] for value in range(3)]
+    location, scale = points[0], points[1] - points[0]
+    change = points[2] - points[1] - scale
     # Rounding is relative to the points, which may be large against their scale.
-    rounding = 8 * torch.finfo(points.dtype).eps * points.abs().amax(dim=-2)
-    if (change.abs() > 1e-8 * scale.abs() + rounding.unsqueeze(-2)).any():
+    largest = torch.stack([point.abs() for point in points]).amax(dim=0)
+    rounding = 8 * torch.finfo(zero.dtype).eps * largest
+    if (change.abs() > 1e-8 * scale.abs() + rounding).any():
         raise UnsupportedError(
             "outcome_transform: expected Log, Power or Bilog, then affine ones such as "
             "Standardize, got another nonlinear transform; apply it to train_Y "

@@ -152,19 +152,19 @@ def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
         if noise is None:
             noisy: Any = model.posterior(X, observation_noise=True)
             noise = noisy.variance - variance
-        return _prediction(model, mean, variance, noise)
+        return _prediction(model, X, mean, variance, noise)
 
 
 def _prediction(
-    model: Model, mean: Tensor, variance: Tensor, noise: Tensor
+    model: Model, X: Tensor, mean: Tensor, variance: Tensor, noise: Tensor
 ) -> Prediction:
-    location, scale = affine(model, mean.shape[-1])
+    location, scale = affine(model, mean.shape[-1], X)
     return {
         "mean": mean,
         "variance": variance + noise,
         "noise_variance": noise,
-        "location": location.expand_as(mean),
-        "scale": scale.expand_as(mean),
+        "location": location,
+        "scale": scale,
     }
 
 
@@ -193,7 +193,7 @@ def _together(
     own = numbers.reshape(-1).tolist()
     moments = fitted.objective.predict(fitted.theta[own], own, inputs)
     mean, variance, added = (part.reshape(a, m, -1).mT for part in moments)
-    location, scale = models.affine(chosen, m)  # a x 1 x m
+    location, scale = models.affine(chosen, X, m)  # a x k x m
     mean = location + scale * mean
     variance = scale**2 * variance
     added = (scale**2 * added).expand_as(mean)
@@ -204,8 +204,8 @@ def _together(
             "mean": mean[i],
             "variance": variance[i] + added[i],
             "noise_variance": added[i],
-            "location": location[i].expand_as(mean[i]),
-            "scale": scale[i].expand_as(mean[i]),
+            "location": location[i],
+            "scale": scale[i],
         }
         for i in range(len(chosen))
     ]

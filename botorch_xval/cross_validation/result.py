@@ -18,12 +18,14 @@ from torch import Tensor
 
 from botorch_xval.cross_validation import scores
 from botorch_xval.cross_validation.folds import Folds
+from botorch_xval.cross_validation.folds_like import Groups, list_labels
 from botorch_xval.cross_validation.links import Link, link_score
 from botorch_xval.cross_validation.sampling import Estimate
 from botorch_xval.fitting.records import FitRecord, Optimum
 
 __all__ = [
     "INTERVAL",
+    "LINKED",
     "POINTS",
     "CrossValidation",
     "FoldFit",
@@ -111,7 +113,7 @@ class CrossValidation:
     what noise adds to the variance."""
 
     observed: Tensor
-    """Observed outcomes, `k x m`."""
+    """Observed outcomes, `k x m`; NaN where there is none."""
 
     location: Tensor
     """Location of the outcome transform of the fold (a mean), `k x m`; of links, if
@@ -184,6 +186,14 @@ class CrossValidation:
         return self._scored("outcome", True)["z_score"]
 
     @property
+    def summed_log_density(self) -> Tensor:
+        """Log predictive densities in nats, summed over the observed outputs, `k`.
+
+        NaN where one of these has no score.
+        """
+        return self.log_density.where(~self.observed.isnan(), 0.0).sum(dim=-1)
+
+    @property
     def elpd(self) -> float:
         """Sum over rows of the log predictive density, in nats.
 
@@ -192,7 +202,7 @@ class CrossValidation:
         """
         if self.estimate is not None:
             return self.estimate.elpd
-        values = self.log_density.sum(dim=-1).cpu()
+        values = self.summed_log_density.cpu()
         known = ~values.isnan()
         if not known.any():
             return math.nan
@@ -242,28 +252,42 @@ class CrossValidation:
         frame.attrs.update(scale=scale, noise=noise)
         return frame
 
-    def summary(self, scale: str = "outcome", noise: bool = True) -> pd.DataFrame:
+    def summary(
+        self,
+        scale: str = "outcome",
+        noise: bool = True,
+        by: Groups | None = None,
+    ) -> pd.DataFrame:
         """Scores of each output over the points that have one.
 
         Args:
             scale: See :meth:`to_frame`.
             noise: See :meth:`to_frame`.
+            by: A label of each row of the data, `n`, such as its task: scores of the
+                rows of each label.
 
         Returns:
-            One row per output, with the columns of
-            :func:`~botorch_xval.cross_validation.summarize`. Points of repeated folds
-            count one by one.
+            One row per output (and label, in the order of first rows), with the columns
+            of :func:`~botorch_xval.cross_validation.summarize`. Points of repeated
+            folds count one by one.
         """
-        parts = self._on(scale, noise)
-        known = ~parts[0].isnan().any(dim=-1)
-        scored = self._scored(scale, noise)
-        rows = []
-        for j in range(self.mean.shape[-1]):
-            mean, variance, observed, baseline = (p[known, j].cpu() for p in parts)
-            own = {name: part[known, j].cpu() for name, part in scored.items()}
-            rows.append(scores.summarize(mean, variance, observed, baseline, own))
-        frame = pd.DataFrame(rows)
-        frame.index.name = "output"
+        parts, scored = self._on(scale, noise), self._scored(scale, noise)
+        labels = None
+        if by is not None:
+            labels = np.array(list_labels(by, self.folds.held_out.shape[1]), object)
+            labels = labels[self.rows.cpu().numpy()]
+        rows, index = [], []
+        for label in [None] if labels is None else list(dict.fromkeys(labels)):
+            for j in range(self.mean.shape[-1]):
+                known = ~(parts[0][:, j] + parts[2][:, j]).isnan()
+                if labels is not None:
+                    known &= torch.tensor(labels == label).to(known.device)
+                mean, variance, observed, baseline = (p[known, j].cpu() for p in parts)
+                own = {name: part[known, j].cpu() for name, part in scored.items()}
+                rows.append(scores.summarize(mean, variance, observed, baseline, own))
+                index.append(j if labels is None else (label, j))
+        frame = pd.DataFrame(rows, pd.Index(index))
+        frame.index.names = ["output"] if labels is None else ["label", "output"]
         frame.attrs.update(scale=scale, noise=noise)
         return frame
 
@@ -275,13 +299,13 @@ class CrossValidation:
                 the noiseless outcome unless it is told otherwise.
         """
         mean, variance, observed, _ = self._on("outcome", noise)
-        known = ~mean.isnan().any(dim=-1)
+        known = ~(mean + observed).isnan()
         frame = pd.DataFrame(
             [
                 scores.ax_diagnostics(
-                    mean[known, j].cpu().numpy(),
-                    variance[known, j].sqrt().cpu().numpy(),
-                    observed[known, j].cpu().numpy(),
+                    mean[known[:, j], j].cpu().numpy(),
+                    variance[known[:, j], j].sqrt().cpu().numpy(),
+                    observed[known[:, j], j].cpu().numpy(),
                 )
                 for j in range(mean.shape[-1])
             ]
@@ -462,14 +486,17 @@ def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
     same = (
         torch.equal(first.rows.cpu(), second.rows.cpu())
         and torch.equal(first.fold_of.cpu(), second.fold_of.cpu())
-        and torch.equal(first.observed.cpu(), second.observed.cpu())
+        and torch.equal(first.observed.isnan().cpu(), second.observed.isnan().cpu())
+        and torch.equal(
+            first.observed.cpu().nan_to_num(), second.observed.cpu().nan_to_num()
+        )
     )
     if not same:
         raise ValueError(
             "the two results are of different rows, folds or outcomes; only scores of "
             "the same points can be compared"
         )
-    densities = [r.log_density.sum(dim=-1).cpu().numpy() for r in (first, second)]
+    densities = [r.summed_log_density.cpu().numpy() for r in (first, second)]
     frame = pd.DataFrame(
         {
             "row": first.rows.cpu().numpy(),

@@ -24,6 +24,7 @@ from helpers import (
 from botorch_xval import FitOptions, cross_validate, k_fold
 from botorch_xval.cross_validation import predictions as predict
 from botorch_xval.cross_validation.cross_validate import FITS
+from botorch_xval.cross_validation.links import affine
 from botorch_xval.fitting.losses import exact
 from botorch_xval.fitting.losses.parameters import Unsupported
 
@@ -66,7 +67,7 @@ def test_an_outcome_transform_is_affine_up_to_rounding():
     for shift, dtype in ((0.0, torch.float32), (1e12, torch.float64)):
         train_Y = (Y + shift).to(dtype)
         model = normalized_gp(X.to(dtype), train_Y)
-        location, scale = predict.affine(model, 1)
+        location, scale = affine(model, 1)
         tolerance = {"rtol": 1e-5, "atol": 0}
         assert_close(location, train_Y.mean(dim=0, keepdim=True), **tolerance)
         assert_close(scale, train_Y.std(dim=0, keepdim=True), **tolerance)
