@@ -9,6 +9,7 @@ import pytest
 import torch
 from botorch.fit import fit_gpytorch_mll as botorch_fit
 from botorch.models import ModelListGP, MultiTaskGP, SingleTaskGP
+from botorch.models.transforms import Warp
 from covariances import COVARIANCES, OTHERS, B, batch_with, mixed_data, scalar
 from gpytorch.kernels import RBFKernel
 from gpytorch.means import LinearMean, ZeroMean
@@ -66,6 +67,8 @@ def mlls_of(criterion):
         yield mll_of(batch_with(scalar(RBFKernel), **kwargs).model, criterion)
     yield tasks_mll(criterion)
     yield mll_of(SingleTaskGP(*noisy_waves(13, 2)), criterion)
+    warp = Warp(d=2, indices=[0, 1])
+    yield mll_of(SingleTaskGP(*unit_waves(12), input_transform=warp), criterion)
 
 
 @of_each
