@@ -1,16 +1,19 @@
 r"""What hyper-parameters may be fitted by instead of the evidence.
 
 GPyTorch has the leave-one-out log density, `LeaveOneOutPseudoLikelihood`; here is the
-leave-one-out CRPS. Both look at how well each training row is predicted by all others,
-which the evidence does for one order of the rows only, and with few rows to predict the
-first from (Fong & Holmes 2020). Where the covariance is misspecified, such criteria can
-predict better than the evidence; where it is not, they have the larger variance (Bachoc
-2013). With :math:`Q = K^{-1}` (noise included) and :math:`a = Q (y - m)`, the row `i`
-is missed by
+leave-one-out CRPS. Both ask how well each training row is predicted by all others; the
+evidence is the sum of log predictive densities from none to all but one of the rows
+(Fong & Holmes 2020), so it also asks what the prior alone would say. Where the
+covariance is misspecified, leave-one-out can predict better; where it is not, its
+optima vary more between samples (Bachoc 2013), and few rows are overfitted (Cawley &
+Talbot 2010). With :math:`Q = K^{-1}` (noise included) and :math:`a = Q (y - m)`, the
+row `i` is missed by
 
 .. math:: e_i = a_i / Q_{ii}, \qquad \sigma_i^2 = 1 / Q_{ii}
 
-(Dubrule 1983; Rasmussen & Williams 2006, eq. 5.12).
+(Dubrule 1983; Rasmussen & Williams 2006, eq. 5.12). These do not change much where
+lengthscales and output scale grow together (the flat limit, Driscoll & Fornberg 2002):
+without a prior that bounds the output scale there may be no optimum but that limit.
 """
 
 from __future__ import annotations
