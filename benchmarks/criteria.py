@@ -12,8 +12,10 @@ the standard error of the paired difference; CRPS and RMSE are ratios to those o
 evidence. "Flattered" is by how much the sum is too good if the criterion has seen all
 rows (`fit="fixed"`). "Other optima" is the share of folds whose own start leads more
 than 0.1 nats above their lowest known optimum, and how many optima a fold has in the
-mean. Evaluations are those of all folds by those of the evidence. Data sets that other
-things were chosen on, and others, are apart. Writes `results/criteria.md`.
+mean. Evaluations are those of all folds by those of the evidence. Rows without a score,
+since their fold has failed or rounding has left it no variance, are left out of the
+differences. Data sets that other things were chosen on, and others, are apart. Writes
+`results/criteria.md`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
-from statistics import geometric_mean, median
+from statistics import median
 from time import perf_counter
 
 import numpy as np
@@ -71,21 +73,24 @@ def measure(name: str) -> dict[str, dict[str, float]]:
         fixed = cross_validate(build, X, Y, mll=mll, fit="fixed")
         densities[label] = found.log_density.sum(dim=-1)
         change = (densities[label] - densities["evidence"]).numpy()
+        change = change[~np.isnan(change)]
         scores = found.summary()
         deviations = Y.std(dim=0).numpy()
-        gains = np.array([record.gain for record in found.records])
+        records = [record for record in found.records if record.optima]
+        gains = np.array([record.gain for record in records])
         rows[label] = {
             "n": len(X),
+            "missing": int(densities[label].isnan().sum()),
             "elpd": found.elpd,
             "change": change.sum(),
             "error": change.std(ddof=1) * np.sqrt(len(change)),
             "crps": np.mean(scores.crps / deviations),
             "rmse": np.mean(scores.rmse / deviations),
             "coverage": np.mean(scores.coverage_95),
-            "flattered": fixed.elpd - found.elpd,
+            "flattered": (fixed.log_density - found.log_density).nansum().item(),
             "evaluations": found.evaluations,
             "elsewhere": np.mean(~(gains <= GAIN)),
-            "optima": np.mean([len(record.optima) for record in found.records]),
+            "optima": np.mean([len(record.optima) for record in records]),
         }
     return rows
 
@@ -109,8 +114,10 @@ def table(problems: dict[str, dict[str, dict[str, float]]]) -> list[str]:
         elsewhere = " / ".join(
             f"{each['elsewhere']:.0%} ({each['optima']:.1f})" for each in rows.values()
         )
+        missing = sum(each["missing"] for each in rows.values())
+        note = f" ({missing} without a score)" if missing else ""
         lines.append(
-            f"| {name} | {own['elpd']:.1f} | {changes[0]} | {changes[1]} | "
+            f"| {name}{note} | {own['elpd']:.1f} | {changes[0]} | {changes[1]} | "
             f"{ratios('crps')} | {ratios('rmse')} | {flattered} | {elsewhere} | "
             f"{ratios('evaluations')} |"
         )
@@ -125,7 +132,7 @@ def summary(problems: dict[str, dict[str, dict[str, float]]]) -> list[str]:
         changes = [each["change"] / each["n"] for _, each in pairs]
         clear = [each["change"] / each["error"] for _, each in pairs]
         ratio = {
-            what: geometric_mean(each[what] / own[what] for own, each in pairs)
+            what: median(each[what] / own[what] for own, each in pairs)
             for what in ("crps", "rmse", "evaluations")
         }
         counts = ", ".join(
@@ -138,7 +145,7 @@ def summary(problems: dict[str, dict[str, dict[str, float]]]) -> list[str]:
             f"standard errors on {sum(c > CLEAR for c in clear)}, a lower one so on "
             f"{sum(c < -CLEAR for c in clear)}; {median(changes):+.3f} nats per row in "
             f"the median, {min(changes):+.2f} to {max(changes):+.2f}. A lower {counts} "
-            f"problems; geometric means of the ratios {ratio['crps']:.3f} and "
+            f"problems; medians of the ratios {ratio['crps']:.3f} and "
             f"{ratio['rmse']:.3f}, of evaluations {ratio['evaluations']:.2f}."
         )
     for label in CRITERIA:
