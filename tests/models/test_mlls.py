@@ -12,12 +12,13 @@ from botorch.fit import fit_gpytorch_mll as botorch_fit
 from botorch.models import KroneckerMultiTaskGP, ModelListGP, SingleTaskGP
 from fold_helpers import standard_waves
 from gpytorch.kernels import RBFKernel, ScaleKernel
-from gpytorch.mlls import SumMarginalLogLikelihood
+from gpytorch.mlls import ExactMarginalLogLikelihood, SumMarginalLogLikelihood
 from helpers import (
     IDENTITY,
     assert_close,
     losses_of,
     mll_of,
+    noisy_waves,
     unit_waves,
 )
 from scipy.integrate import quad
@@ -111,6 +112,21 @@ def test_without_priors_its_optimum_is_that_of_the_mean_score():
     assert_close(math.exp(mll.fit_records[0].loss), best, rtol=1e-9)
     around = minimize(mean_score, end, method="Nelder-Mead", tol=1e-9)
     assert around.fun > best * (1 - 1e-6)
+
+
+def test_without_priors_it_may_prefer_the_flat_limit():
+    """Of which the evidence says how unlikely it is."""
+    X, Y = noisy_waves(25, seed=2)
+    model = without_priors((X + 5) / X.new_tensor([1.0, 100.0]), Y / 10)
+    mlls = [mll_of(model, k) for k in (ExactMarginalLogLikelihood, LeaveOneOutCRPS)]
+    fit_gpytorch_mll(mlls[0])
+    before = [losses_of(mll).item() for mll in mlls]
+    model.covar_module.base_kernel.lengthscale = 3.14  # of inputs within [0, 1]
+    model.covar_module.outputscale = 4e5  # of outcomes within [-2, 3]
+    model.likelihood.noise = 0.026
+    model.mean_module.constant = 7900.0
+    after = [losses_of(mll).item() for mll in mlls]
+    assert after[0] > before[0] + 0.1 and after[1] < before[1] - 0.1
 
 
 def test_botorch_fits_by_it_too():

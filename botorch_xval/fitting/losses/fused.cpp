@@ -1,9 +1,9 @@
 // Loss and gradient of one exact Gaussian process after the other, without Python.
 //
-// The formulas are those of exact.py, criteria.py, nodes.py and values.py, which say what
-// they mean and are what this is checked against. Here every symmetric matrix is a lower triangle
-// in rows of equal length, and a kernel's tree is walked once up and once down for each
-// model, which stays in the processor's cache meanwhile.
+// The formulas are those of exact.py, criteria.py, nodes.py and values.py, which say
+// what they mean and are what this is checked against. Here every symmetric matrix is a
+// lower triangle in rows of equal length, and a kernel's tree is walked once up and once
+// down for each model, which stays in the processor's cache meanwhile.
 
 #include <algorithm>
 #include <cmath>
