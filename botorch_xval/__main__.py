@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from botorch.exceptions.errors import ModelFittingError
-from gpytorch.mlls import ExactMarginalLogLikelihood
+from botorch.models.model import Model
+from gpytorch.mlls import (
+    ExactMarginalLogLikelihood,
+    LeaveOneOutPseudoLikelihood,
+    MarginalLogLikelihood,
+)
 
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.table import Comparison
@@ -18,12 +23,18 @@ from botorch_xval.data.tables import EncodedTable, encode_table
 from botorch_xval.data.trials import encode_tuning_trials
 from botorch_xval.fitting.fit import fit_gpytorch_mll
 from botorch_xval.models.configurations import default_configurations
+from botorch_xval.models.mlls import LeaveOneOutCRPS
 from botorch_xval.reporting import Course, describe, summarize_fits, write_page
 from botorch_xval.reporting.expressions import format_number
 
 __all__ = ["main"]
 
 DEFAULT_SIZES = (20, 40, 60)
+CRITERIA = {
+    "evidence": ExactMarginalLogLikelihood,
+    "leave-one-out": LeaveOneOutPseudoLikelihood,
+    "crps": LeaveOneOutCRPS,
+}
 EPILOG = (
     "Every column that is not the target, a choice or ignored is a scalar. Empty cells "
     "are parameters that were inactive in that trial; rows without a target are left "
@@ -119,9 +130,10 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
     """Compare all configurations, print their scores and write the report."""
     folder = Path(args.out)
     n = len(table.X)
+    models, mlls = _configurations(table, args.criteria)
     sizes = args.sizes or [size for size in DEFAULT_SIZES if size <= n] or [n]
     comparison = compare(
-        default_configurations(table.choice_dims),
+        models,
         table.X,
         table.Y,
         sizes=sizes,
@@ -129,6 +141,7 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
         seed=args.seed,
         race=args.race,
         fit=args.fit,
+        mll=mlls,
         folder=folder,
         progress=True,
     )
@@ -137,7 +150,7 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
     points = comparison.points[comparison.points["size"] == size]
     rows = points.drop_duplicates("row").row.head(size).to_list()
     print(f"Charts: all configurations once more, {size} rows, warm starts ...")
-    results, notes = _results(table, rows)
+    results, notes = _results(table, rows, models, mlls)
     notes += [
         f"Scores are of leave-one-out cross-validation with fit={args.fit!r}, "
         f"{args.replicates} shuffle(s) of the rows with seed {args.seed}, at "
@@ -145,6 +158,11 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
         f"The charts of single configurations are of the first {size} rows, with folds "
         "that start from the fit to all rows and go to the same tolerance.",
     ]
+    if args.criteria != ["evidence"]:
+        notes.append(
+            "A configuration that is named after a criterion is fitted by that, of its "
+            "training rows; the others by the evidence."
+        )
     _write_report(folder, table, comparison, results, rows, notes)
     print(
         f"\nWritten to {folder}: report.html with everything, scores.csv, points.csv, "
@@ -153,18 +171,34 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
     )
 
 
+def _configurations(
+    table: EncodedTable, criteria: Sequence[str]
+) -> tuple[dict[str, Callable[..., Model]], dict[str, type[MarginalLogLikelihood]]]:
+    """Every model by every criterion, and the criteria, by name."""
+    models, mlls = {}, {}
+    for name, model in default_configurations(table.choice_dims).items():
+        for criterion in criteria:
+            own = name if criterion == "evidence" else f"{name}, {criterion}"
+            models[own], mlls[own] = model, CRITERIA[criterion]
+    return models, mlls
+
+
 def _results(
-    table: EncodedTable, rows: list[int]
+    table: EncodedTable,
+    rows: list[int],
+    models: dict[str, Callable[..., Model]],
+    mlls: dict[str, type[MarginalLogLikelihood]],
 ) -> tuple[dict[str, CrossValidation], list[str]]:
     """A cross-validation of every configuration, and notes on those that failed."""
     results, notes = {}, []
-    for name, model in default_configurations(table.choice_dims).items():
+    for name, model in models.items():
         try:
             results[name] = cross_validate(
                 model,
                 table.X[rows],
                 table.Y[rows],
                 fit="warm",
+                mll=mlls[name],
                 keep_models=True,
                 progress=True,
             )
@@ -303,6 +337,14 @@ def _add_comparison(command: argparse.ArgumentParser) -> None:
         "fit to all rows (much faster), ... (refit)",
     )
     command.add_argument(
+        "--criteria",
+        type=_criteria,
+        default=["evidence"],
+        metavar="A,B",
+        help="what models are fitted by, each one apart: some of "
+        f"{','.join(CRITERIA)} (evidence)",
+    )
+    command.add_argument(
         "--race",
         action="store_true",
         help="stop fitting configurations that are clearly behind",
@@ -335,6 +377,15 @@ def _add_table(table: argparse.ArgumentParser) -> None:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _criteria(text: str) -> list[str]:
+    found = list(dict.fromkeys(_names(text)))
+    if not found or not set(found) <= set(CRITERIA):
+        raise argparse.ArgumentTypeError(
+            f"expected some of {', '.join(CRITERIA)}, got {text!r}"
+        )
+    return found
 
 
 def _sizes(text: str) -> list[int]:

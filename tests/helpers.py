@@ -151,12 +151,13 @@ def fold_mlls(
     x: Tensor,
     y: Tensor,
     count: int | None = None,
-) -> list[ExactMarginalLogLikelihood]:
+    kind: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
+) -> list[MarginalLogLikelihood]:
     """The mlls of all leave-one-out folds, or of the first ones."""
     mlls = []
     for i in range(len(x) if count is None else count):
         train = torch.arange(len(x)) != i
-        mlls.append(mll_of(model(x[train], y[train])))
+        mlls.append(mll_of(model(x[train], y[train]), kind))
     return mlls
 
 

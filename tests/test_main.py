@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from gpytorch.mlls import ExactMarginalLogLikelihood
 
 from botorch_xval.__main__ import main
 from botorch_xval.comparison.compare import compare
+from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.data.tables import encode_table
 from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
 from botorch_xval.fitting.fit import fit_gpytorch_mll
 from botorch_xval.models.configurations import default_configurations
+from botorch_xval.models.mlls import LeaveOneOutCRPS
 from botorch_xval.reporting.expressions import describe, format_number
 
 FILES = ["cells", "fits.csv", "losses.png", "points.csv", "report.html"]
@@ -201,6 +204,30 @@ def test_folds_from_the_full_fit_on_the_command_line(trials, tmp_path, no_report
     assert (fits.evaluations < 12 * 20).all()
 
 
+def test_criteria_on_the_command_line(trials, tmp_path, no_report):
+    arguments = [*OPTIONS[:-1], "5", "--criteria", "evidence,crps", "--fit", "fixed"]
+    assert main(["compare", str(trials), *arguments, "--out", str(tmp_path)]) == 0
+    found = scores(tmp_path).set_index("configuration")
+    assert sorted(found.index) == sorted([*NAMES, *(f"{n}, crps" for n in NAMES)])
+    table = encode_table(
+        trials,
+        target="loss",
+        choices=CHOICES,
+        log_scalars=LOGGED,
+        log_target=True,
+        ignore=["seed"],
+    )
+    model = default_configurations(table.choice_dims)["BoTorch default"]
+    rows = np.random.default_rng([0, 0]).permutation(14)[:5]
+    result = cross_validate(
+        model, table.X[rows], table.Y[rows], fit="fixed", mll=LeaveOneOutCRPS
+    )
+    expected = result.log_density.mean().item()
+    assert found.loc["BoTorch default, crps"].mean_log_density == pytest.approx(
+        expected
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -251,6 +278,7 @@ def test_help_is_there(command, capsys):
         ([], "required: command"),
         (["compare", "trials.csv"], "required: --target"),
         (["demo", "--sizes", "6,x"], "whole numbers separated by commas, got '6,x'"),
+        (["demo", "--criteria", "loo"], "evidence, leave-one-out, crps, got 'loo'"),
         (["demo", "--replicates", "x"], "--replicates: invalid int value"),
     ],
 )

@@ -5,9 +5,9 @@
 
     SurrogateSpec(model_configs=[ModelConfig(botorch_model_class=ScalarChoiceGP)])
 
-Importing this package registers its models, this library's kernels and the generator
-with Ax's storage, and lets Ax find the one-hot columns of choices by their names.
-Import it also where you load what was saved with them.
+Importing this package registers its models, this library's kernels and criterion and
+the generator with Ax's storage, and lets Ax find the one-hot columns of choices by
+their names. Import it also where you load what was saved with them.
 
 Ax's default transforms put an unordered choice of three or more values into one-hot
 code. A choice of two values, and an ordered one, becomes a single number and is a

@@ -223,7 +223,8 @@ def best_model_config(comparison: Comparison) -> ModelConfig:
         comparison: Of configurations that are named as in :func:`model_configs`.
 
     Returns:
-        For the `SurrogateSpec` of a generator.
+        For the `SurrogateSpec` of a generator. It is fitted by the evidence; after a
+        comparison with another `mll`, give it that as `mll_class`.
 
     Raises:
         ValueError: If the best configuration has another name.

@@ -1,4 +1,4 @@
-"""Models with this library's fit, for Ax: its storage knows them and their kernels."""
+"""Models with this library's fit, for Ax, whose storage knows them and their parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import torch
 from ax.generators.torch.botorch_modular.input_constructors.covar_modules import (
     covar_module_argparse,
 )
-from ax.storage.botorch_modular_registry import register_kernel, register_model
+from ax.storage.botorch_modular_registry import (
+    register_kernel,
+    register_mll,
+    register_model,
+)
 from botorch.exceptions.errors import UnsupportedError
 from botorch.models import MixedSingleTaskGP, MultiTaskGP, SingleTaskGP
 from botorch.models.model import Model
@@ -28,6 +32,7 @@ from botorch_xval.models.kernels import (
     FactorizedScalarChoiceKernel,
     WeightedMixtureKernel,
 )
+from botorch_xval.models.mlls import LeaveOneOutCRPS
 from botorch_xval.models.scalar_choice import PriorConfiguration
 
 __all__ = [
@@ -251,5 +256,6 @@ def _factorized_arguments(
 
 
 register_model(ScalarChoiceGP)
+register_mll(LeaveOneOutCRPS)
 for _kernel in (ChoiceKernel, FactorizedScalarChoiceKernel, WeightedMixtureKernel):
     register_kernel(_kernel)

@@ -43,6 +43,7 @@ from botorch_xval.fitting.options import FitOptions
 __all__ = ["compare"]
 
 Rows = NDArray[np.int64]
+Criterion = type[MarginalLogLikelihood]
 
 
 def compare(
@@ -57,7 +58,7 @@ def compare(
     fit: str = "refit",
     fit_options: FitOptions | None = None,
     threshold: float = 0.25,
-    mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
+    mll: Criterion | Mapping[str, Criterion] = ExactMarginalLogLikelihood,
     replicates: int = 1,
     seed: int = 0,
     race: bool = False,
@@ -85,7 +86,10 @@ def compare(
             a fit to all rows repeats that in every round of a race.
         fit_options: Options of every fit.
         threshold: For `fit="adaptive"`, in posterior standard deviations.
-        mll: The marginal log likelihood of a model.
+        mll: What hyper-parameters are fitted by, see
+            :func:`~botorch_xval.cross_validation.cross_validate`: of all
+            configurations, or by their names that of some (others: the evidence). Then
+            one model may be two configurations that differ in this only.
         replicates: How many shuffles of the rows.
         seed: Of the shuffles, and of the values that a failed fit starts from again.
         race: Whether a configuration that is clearly behind at some size is not fitted
@@ -107,10 +111,12 @@ def compare(
 
     Raises:
         ValueError: If there is no configuration or size, if a size, a number of rows,
-            folds or labels do not fit, if the folder has cells of other configurations
-            or data, or if a configuration cannot be sent to a process pool.
+            folds, labels or names in `mll` do not fit, if the folder has cells of other
+            configurations or data, or if a configuration cannot be sent to a process
+            pool.
     """
     _check(configurations, train_X, train_Y, train_Yvar, sizes, replicates)
+    mlls = _mlls(mll, configurations)
     sizes = sorted(int(size) for size in sizes)
     datasets = _datasets(len(train_X), sizes, replicates, seed, folds, groups)
     schedule = {size: _schedule(datasets, size, replicates, race) for size in sizes}
@@ -118,11 +124,13 @@ def compare(
         "fit": fit,
         "fit_options": fit_options,
         "threshold": threshold,
-        "mll": mll,
     }
+    common = ExactMarginalLogLikelihood if isinstance(mll, Mapping) else mll
     inputs: dict[str, Any] = {"train_X": train_X, "train_Y": train_Y}
-    inputs |= {"train_Yvar": train_Yvar, "seed": seed, **options}
-    inputs |= {f"configuration {name!r}": m for name, m in configurations.items()}
+    inputs |= {"train_Yvar": train_Yvar, "seed": seed, **options, "mll": common}
+    for name, model in configurations.items():
+        own = mlls[name]
+        inputs[f"configuration {name!r}"] = model if own is common else (model, own)
     check_picklable(inputs, executor)
     kept = None
     if folder is not None:
@@ -139,7 +147,7 @@ def compare(
             None if train_Yvar is None else train_Yvar[index],
             whole.take(cell.folds),
             seed,
-            options,
+            {**options, "mll": mlls[cell.configuration]},
         )
 
     remaining = {size: list(configurations) for size in sizes}
@@ -168,6 +176,21 @@ def compare(
         finally:
             outcomes.write()
     return Comparison(*outcomes.frames())
+
+
+def _mlls(
+    mll: Criterion | Mapping[str, Criterion],
+    configurations: Mapping[str, Callable[..., Model]],
+) -> dict[str, Criterion]:
+    """By name of a configuration what it is fitted by."""
+    if not isinstance(mll, Mapping):
+        return dict.fromkeys(configurations, mll)
+    if unknown := sorted(set(mll) - set(configurations)):
+        raise ValueError(
+            f"mll: expected names of configurations, {sorted(configurations)}, got "
+            f"{unknown}"
+        )
+    return {n: mll.get(n, ExactMarginalLogLikelihood) for n in configurations}
 
 
 def _open(

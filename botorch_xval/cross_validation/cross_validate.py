@@ -153,7 +153,10 @@ def cross_validate(
         threshold: For "adaptive": posterior standard deviations.
         max_error: For "sampled": nats.
         seed: For "sampled": of the draws.
-        mll: The marginal log likelihood of a model.
+        mll: What hyper-parameters are fitted by: the evidence, GPyTorch's
+            `LeaveOneOutPseudoLikelihood`, :class:`~botorch_xval.LeaveOneOutCRPS`, or
+            another class. Of a criterion that is itself of leave-one-out, "fixed"
+            scores repeat what the fit has maximized; they are flattered most.
         keep_models: Whether the result is to have the fitted models, for `describe` and
             `hyperparameters`; with "fixed" there is only that of all rows, with "refit"
             there is none of all rows.

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 from botorch.models.model import Model
-from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
+from gpytorch.mlls import MarginalLogLikelihood
 from numpy.typing import NDArray
 from torch import Tensor
 
 from botorch_xval.cross_validation.folds import Folds, by_size
 from botorch_xval.cross_validation.links import affine
+from botorch_xval.fitting.losses.criteria import CRITERIA
 from botorch_xval.fitting.losses.make import make_batch_objective, make_objective
 from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.losses.separate import Separate
@@ -123,7 +124,7 @@ def builds_batches(
     return (
         says is not None
         and "builds_independent_batches" in vars(built)
-        and mll is ExactMarginalLogLikelihood
+        and mll in CRITERIA
         and num_folds >= WORTH_A_BATCH
         and says(**given)
     )

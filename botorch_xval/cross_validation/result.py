@@ -151,7 +151,8 @@ class CrossValidation:
     corrected: float | None = None
     """Of "fixed": `elpd` without its optimism to first order, which is the sum of the
     folds' squared influences (Takeuchi 1976): about what refits would give where no
-    influence is large; None where influences have no closed form."""
+    influence is large; None where influences have no closed form, and where models are
+    not fitted by the evidence, of which this holds."""
 
     full_evaluations: int = 0
     """What the fit to all rows and its Hessian took, if there was one."""

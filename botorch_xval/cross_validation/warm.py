@@ -1,10 +1,11 @@
 r"""How the models of folds are fitted: each from its own starts, or from all rows.
 
 **What a fit to all rows says about those without some.** Let :math:`\theta^*` minimize
-the summed loss :math:`L`, the negative log marginal likelihood minus log priors of all
-rows, with the Hessian :math:`H` there, by logarithms of positive parameters. The loss
-without the rows :math:`S` has at :math:`\theta^*` a gradient :math:`g_{-S}`, and one
-Newton step (the infinitesimal jackknife: Giordano et al. 2019; Rad & Maleki 2020)
+the summed loss :math:`L`, the negative log marginal likelihood (or another criterion)
+minus log priors of all rows, with the Hessian :math:`H` there, by logarithms of
+positive parameters. The loss without the rows :math:`S` has at :math:`\theta^*` a
+gradient :math:`g_{-S}`, and one Newton step (the infinitesimal jackknife: Giordano et
+al. 2019; Rad & Maleki 2020)
 
 .. math:: \theta_{-S} \approx \theta^* - H^{-1} g_{-S}, \qquad
     \mathrm{influence}_S = \| H^{-1/2} g_{-S} \|,
@@ -12,9 +13,10 @@ Newton step (the infinitesimal jackknife: Giordano et al. 2019; Rad & Maleki 202
 starts, or stands for, its fit. The influence is the length of that step in posterior
 standard deviations, in the role that Pareto's :math:`k` has for importance sampling.
 Where the folds transform their inputs as the model of all rows does, and their outcomes
-up to an affine change (each standardizes its own), all :math:`g_{-S}` come from one
-factorization, :math:`O(p n^3)` for leave-one-out; a fold that holds out the extreme
-value of an input takes an evaluation of its own.
+up to an affine change (each standardizes its own), all :math:`g_{-S}` of the evidence
+come from one factorization, :math:`O(p n^3)` for leave-one-out; a fold that holds out
+the extreme value of an input takes an evaluation of its own, and so does every fold by
+another criterion.
 """
 
 from __future__ import annotations
@@ -117,16 +119,17 @@ def squared_influences(full: FullFit, folds: Folds) -> float | None:
     To first order the log density of a fold's held-out rows falls by so much when its
     hyper-parameters are fitted without them: at the optimum of all rows the gradient of
     the fold's loss is that of this log density. Its sum is the penalty of Takeuchi's
-    information criterion (Takeuchi 1976; Stone 1977). Folds have the transforms of all
-    rows; a row that is held out several times counts once.
+    information criterion (Takeuchi 1976; Stone 1977). That holds for fits by the
+    evidence only. Folds have the transforms of all rows; a row that is held out several
+    times counts once.
 
     Args:
         full: The fit to all rows.
         folds: The folds.
 
     Returns:
-        The sum over all outputs; None if there is no closed form, or if folds leave out
-        other rows than they predict.
+        The sum over all outputs; None if there is no closed form, if the model is not
+        fitted by the evidence, or if folds leave out other rows than they predict.
     """
     if folds.omits_rows:
         return None

@@ -36,9 +36,9 @@ class Optimum:
 class FitRecord:
     """The course and the end of one model's fit.
 
-    Losses are negative log marginal likelihoods minus log priors *per training point*,
-    on the scale of the model's (usually standardized) outcomes, as BoTorch's fit has
-    them.
+    Losses are negative log marginal likelihoods (or what else the model is fitted by)
+    minus log priors *per training point*, on the scale of the model's (usually
+    standardized) outcomes, as BoTorch's fit has them.
     """
 
     losses: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Kernels and priors over scalars and choices, and a ready-made model of them."""
+"""Kernels and priors over scalars and choices, a model of them, and a criterion."""
 
 from botorch_xval.models.configurations import (
     BOTORCH_DEFAULT,
@@ -11,6 +11,7 @@ from botorch_xval.models.kernels import (
     FactorizedScalarChoiceKernel,
     WeightedMixtureKernel,
 )
+from botorch_xval.models.mlls import LeaveOneOutCRPS
 from botorch_xval.models.priors import BetaPrior, DirichletPrior
 from botorch_xval.models.scalar_choice import (
     PRIOR_CONFIGURATIONS,
@@ -25,6 +26,7 @@ __all__ = [
     "ChoiceKernel",
     "DirichletPrior",
     "FactorizedScalarChoiceKernel",
+    "LeaveOneOutCRPS",
     "PriorConfiguration",
     "ScalarChoiceGP",
     "WeightedMixtureKernel",

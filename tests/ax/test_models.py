@@ -13,8 +13,8 @@ from ax_helpers import PARAMETERS, client_with_data, fitted_model, next_trial
 from botorch.exceptions.errors import UnsupportedError
 from botorch.models import SingleTaskGP
 from botorch.utils.datasets import SupervisedDataset
-from gpytorch.mlls import ExactMarginalLogLikelihood
-from helpers import assert_close, noisy_waves
+from gpytorch.mlls import ExactMarginalLogLikelihood, LeaveOneOutPseudoLikelihood
+from helpers import assert_close, losses_of, noisy_waves
 
 from botorch_xval.ax.models import (
     IndependentSingleTaskGP,
@@ -25,6 +25,7 @@ from botorch_xval.ax.models import (
 from botorch_xval.fitting.fit import fit_gpytorch_mll
 from botorch_xval.models import scalar_choice
 from botorch_xval.models.kernels import FactorizedScalarChoiceKernel
+from botorch_xval.models.mlls import LeaveOneOutCRPS
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ax's own
 
@@ -95,6 +96,25 @@ def test_a_client_is_saved_loaded_and_goes_on(model_class, tmp_path: Path):
     assert again.botorch_model_class is model_class
     assert again.model_options == options
     assert type(next_trial(loaded)[1]) is model_class
+
+
+@pytest.mark.parametrize("mll", [LeaveOneOutPseudoLikelihood, LeaveOneOutCRPS])
+def test_a_client_fits_by_a_criterion_and_keeps_it(mll, tmp_path: Path):
+    config = ModelConfig(botorch_model_class=IndependentSingleTaskGP, mll_class=mll)
+    client = client_with_data(config)
+    model = fitted_model(client)
+    by_evidence = fitted_model(
+        client_with_data(ModelConfig(botorch_model_class=IndependentSingleTaskGP))
+    )
+    losses = [
+        losses_of(mll(each.likelihood, each)).item() for each in (model, by_evidence)
+    ]
+    assert losses[0] < losses[1] - 1e-3
+    client.save_to_json_file(str(tmp_path / "client.json"))
+    loaded = Client.load_from_json_file(str(tmp_path / "client.json"))
+    (spec,) = loaded._generation_strategy.current_node.generator_specs
+    (again,) = spec.generator_kwargs["surrogate_spec"].model_configs
+    assert again.mll_class is mll
 
 
 def test_our_fit_of_any_model_through_botorchs_function():

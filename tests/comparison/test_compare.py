@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -10,8 +12,10 @@ import pytest
 import torch
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.models import SingleTaskGP
+from gpytorch.mlls import ExactMarginalLogLikelihood, LeaveOneOutPseudoLikelihood
 from helpers import (
     assert_close,
+    assert_same,
     noisy_waves,
     normalized_gp,
     optimizer,
@@ -26,6 +30,7 @@ from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.cross_validation.folds import Folds, k_fold, leave_one_out
 from botorch_xval.cross_validation.folds_like import make_folds
+from botorch_xval.models.mlls import LeaveOneOutCRPS
 from botorch_xval.models.scalar_choice import ScalarChoiceGP
 
 CELL = ["configuration", "size", "replicate"]
@@ -227,6 +232,39 @@ def test_how_folds_are_fitted_is_passed_on(data):
         normalized_gp, x[rows], y[rows], fit_options=QUICK["fit_options"], **how
     )
     assert_close(result.points.log_density.to_numpy(), expected.log_density[:, 0])
+
+
+def test_a_configuration_may_have_a_criterion_of_its_own(data, tmp_path):
+    models = {"evidence": normalized_gp, "leave-one-out": normalized_gp}
+    mll = {"leave-one-out": LeaveOneOutPseudoLikelihood}
+    kwargs = {"sizes": [9], "folder": tmp_path, **QUICK}
+    result = compare(models, *data, mll=mll, **kwargs)
+    rows = rows_of(result)["evidence", 9, 0]
+    for name, kind in (("evidence", ExactMarginalLogLikelihood), *mll.items()):
+        own = result.points[result.points.configuration == name]
+        expected = cross_validate(
+            normalized_gp, data[0][rows], data[1][rows], mll=kind, **QUICK
+        )
+        assert_close(own.log_density.to_numpy(), expected.log_density[:, 0])
+    # One more goes on in the same folder; another criterion of a known one does not.
+    mll["CRPS"] = LeaveOneOutCRPS
+    found = compare({**models, "CRPS": normalized_gp}, *data, mll=mll, **kwargs)
+    assert_close(
+        found.points.log_density.to_numpy()[: len(result.points)],
+        result.points.log_density.to_numpy(),
+    )
+    for other in ({}, {"leave-one-out": LeaveOneOutCRPS}):
+        with pytest.raises(ValueError, match="values of configuration 'leave-one-out'"):
+            compare(models, *data, mll=other, **kwargs)
+
+
+def test_an_executor_is_sent_criteria(data):
+    kwargs = {"sizes": [9], "folds": k_fold(3), "mll": {"default": LeaveOneOutCRPS}}
+    expected = compare(CONFIGURATIONS, *data, **kwargs, **QUICK)
+    with ThreadPoolExecutor(1) as pool:
+        found = compare(CONFIGURATIONS, *data, executor=pool, **kwargs, **QUICK)
+    assert_same(found, expected)
+    assert pickle.loads(pickle.dumps(LeaveOneOutCRPS)) is LeaveOneOutCRPS
 
 
 def test_real_trials_with_one_hot_choices():
@@ -437,6 +475,7 @@ def test_defect_refuses_outcomes_of_another_length(data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"mll": {"other": LeaveOneOutCRPS}}, "mll: expected names of conf"),
         ({"groups": [1, 2]}, "groups: expected 14 labels, one per row, got 2"),
         ({"groups": [1] * 14}, "only 1 .in the dataset of 6 rows, replicate 0"),
         ({"folds": k_fold(7)}, r"at most 6 folds .* \(in the dataset of 6 rows"),

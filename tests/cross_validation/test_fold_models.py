@@ -11,7 +11,11 @@ from botorch.exceptions.errors import InputDataError
 from botorch.models import SingleTaskGP
 from botorch.models.transforms import Normalize
 from fold_helpers import standard_waves
-from gpytorch.mlls import ExactMarginalLogLikelihood
+from gpytorch.mlls import (
+    ExactMarginalLogLikelihood,
+    LeaveOneOutPseudoLikelihood,
+    MarginalLogLikelihood,
+)
 from helpers import (
     SAME,
     SCORED,
@@ -24,6 +28,7 @@ from helpers import (
 
 from botorch_xval import (
     FitOptions,
+    LeaveOneOutCRPS,
     ScalarChoiceGP,
     cross_validate,
     k_fold,
@@ -106,6 +111,20 @@ def test_known_are_our_models_with_their_own_transforms():
     for model, known in kinds:
         assert builds_batches(model, ExactMarginalLogLikelihood, 4) == known
     assert not builds_batches(BATCHED, ExactMarginalLogLikelihood, 3)
+    assert builds_batches(BATCHED, LeaveOneOutPseudoLikelihood, 4)
+    assert not builds_batches(BATCHED, MarginalLogLikelihood, 4)
+
+
+@pytest.mark.parametrize("fit", ["refit", "warm"])
+@pytest.mark.parametrize("mll", [LeaveOneOutPseudoLikelihood, LeaveOneOutCRPS])
+def test_a_batch_may_be_fitted_by_another_criterion(fit, mll, batches):
+    found, expected = (
+        cross_validate(model, TABLE.X, TABLE.Y, fit=fit, mll=mll)
+        for model in (BATCHED, ordinary)
+    )
+    assert len(batches) == 1
+    assert_close(found.log_density, expected.log_density, **SAME)
+    assert found.evaluations == expected.evaluations
 
 
 @pytest.mark.filterwarnings("ignore:.*folds could not be fitted")

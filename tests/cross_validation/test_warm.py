@@ -12,6 +12,7 @@ from botorch.models.transforms import Normalize
 from botorch.optim.closures import get_loss_closure
 from fold_helpers import models_of, standard_waves, untransformed
 from gpytorch.kernels import RBFKernel, ScaleKernel
+from gpytorch.mlls import LeaveOneOutPseudoLikelihood
 from helpers import (
     SOLVED,
     accept_abnormal,
@@ -27,8 +28,10 @@ from helpers import (
 from botorch_xval import (
     CrossValidation,
     FitOptions,
+    LeaveOneOutCRPS,
     ScalarChoiceGP,
     cross_validate,
+    fit_gpytorch_mll,
 )
 from botorch_xval.cross_validation import fold_fits
 from botorch_xval.cross_validation import warm as module
@@ -358,6 +361,64 @@ def test_fixed_says_its_optimism_to_first_order(folds, m, tmp_path):
 def test_without_a_closed_form_optimism_is_not_known():
     X, Y = noisy_waves(12)
     assert cross_validate(frozen, X, Y, fit="fixed").corrected is None
+
+
+@pytest.mark.several
+@pytest.mark.parametrize("mll", [LeaveOneOutPseudoLikelihood, LeaveOneOutCRPS])
+def test_folds_that_are_fitted_by_another_criterion(mll):
+    """No loss of the evidence reaches them; all ways end in the same places."""
+    X, Y = standard_waves(26, seed=2)
+    found = {
+        fit: cross_validate(untransformed, X, Y, fit=fit, mll=mll, max_error=0.01)
+        for fit in ("refit", "warm", "adaptive", "sampled", "fixed")
+    }
+    assert found["fixed"].corrected is None
+    losses = [[r.loss for r in found[fit].records] for fit in ("refit", "warm")]
+    assert_close(*losses, **SOLVED)
+    scores = [found[fit].log_density for fit in ("refit", "warm")]
+    assert_close(*scores, rtol=1e-3, atol=1e-3)  # to first order in what is left
+    kept = [fit.how == "predicted" for fit in found["adaptive"].fits]
+    assert 0 < sum(kept) < 26
+    assert abs(found["adaptive"].elpd - found["refit"].elpd) < 0.2
+    assert abs(found["sampled"].estimate.elpd - found["refit"].elpd) < 0.05
+    for own, record in zip(
+        fold_mlls(untransformed, X, Y, count=4, kind=mll),
+        found["refit"].records,
+        strict=False,
+    ):
+        fit_gpytorch_mll(own)
+        assert record.loss <= own.fit_records[0].loss + 1e-6
+
+
+@pytest.mark.parametrize("mll", [LeaveOneOutPseudoLikelihood, LeaveOneOutCRPS])
+def test_influences_are_of_the_criterion_of_the_fit(mll):
+    """By the gradients of the folds' own losses and a Hessian by differences."""
+    X, Y = standard_waves(16, seed=2)
+    everything = mll_of(untransformed(X, Y), mll)
+    full = fit_all_rows(everything, FIT)
+    kept = cross_validate(
+        untransformed,
+        X,
+        Y,
+        fit="adaptive",
+        threshold=math.inf,
+        mll=mll,
+        fit_options=FIT,
+    )
+    center = full.centers[0][0]
+    for i in (0, 7, 15):
+        rest = torch.arange(16) != i
+        fold = mll_of(untransformed(X[rest], Y[rest]), mll)
+        fold.load_state_dict(everything.state_dict())
+        names = full.fitted.objective.table.columns
+        own = dict(fold.named_parameters())
+        slopes = torch.autograd.grad(
+            15 * get_loss_closure(fold)(), [own[name] for name in names]
+        )
+        gradient = torch.cat([slope.reshape(-1) for slope in slopes]).numpy()
+        _, pull_back = center.whitened.at(center.whitened.from_raw(center.theta))
+        length = np.linalg.norm(pull_back(gradient[None])[0][~center.whitened.resting])
+        assert kept.fits[i].influence == pytest.approx(length, rel=1e-5)
 
 
 def test_what_is_not_refitted_is_corrected():

@@ -1,14 +1,8 @@
 r"""Losses and gradients of common exact Gaussian processes in closed form.
 
-For a Gaussian process with covariance :math:`K` (with noise), residuals :math:`r` and
-:math:`Q = K^{-1}`, :math:`a = Q r` (Rasmussen & Williams 2006, eq. 5.8 and 5.9):
-
-.. math::
-    -\log p = \tfrac12 (r^\top a + \log\det K + n \log 2 \pi), \quad
-    G = \frac{\partial (-\log p)}{\partial K} = \tfrac12 (Q - a a^\top), \quad
-    \frac{\partial (-\log p)}{\partial m} = -a.
-
-One Cholesky factor gives all of it. A kernel of the scaled squared distance
+One Cholesky factor of the covariance (with noise) gives a criterion, such as the
+evidence, and its derivatives :math:`G` by the covariance and by the residuals
+(:mod:`~botorch_xval.fitting.losses.criteria`). A kernel of the scaled squared distance
 :math:`R_{ij} = \sum_k (z_{ik} - z_{jk})^2` needs, with
 :math:`W = G \circ \partial k / \partial R`, only
 
@@ -20,18 +14,18 @@ for the gradients of all its lengthscales: one matrix product, no `n x n x d` te
 The choice and categorical kernels are such kernels, too, since
 :math:`|c - c'| = (c - c')^2` for zeros and ones.
 
-What is covered: a constant, linear or zero mean, or a constant for each task; RBF,
-Matern, `ChoiceKernel` (on zeros and ones) and BoTorch's `CategoricalKernel`, their
-sums, products, scales and weighted mixtures, and any other kernel by its own `forward`
-and autograd; homoskedastic or fixed noise, or a variance for each task; Gamma,
-log-normal, normal and Beta priors of parameters, and any other prior by autograd; a
-`Warp` of the inputs. All in float64, on any device. Anything else raises `Unsupported`.
-Predictions
-are those of Rasmussen & Williams 2006, eq. 2.25 and 2.26.
+What is covered: the evidence, leave-one-out log density and leave-one-out CRPS; a
+constant, linear or zero mean, or a constant for each task; RBF, Matern, `ChoiceKernel`
+(on zeros and ones) and BoTorch's `CategoricalKernel`, their sums, products, scales and
+weighted mixtures, and any other kernel by its own `forward` and autograd; homoskedastic
+or fixed noise, or a variance for each task; Gamma, log-normal, normal and Beta priors
+of parameters, and any other prior by autograd; a `Warp` of the inputs. All in float64,
+on any device. Anything else raises `Unsupported`. Predictions are those of Rasmussen &
+Williams 2006, eq. 2.25 and 2.26.
 
-A covariance that is singular to rounding has a loss without a correct digit, and
-whether it has one at all is chance: there GPyTorch's own modules are asked, so that no
-search ends where the model itself has no loss.
+Where a covariance is singular to rounding, GPyTorch's own modules are asked, so that no
+search ends where the model itself has no loss
+(:mod:`~botorch_xval.fitting.losses.factorized`).
 
 Most models are evaluated by the same formulas in compiled code, where there is some
 (:mod:`~botorch_xval.fitting.losses.fused`); what that leaves, here.
@@ -53,8 +47,6 @@ from threading import RLock
 
 import numpy as np
 import torch
-from gpytorch import settings
-from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.errors import NanError, NotPSDError
 from numpy.typing import NDArray
 from torch import Tensor
@@ -63,6 +55,8 @@ from torch.nn.functional import pad
 
 from botorch_xval.fitting.losses.by_autograd import Batch, Learned
 from botorch_xval.fitting.losses.covariances import build_node
+from botorch_xval.fitting.losses.criteria import CRITERIA, evidence
+from botorch_xval.fitting.losses.factorized import cholesky, doubt_of, factorize
 from botorch_xval.fitting.losses.fused import MOST_POINTS, Fused
 from botorch_xval.fitting.losses.left_out import (
     Data,
@@ -88,7 +82,6 @@ __all__ = ["Exact"]
 
 logger = logging.getLogger(__name__)
 PAD = 4
-DOUBT = 1e3  # times n eps of its largest entry: a pivot below this is mostly rounding
 
 
 class Exact(StackedObjective):
@@ -110,7 +103,8 @@ class Exact(StackedObjective):
         self._lock = RLock()
         mll = stack.template
         model = mll.model
-        require(type(mll) is ExactMarginalLogLikelihood, mll)
+        require(type(mll) in CRITERIA, mll)
+        self._criterion = CRITERIA[type(mll)]
         require(not any(hasattr(o, "compute_custom_loss") for o in (mll, model)), mll)
         require(len(stack.inputs) == 1 and stack.dtype == torch.float64, model)
         require(next(model.added_loss_terms(), None) is None, model)
@@ -156,7 +150,8 @@ class Exact(StackedObjective):
                 self._inputs.contiguous(),
                 self._tasks(self._inputs) if has_tasks else None,
                 self.num_points,
-                DOUBT * self.num_points * torch.finfo(torch.float64).eps,
+                list(CRITERIA.values()).index(self._criterion),
+                doubt_of(self.num_points),
             )
         except Unsupported as part:
             logger.debug("no compiled code for %s", part)
@@ -303,6 +298,7 @@ class Exact(StackedObjective):
     ) -> tuple[NDArray[np.bool_], list[LeftOut]] | None:
         """Models without the rows of each fold, see :meth:`Objective.without`."""
         has_formulas = self._mean.weights is None and self._learned() is None
+        has_formulas &= self._criterion is evidence  # of whose losses they are
         if not (has_formulas and isinstance(folds, Exact | None)):
             return None
         held_out = held_out.to(self.device)
@@ -355,7 +351,7 @@ class Exact(StackedObjective):
         values, slopes = self._values.transform(theta[None])
         covariance, _ = self._covariance(values)
         factor = torch.empty_like(covariance)
-        good = _cholesky(covariance, factor)
+        good = cholesky(covariance, factor)
         self._kernel.forward(values)  # the sum of its matrices has the noise added
         targets = self._targets[model, :n]
         tasks = None if self._chosen_tasks is None else self._chosen_tasks[0]
@@ -403,27 +399,13 @@ class Exact(StackedObjective):
         n = self.num_points
         values, slopes = self._values.transform(theta)
         covariance, residuals = self._covariance(values)
-        factor = self._workspace.matrices("factor", covariance).mT
-        inverse = self._workspace.matrices("inverse", covariance).mT
-        good = _cholesky(covariance, factor)
-        largest = covariance.diagonal(dim1=-2, dim2=-1)[:, :n].amax(dim=-1)
-        # In LAPACK's order: the last bit of products with a matrix in the other order
-        # depends on the number of models.
-        torch.cholesky_inverse(factor, out=inverse)
-        weights = torch.bmm(inverse, residuals[:, :, None])
-        roots = factor.diagonal(dim1=-2, dim2=-1)
-        log_det = 2 * roots.log().sum(dim=-1)
-        quadratic = (residuals * weights[..., 0]).sum(dim=-1)
-        losses = 0.5 * (quadratic + log_det + n * math.log(2 * math.pi))
-        by_covariance = inverse.mT  # the same values in the order of all other matrices
-        by_covariance.mul_(0.5).addcmul_(weights, weights.mT, value=-0.5)
-        gradients = self._pull_back(values, by_covariance, weights[..., 0])
+        given = factorize(covariance, residuals, n, self._workspace)
+        losses, by_covariance, by_residuals = self._criterion(given)
+        gradients = self._pull_back(values, by_covariance, by_residuals)
         self._values.add_priors(values, losses, gradients)
         gradients *= slopes
-        losses[~good] = torch.nan
-        rounding = n * torch.finfo(largest.dtype).eps * largest
-        is_doubtful = good & (roots[:, :n].amin(dim=-1) ** 2 < DOUBT * rounding)
-        return losses / n, gradients / n, is_doubtful
+        losses[~given.is_definite] = torch.nan
+        return losses / n, gradients / n, given.is_doubtful
 
     def _covariance(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Covariances with noise, and residuals, of the chosen models."""
@@ -445,7 +427,7 @@ class Exact(StackedObjective):
         return covariance, residuals
 
     def _pull_back(
-        self, values: Tensor, by_covariance: Tensor, weights: Tensor
+        self, values: Tensor, by_covariance: Tensor, by_residuals: Tensor
     ) -> Tensor:
         """Derivatives by the values from those by the covariances (overwritten)."""
         gradients = torch.zeros_like(values)
@@ -455,7 +437,7 @@ class Exact(StackedObjective):
         n, tasks = self.num_points, self._chosen_tasks
         by_noise = by_covariance.diagonal(dim1=-2, dim2=-1)[:, :n]
         self._noise.pull_back(by_noise, tasks, gradients)
-        self._mean.pull_back(weights[:, :n], self._chosen_inputs, tasks, gradients)
+        self._mean.pull_back(by_residuals[:, :n], self._chosen_inputs, tasks, gradients)
         self._kernel.backward(by_covariance, None, values, gradients)
         return gradients
 
@@ -516,30 +498,3 @@ class Exact(StackedObjective):
             own = None if tasks is None else tasks[:, n:]
             return mean, variance, self._noise(values, models, own)
         return mean, variance, noise[:, :1]
-
-
-def _cholesky(covariance: Tensor, factor: Tensor) -> Tensor:
-    """Write lower Cholesky factors, with GPyTorch's jitter where needed.
-
-    Returns:
-        Which covariances are positive definite, `a`.
-    """
-    info = torch.empty(len(factor), dtype=torch.int32, device=factor.device)
-    torch.linalg.cholesky_ex(covariance, out=(factor, info))
-    good = info == 0
-    if good.all():
-        return good
-    jitter = settings.cholesky_jitter.value(covariance.dtype)
-    for attempt in range(settings.cholesky_max_tries.value()):
-        added = (jitter * 10**attempt) * (~good)
-        shifted = covariance.clone()
-        shifted.diagonal(dim1=-2, dim2=-1).add_(added[:, None])
-        again, info = torch.linalg.cholesky_ex(shifted)
-        mended = ~good & (info == 0)
-        factor[mended] = again[mended]
-        good = good | mended
-        if good.all():
-            return good
-    identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-    factor[~good] = identity
-    return good

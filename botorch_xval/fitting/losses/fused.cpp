@@ -1,9 +1,9 @@
 // Loss and gradient of one exact Gaussian process after the other, without Python.
 //
-// The formulas are those of exact.py, nodes.py and values.py, which say what they mean
-// and are what this is checked against. Here every symmetric matrix is a lower triangle
-// in rows of equal length, and a kernel's tree is walked once up and once down for each
-// model, which stays in the processor's cache meanwhile.
+// The formulas are those of exact.py, criteria.py, nodes.py and values.py, which say
+// what they mean and are what this is checked against. Here every symmetric matrix is a
+// lower triangle in rows of equal length, and a kernel's tree is walked once up and once
+// down for each model, which stays in the processor's cache meanwhile.
 
 #include <algorithm>
 #include <cmath>
@@ -37,6 +37,7 @@ enum Kind {
 };
 enum Constraint { SOFTPLUS, SIGMOID, EXP };
 enum Prior { GAMMA, LOG_NORMAL, NORMAL, BETA };
+enum Criterion { EVIDENCE, LEAVE_ONE_OUT_LOG_DENSITY, LEAVE_ONE_OUT_CRPS };
 enum Outcome { FOUND, SINGULAR };
 
 // e^x for x <= 0 to about one unit in the last place, in a form that compilers turn
@@ -138,6 +139,7 @@ struct Model {
   int64_t weights_column, num_inputs;
   // Of each task; null for known noise, and for no constant mean.
   const int64_t *noise_columns, *mean_columns;
+  int64_t criterion;
   double doubt;  // a pivot below this share of the largest entry is mostly rounding
 };
 
@@ -225,6 +227,25 @@ class Cholesky {
     }
   }
 
+  // Writes Q diag(s)^2 Q over a symmetric matrix Q, both by the rows of their lower
+  // triangles, of which n are meant; s are the `roots`.
+  void square(double* matrix, const double* roots, int64_t n) {
+    for (int64_t k = 0; k < size_; ++k) {
+      for (int64_t c = 0; c <= k; ++c) {
+        const double own = matrix[k * stride_ + c];
+        root_[k * stride_ + c] = k < n ? roots[k] * own : 0;
+        root_[c * stride_ + k] = k < n ? roots[c] * own : 0;
+      }
+    }
+    for (int64_t r = 0; r < size_; r += WIDTH) {
+      for (int64_t c = 0; c <= r; c += WIDTH) {
+        Block sums = {};
+        add_products<1>(sums, root_ + c, root_ + r, 0, n);
+        for (int64_t q = 0; q < WIDTH; ++q) store(matrix + (r + q) * stride_ + c, sums[q]);
+      }
+    }
+  }
+
  private:
   static constexpr int64_t WIDTH = 8;
 #if defined(__AVX512F__)
@@ -299,6 +320,9 @@ class Evaluation {
         slopes_(model.num_columns),
         residuals_(n_),
         weights_(n_),
+        by_residuals_(n_),
+        pulls_(m_.criterion == EVIDENCE ? 0 : n_),
+        roots_(m_.criterion == EVIDENCE ? 0 : n_),
         inverse_(size_),
         states_(model.num_nodes),
         weighted_(stride_),
@@ -330,22 +354,22 @@ class Evaluation {
     for (int64_t i = 0; i <= root; ++i) forward(i, model);
     set_residuals(model);
     if (!invert(root, model)) return SINGULAR;
+    if (m_.criterion == EVIDENCE)
+      evidence();
+    else
+      leave_one_out();
+    if (!std::isfinite(loss_)) return SINGULAR;
     std::fill(gradient, gradient + m_.num_columns, 0.0);
     for (int64_t i = 0; i < n_; ++i) {
-      double* row = &inverse_[i * stride_];
-      const double weight = weights_[i];
-      // Every entry beside the diagonal stands for two.
-      for (int64_t j = 0; j < i; ++j) row[j] -= weight * weights_[j];
-      row[i] = 0.5 * (row[i] - weight * weight);
       const int64_t task = task_of(model, i);
-      if (m_.noise_columns) gradient[m_.noise_columns[task]] += row[i];
-      if (m_.mean_columns) gradient[m_.mean_columns[task]] -= weight;
+      if (m_.noise_columns) gradient[m_.noise_columns[task]] += inverse_[i * stride_ + i];
+      if (m_.mean_columns) gradient[m_.mean_columns[task]] -= by_residuals_[i];
     }
     if (m_.weights_column >= 0) {
       const double* X = m_.inputs.values + model * m_.inputs.stride;
       for (int64_t i = 0; i < n_; ++i)
         for (int64_t k = 0; k < m_.num_inputs; ++k)
-          gradient[m_.weights_column + k] -= weights_[i] * X[i * m_.num_inputs + k];
+          gradient[m_.weights_column + k] -= by_residuals_[i] * X[i * m_.num_inputs + k];
     }
     backward(root, inverse_.data(), 1.0, false, gradient);
     if (m_.warped.values) warp_backward(gradient);
@@ -471,8 +495,8 @@ class Evaluation {
         residuals_[i] -= X[i * m_.num_inputs + k] * values_[m_.weights_column + k];
   }
 
-  // Inverse of the covariance with noise, its product with the residuals, and the loss;
-  // false where there is none, or rounding decides it.
+  // Inverse of the covariance with noise, and its product with the residuals; false
+  // where there is none, or rounding decides it.
   bool invert(int64_t root, int64_t model) {
     const State& kernel = states_[root];
     const double* noise =
@@ -489,22 +513,77 @@ class Evaluation {
     const double smallest = cholesky_.factorize(inverse_.data(), n_);
     if (!(smallest >= m_.doubt * largest)) return false;
     cholesky_.invert(inverse_.data());
-    std::fill(weights_.begin(), weights_.end(), 0.0);
-    double quadratic = 0;
+    multiply(residuals_, weights_);
+    return true;
+  }
+
+  // Product of the inverse and a vector.
+  void multiply(const std::vector<double>& vector, std::vector<double>& product) const {
+    std::fill(product.begin(), product.end(), 0.0);
     for (int64_t i = 0; i < n_; ++i) {
       const double* row = &inverse_[i * stride_];
-      const double residual = residuals_[i];
+      const double own = vector[i];
       double sum = 0;
 #pragma omp simd reduction(+ : sum)
       for (int64_t j = 0; j < i; ++j) {
-        sum += row[j] * residuals_[j];
-        weights_[j] += row[j] * residual;
+        sum += row[j] * vector[j];
+        product[j] += row[j] * own;
       }
-      weights_[i] += sum + row[i] * residual;
+      product[i] += sum + row[i] * own;
     }
+  }
+
+  // These write the loss, its derivatives by the residuals, and over the inverse those
+  // by the covariance, of which every entry beside the diagonal stands for two.
+  void evidence() {
+    double quadratic = 0;
     for (int64_t i = 0; i < n_; ++i) quadratic += residuals_[i] * weights_[i];
     loss_ = 0.5 * (quadratic + cholesky_.log_det() + n_ * std::log(2 * PI));
-    return std::isfinite(loss_);
+    by_residuals_ = weights_;
+    for (int64_t i = 0; i < n_; ++i) {
+      double* row = &inverse_[i * stride_];
+      const double weight = weights_[i];
+      for (int64_t j = 0; j < i; ++j) row[j] -= weight * weights_[j];
+      row[i] = 0.5 * (row[i] - weight * weight);
+    }
+  }
+
+  void leave_one_out() {
+    loss_ = 0;
+    for (int64_t i = 0; i < n_; ++i) {
+      const double variance = 1 / inverse_[i * stride_ + i];
+      const double error = weights_[i] * variance;
+      if (m_.criterion == LEAVE_ONE_OUT_LOG_DENSITY) {
+        loss_ += 0.5 * (error * weights_[i] + std::log(2 * PI * variance));
+        pulls_[i] = error;
+        roots_[i] = std::sqrt(0.5 * (error * error + variance));
+        continue;
+      }
+      const double deviation = std::sqrt(variance), z = error / deviation;
+      const double central = std::erf(z / std::sqrt(2.0));
+      const double density = std::exp(-0.5 * z * z) / std::sqrt(2 * PI);
+      const double spread = deviation * (2 * density - 1 / std::sqrt(PI));
+      loss_ += error * central + spread;
+      pulls_[i] = variance * central;
+      roots_[i] = std::sqrt(variance * (error * central + 0.5 * spread));
+    }
+    if (m_.criterion == LEAVE_ONE_OUT_CRPS) {
+      const double mean = loss_ / n_, root = std::sqrt(mean);
+      loss_ = n_ * std::log(mean);
+      for (int64_t i = 0; i < n_; ++i) {
+        pulls_[i] /= mean;
+        roots_[i] /= root;
+      }
+    }
+    multiply(pulls_, by_residuals_);
+    cholesky_.square(inverse_.data(), roots_.data(), n_);
+    for (int64_t i = 0; i < n_; ++i) {
+      double* row = &inverse_[i * stride_];
+      const double weight = weights_[i], by = by_residuals_[i];
+      for (int64_t j = 0; j < i; ++j)
+        row[j] = 2 * row[j] - (by * weights_[j] + weight * by_residuals_[j]);
+      row[i] -= by * weight;
+    }
   }
 
   void forward(int64_t i, int64_t model) {
@@ -923,7 +1002,8 @@ class Evaluation {
   const int64_t n_;
   Cholesky cholesky_;
   const int64_t stride_, size_;
-  std::vector<double> values_, slopes_, residuals_, weights_, inverse_;
+  std::vector<double> values_, slopes_, residuals_, weights_;
+  std::vector<double> by_residuals_, pulls_, roots_, inverse_;
   std::vector<State> states_;
   std::vector<double> weighted_;  // one row
   std::vector<double> inputs_;    // that are warped, see `input`

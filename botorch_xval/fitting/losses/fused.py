@@ -193,6 +193,7 @@ class _Model(Structure):
         ("num_inputs", c_int64),
         ("noise_columns", c_void_p),
         ("mean_columns", c_void_p),
+        ("criterion", c_int64),
         ("doubt", c_double),
     )
 
@@ -215,6 +216,7 @@ class Fused:
         inputs: Tensor,
         tasks: Tensor | None,
         num_points: int,
+        criterion: int,
         doubt: float,
     ) -> None:
         """
@@ -227,6 +229,7 @@ class Fused:
             inputs: `b x n x d`.
             tasks: Of the points, `b x n`, where mean or noise differ between them.
             num_points: Training points of a model, `n`.
+            criterion: Its place in :data:`~criteria.CRITERIA`.
             doubt: A pivot of the factor below this share of the largest covariance is
                 mostly rounding.
         """
@@ -276,6 +279,7 @@ class Fused:
             else self._pointer(warped.columns.contiguous()),
             weights_column=-1 if weights is None else weights.start,
             num_inputs=d,
+            criterion=criterion,
             doubt=doubt,
         )
         self._begin()

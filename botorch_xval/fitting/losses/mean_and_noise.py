@@ -1,9 +1,9 @@
 r"""Means and noise of exact Gaussian processes: values, and their part of a gradient.
 
 A mean is zero, a constant, linear, or a constant for each task; noise is one variance,
-known variances, or a variance for each task. With the weights :math:`a = K^{-1} (y -
-m)` and the derivative :math:`G` of a loss by the covariance, that by a constant is
-:math:`-\sum a_i` and that by a variance :math:`\sum G_{ii}`, over the rows that it
+known variances, or a variance for each task. With the derivatives :math:`b` of a loss
+by the residuals :math:`y - m` and :math:`G` by the covariance, that by a constant is
+:math:`-\sum b_i` and that by a variance :math:`\sum G_{ii}`, over the rows that it
 belongs to.
 """
 
@@ -155,13 +155,13 @@ class Mean(_ByTask):
         return means
 
     def pull_back(
-        self, weights: Tensor, X: Tensor, tasks: Tensor | None, gradients: Tensor
+        self, by_residuals: Tensor, X: Tensor, tasks: Tensor | None, gradients: Tensor
     ) -> None:
-        """Write the derivatives by its parameters, from the weights, `a x n`."""
+        """Write the derivatives by its parameters, from those by residuals, `a x n`."""
         if self.columns is not None:
-            self._sum(-weights, tasks, gradients)
+            self._sum(-by_residuals, tasks, gradients)
         if self.weights is not None:
-            gradients[:, self.weights] = -(X * weights[..., None]).sum(dim=-2)
+            gradients[:, self.weights] = -(X * by_residuals[..., None]).sum(dim=-2)
 
 
 class Noise(_ByTask):

@@ -3,7 +3,7 @@
 An objective answers `losses, gradients = objective(theta, models)` for `a` chosen
 models out of its `num_models`: `theta` and `gradients` are `a x p` arrays of
 unconstrained parameters, `losses` are `a` values of BoTorch's loss, the negative log
-marginal likelihood minus log priors per training point.
+marginal likelihood (or another criterion) minus log priors per training point.
 
 Here is what all objectives have in common, and :class:`Stack`: models of one structure
 in stacked tensors, from which two kinds of objectives evaluate, in closed form
@@ -166,9 +166,9 @@ class Objective(ABC):
     ) -> tuple[NDArray[np.bool_], list[LeftOut]] | None:
         """Models without the rows of each fold, at one point of their parameters.
 
-        From one factorization of all rows, where there is a closed form; else None. It
-        holds for folds that transform their inputs as these models do, and their
-        outcomes as these models do up to an affine change.
+        From one factorization of all rows, where there is a closed form and the loss
+        is of the evidence; else None. It holds for folds that transform their inputs as
+        these models do, and their outcomes as these models do up to an affine change.
 
         Args:
             theta: One point for each model, `m x p`.

@@ -24,7 +24,7 @@ from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.means import ConstantMean, ConstantMeanGrad, LinearMean, ZeroMean
-from gpytorch.mlls import ExactMarginalLogLikelihood, LeaveOneOutPseudoLikelihood
+from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import GammaPrior, NormalPrior
 from helpers import SAME, assert_close, mll_of, unit_waves
 from linear_operator.utils.errors import NotPSDError
@@ -164,14 +164,6 @@ def test_what_has_no_closed_form_takes_the_modules(part, kwargs):
         exact_of(mll)
     objective = make_objective([mll])
     assert objective.num_models == 5 and type(objective) is ByModules
-
-
-def test_another_mll_takes_the_modules():
-    X, Y = mixed_data()
-    model = SingleTaskGP(X, Y)
-    mll = mll_of(model, LeaveOneOutPseudoLikelihood)
-    with pytest.raises(Unsupported, match="LeaveOneOutPseudoLikelihood"):
-        exact_of(mll)
 
 
 def test_a_covariance_that_is_not_positive_definite_is_nan_for_its_model_only():
