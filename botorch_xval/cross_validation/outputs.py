@@ -85,7 +85,14 @@ def models_of_outputs(
     noise = {}
     if train_Yvar is not None:
         noise["train_Yvar"] = train_Yvar[rows, :1].expand(-1, m)
-    first: Any = model(train_X[rows], train_Y[rows, :1].expand(-1, m), **noise)
+    first: Any
+    try:
+        first = model(train_X[rows], train_Y[rows, :1].expand(-1, m), **noise)
+    except Exception as error:
+        if not missing.any():
+            return None  # a fold has it, too, and is named
+        error.add_note("raised by the model of the rows of outcome 0")
+        raise
     if isinstance(first, ModelListGP):
         if len(first.models) != m:
             raise ValueError(
