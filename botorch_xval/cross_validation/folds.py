@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "leave_one_out",
     "list_labels",
     "make_folds",
+    "number_labels",
     "restrict",
 ]
 
@@ -39,6 +40,9 @@ class Folds:
 
     held_out: Tensor  # `folds x n`, bool
     names: list[str]  # one per fold, for tables, plots and messages
+    groups: Tensor | None = None
+    """Number of the label of each row, `n`. Rows of one label are not independent of
+    each other, which standard errors have to know; None: every row stands alone."""
 
     def __post_init__(self) -> None:
         held_out = self.held_out
@@ -63,6 +67,11 @@ class Folds:
                 raise ValueError(
                     f"folds: expected a {what} in every fold, got none in {first!r}"
                 )
+        if self.groups is not None and self.groups.shape != held_out.shape[1:]:
+            raise ValueError(
+                f"folds: expected a group for each of {held_out.shape[1]} rows, got "
+                f"the shape {tuple(self.groups.shape)}"
+            )
 
 
 Splits: TypeAlias = Iterable[tuple[Sequence[int] | NDArray[np.integer] | Tensor, ...]]
@@ -142,7 +151,7 @@ def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
             :func:`leave_one_out` this is one fold per label, with the label as name.
 
     Returns:
-        The folds.
+        The folds, which know the groups.
 
     Raises:
         ValueError: If they are not folds of `n` rows, if there are fewer than two
@@ -156,15 +165,14 @@ def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
         raise ValueError(
             f"groups: expected at least 2 distinct labels, got only {distinct[0]!r}"
         )
-    number = {label: i for i, label in enumerate(distinct)}
-    label_of_row = torch.tensor([number[label] for label in labels])
+    label_of_row = number_labels(labels)
     if callable(folds):
         of_labels = _finished(folds(len(distinct)), len(distinct))
         names = of_labels.names
         if names == leave_one_out(len(distinct)).names:
             names = [str(label) for label in distinct]
         columns = label_of_row.to(of_labels.held_out.device)
-        return Folds(of_labels.held_out[:, columns], names)
+        return Folds(of_labels.held_out[:, columns], names, groups=label_of_row)
     finished = _finished(folds, n)
     for name, held_out in zip(finished.names, finished.held_out.cpu(), strict=True):
         both = set(label_of_row[held_out].tolist()) & set(
@@ -176,7 +184,7 @@ def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
                 f"{distinct[min(both)]!r} on both sides of {name!r}; hold out whole "
                 "groups, or give a function such as `k_fold(5)`"
             )
-    return finished
+    return replace(finished, groups=label_of_row)
 
 
 def restrict(folds: Folds, rows: Sequence[int] | NDArray[np.integer]) -> Folds:
@@ -202,7 +210,14 @@ def restrict(folds: Folds, rows: Sequence[int] | NDArray[np.integer]) -> Folds:
             f"others, got {count}; use more rows"
         )
     numbers = kept.nonzero()[:, 0].tolist()
-    return Folds(held_out[kept], [folds.names[i] for i in numbers])
+    groups = None if folds.groups is None else folds.groups[columns.cpu()]
+    return Folds(held_out[kept], [folds.names[i] for i in numbers], groups=groups)
+
+
+def number_labels(labels: Sequence[Hashable]) -> Tensor:
+    """The number of each label, `n`, counted in the order of their first rows."""
+    number = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+    return torch.tensor([number[label] for label in labels])
 
 
 def list_labels(groups: Groups, n: int) -> list[Hashable]:

@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 import torch
+from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import Model
 from botorch.optim.core import OptimizationStatus
 from torch import Tensor
 
 from botorch_xval.cross_validation import scores
+from botorch_xval.cross_validation.clusters import standard_error
+from botorch_xval.cross_validation.elpd_data import make_elpd_data
 from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.cross_validation.links import Link, link_score
 from botorch_xval.cross_validation.sampling import Estimate
@@ -184,6 +187,14 @@ class CrossValidation:
         return self._scored("outcome", True)["z_score"]
 
     @property
+    def clusters(self) -> Tensor:
+        """The cluster of each point, `k`: the number of its row's label if there are
+        groups, else its row. Points of one cluster are not independent.
+        """
+        rows, groups = self.rows.cpu(), self.folds.groups
+        return rows if groups is None else groups[rows]
+
+    @property
     def elpd(self) -> float:
         """Sum over rows of the log predictive density, in nats.
 
@@ -252,7 +263,8 @@ class CrossValidation:
         Returns:
             One row per output, with the columns of
             :func:`~botorch_xval.cross_validation.summarize`. Points of repeated folds
-            count one by one.
+            count one by one; standard errors know that they and those of one group are
+            not independent.
         """
         parts = self._on(scale, noise)
         known = ~parts[0].isnan().any(dim=-1)
@@ -261,7 +273,9 @@ class CrossValidation:
         for j in range(self.mean.shape[-1]):
             mean, variance, observed, baseline = (p[known, j].cpu() for p in parts)
             own = {name: part[known, j].cpu() for name, part in scored.items()}
-            rows.append(scores.summarize(mean, variance, observed, baseline, own))
+            clusters = self.clusters[known.cpu()]
+            parts_of = mean, variance, observed, baseline, own, clusters
+            rows.append(scores.summarize(*parts_of))
         frame = pd.DataFrame(rows)
         frame.index.name = "output"
         frame.attrs.update(scale=scale, noise=noise)
@@ -317,6 +331,46 @@ class CrossValidation:
             }
         )
 
+    def to_arviz(self) -> Any:
+        """Pointwise scores as ArviZ has them: its `compare` and plots take them.
+
+        Needs ArviZ, of the extra `arviz`. Results of the same rows are compared by
+        `arviz.compare({"a": a.to_arviz(), "b": b.to_arviz()})`, whose standard errors
+        take all rows as independent; ours are in :func:`difference`.
+
+        Returns:
+            An `ELPDData` with `elpd`, its standard error `se` (of clusters) and a log
+            density for each row, summed over outputs; a row that is held out several
+            times has its mean. See
+            :func:`~botorch_xval.cross_validation.elpd_data.make_elpd_data`.
+
+        Raises:
+            ModuleNotFoundError: If there is no ArviZ.
+            UnsupportedError: If the result is of `fit="sampled"`.
+            ValueError: If a row has no score. ArviZ compares rows by their places.
+        """
+        if self.estimate is not None:
+            raise UnsupportedError(
+                "to_arviz: expected a score of every row, got an estimate of their sum "
+                "(fit='sampled'); use fit='adaptive' with threshold=math.inf"
+            )
+        values = pd.Series(self.log_density.sum(dim=-1).cpu().numpy())
+        by_row = values.groupby(self.rows.cpu().numpy()).mean()
+        if (missing := by_row.index[by_row.isna()]).size:
+            raise ValueError(
+                "to_arviz: expected a score of every row, got none of "
+                f"{len(missing)} rows, such as {missing[0]}, whose folds failed; "
+                "`compare` leaves such rows out for all, and `Comparison.to_arviz` has "
+                "the others"
+            )
+        groups = self.folds.groups
+        return make_elpd_data(
+            by_row,
+            None if groups is None else groups.numpy()[by_row.index],
+            num_folds=len(self.folds.names),
+            num_points=len(self.rows),
+        )
+
     def save(self, path: str | Path) -> None:
         """Write everything to one file (NumPy's `.npz`; numbers and text only)."""
         text = {
@@ -334,6 +388,8 @@ class CrossValidation:
             n: getattr(self, n).cpu().numpy() for n in ("rows", "fold_of", *POINTS)
         }
         arrays["held_out"] = self.folds.held_out.numpy()
+        if self.folds.groups is not None:
+            arrays["groups"] = self.folds.groups.numpy()
         if self.whitened is not None:
             arrays["whitened"] = self.whitened.cpu().numpy()
         if self.linked is not None:
@@ -353,6 +409,7 @@ class CrossValidation:
                 for name in ("rows", "fold_of", *POINTS)
             }
             held_out = torch.from_numpy(data["held_out"])
+            groups = torch.from_numpy(data["groups"]) if "groups" in data else None
             if "whitened" in data:
                 tensors["whitened"] = torch.from_numpy(data["whitened"])
             if "links" in text:
@@ -367,7 +424,7 @@ class CrossValidation:
             record["status"] = OptimizationStatus[record["status"]]
             record["optima"] = tuple(map(_optimum, record.get("optima", ())))
             fits.append(FoldFit(**{**fit, "record": FitRecord(**record)}))
-        folds = Folds(held_out, text["names"])
+        folds = Folds(held_out, text["names"], groups=groups)
         estimate = text.get("estimate")
         return cls(
             **tensors,
@@ -448,9 +505,10 @@ def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
 
     Returns:
         One row per point: `row`, `fold`, `first`, `second` and `difference` (nats,
-        summed over outputs); in `attrs` their `sum` and its `standard_error` (points
-        taken as independent), and in `other_optimum` the folds whose losses per point
-        differ by more than 1e-3: those where two ways to fit ended in different minima.
+        summed over outputs); in `attrs` their `sum` and its `standard_error` (rows, or
+        groups of rows, taken as independent), and in `other_optimum` the folds whose
+        losses per point differ by more than 1e-3: those where two ways to fit ended in
+        different minima.
 
     Raises:
         ValueError: If the results are of different points.
@@ -476,6 +534,7 @@ def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
         }
     )
     known = frame.difference.dropna()
+    error = standard_error(known.to_numpy(), first.clusters.numpy()[known.index])
     other = []
     if len(first.fits) == len(second.fits):
         for one, two in zip(first.fits, second.fits, strict=True):
@@ -484,7 +543,7 @@ def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
                 other.append(first.folds.names[one.fold])
     frame.attrs.update(
         sum=float(known.sum()),
-        standard_error=float(known.std() * math.sqrt(len(known))),
+        standard_error=len(known) * error,
         other_optimum=list(dict.fromkeys(other)),
     )
     return frame
