@@ -93,8 +93,9 @@ def compare(
             a row counts once in every standard error, with its mean score.
         seed: Of the shuffles, and of the values that a failed fit starts from again.
         race: Whether a configuration that is clearly behind at some size is not fitted
-            any more at that size. At each size the best configuration leaves with a
-            probability of at most 5 %, all looks together, see
+            any more at that size. At each size the truly best configuration leaves in
+            at most 5 % of races if rows are independent, and in simulations of
+            leave-one-out in less than 10 %, all looks together, see
             :func:`~botorch_xval.comparison.leaving`.
         folder: Where to keep every finished cell, in `cells`. The same call, after an
             interruption at any moment, computes only what is not there yet; sizes,

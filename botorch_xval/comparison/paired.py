@@ -15,11 +15,15 @@ from scipy.special import ndtr
 
 from botorch_xval.comparison.selection import selection_bias
 from botorch_xval.comparison.weights import stacking_weights
-from botorch_xval.cross_validation.clusters import cluster_deviations, count_clusters
+from botorch_xval.cross_validation.clusters import (
+    OVERLAP,
+    cluster_deviations,
+    count_clusters,
+)
 
 __all__ = ["common_rows", "groups_of", "mean_by_row", "stayed", "tabulate"]
 
-DECISIVE = 2.0  # standard errors of the paired difference, of many groups of rows
+DECISIVE = 2.0  # as improbable as so many deviations of a normal distribution
 FEW_ROWS = 20  # fewer, and the estimate of a standard error is itself too noisy
 MANY = 10  # of more configurations the best one is known to flatter
 
@@ -146,7 +150,9 @@ def _paired(points: pd.DataFrame, best: str | None = None) -> pd.DataFrame:
     score_se, error = (_errors(part, groups) for part in (scores, differences))
     count = count_clusters(n, groups)
     with np.errstate(invalid="ignore", divide="ignore"):
-        behind = (-difference / error).mask((difference == 0) & (error == 0), 0.0)
+        behind = (-difference / (OVERLAP * error)).mask(
+            (difference == 0) & (error == 0), 0.0
+        )
     behind = behind.mask(scores.columns == best)
     return pd.DataFrame(
         {
@@ -155,7 +161,7 @@ def _paired(points: pd.DataFrame, best: str | None = None) -> pd.DataFrame:
             "groups": count,
             "elpd": scores.sum(min_count=1).to_numpy(),
             "se": n * score_se.to_numpy(),
-            "elpd_diff": -n * difference.to_numpy(),
+            "elpd_diff": 0.0 - n * difference.to_numpy(),
             "dse": n * error.to_numpy(),
             "weight": np.nan,
             "mean_log_density": means.to_numpy(),
@@ -198,7 +204,7 @@ def _caution(entry: Any) -> str:
         behind = (
             -entry.difference / entry.difference_se if entry.difference_se > 0 else 0.0
         )
-        needed = stats.t.ppf(ndtr(DECISIVE), entry.groups - 1)
+        needed = OVERLAP * stats.t.ppf(ndtr(DECISIVE), entry.groups - 1)
         words.append(
             f"{behind:.1f} standard errors behind the best, less than {needed:.1f}: "
             "not decisive"

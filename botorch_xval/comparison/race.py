@@ -4,7 +4,7 @@ This is successive halving as in Hyperband (Jamieson & Talwalkar 2016; Li et al.
 with held-out points as the budget: rounds score the remaining configurations on more
 and more points. Hyperband drops the worse half of them whatever the margin. Here those
 leave that are clearly behind the leader in paired differences, so clearly that all
-looks of a race together drop the best configuration in at most one race of twenty.
+looks of a race together drop the best configuration in at most one race of ten.
 Where configurations are alike, a race costs as much as the full comparison.
 """
 
@@ -20,7 +20,7 @@ from botorch_xval.cross_validation.clusters import cluster_deviations, count_clu
 
 __all__ = ["leaving", "rounds", "significance"]
 
-ERROR = 0.05  # probability that the best configuration leaves a race
+ERROR = 0.05  # chance that the best configuration leaves, if rows are independent
 FEWEST = 10  # points of the first round, and groups of rows at a look
 GROWTH = 1.5  # of the number of points from one round to the next
 LEAST = 0.15  # share of all points in the last round; a shorter one is not begun
@@ -82,9 +82,10 @@ def leaving(
     with Student's distribution function. The best configuration can only leave if it is
     that far behind one of its :math:`c - 1` rivals at one of the looks, none of which
     is better in the mean. So with the levels of :func:`significance` it leaves in at
-    most 5 % of races, if mean differences are normal and groups independent; leave-one-
-    out scores are not quite (`benchmarks/racing.py` simulates both). A configuration
-    without any score on at least 10 groups leaves, too.
+    most 5 % of races, if mean differences are normal and groups independent. Held-out
+    scores are not quite, since folds share training rows: count on 10 %.
+    `benchmarks/racing.py` simulates both. A configuration without any score on at least
+    10 groups leaves, too.
 
     Args:
         scores: Log predictive densities, a row per held-out row and a column per

@@ -13,17 +13,33 @@ the cluster-robust variance of a regression on a constant (Liang & Zeger 1986; C
 its own cluster, it is :math:`s^2 / n`.
 
 Not covered: the folds of a cross-validation share training rows, so that even the
-scores of independent rows depend on each other a little. No estimate of their variance
-is unbiased (Bengio & Grandvalet 2004), and this one is too small where two models are
-alike or there are few rows (Sivula, Magnusson, Matamoros & Vehtari 2020).
+scores of independent rows depend on each other. No estimate of their variance is
+unbiased (Bengio & Grandvalet 2004), and this one is too small where two models are
+alike or there are few rows (Sivula, Magnusson, Matamoros & Vehtari 2020). Where a
+probability is made of a paired difference, its standard error counts :data:`OVERLAP`
+times.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["cluster_deviations", "cluster_sums", "count_clusters", "standard_error"]
+__all__ = [
+    "OVERLAP",
+    "cluster_deviations",
+    "cluster_sums",
+    "count_clusters",
+    "standard_error",
+]
+
+OVERLAP = math.sqrt(2)
+"""How many standard errors of a paired difference are one root-mean-square error. In
+`benchmarks/calibration.py` it is 1.3 to 1.9 for leave-one-out of Gaussian processes
+with known hyper-parameters: the variance of a difference is about twice what rows
+show."""
 
 Array = NDArray[np.float64]
 
