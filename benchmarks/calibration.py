@@ -1,14 +1,14 @@
 """How far the probabilities, standard errors and biases of a comparison can be trusted.
 
-    python benchmarks/calibration.py        # some minutes on one thread
-    python benchmarks/calibration.py 5      # fewer functions of each design
+    python benchmarks/calibration.py        # six minutes on one thread
+    python benchmarks/calibration.py 2      # fewer functions of each design
 
 Functions are drawn from a Gaussian process with known noise, and two configurations are
 compared by leave-one-out on a few of their rows. The truth is the difference of their
-expected log predictive densities on new rows, over 1,000 new inputs and, in closed form,
-their outcomes. Hyper-parameters are known ("known"), or fitted with `fit="warm"`
-("fitted"). Then the selection bias of the best of many on simulated scores. Writes
-`results/calibration.md`.
+expected log predictive densities on new rows, over 1,000 new inputs and, in closed
+form, their outcomes. Hyper-parameters are known ("known"), or fitted with `fit="warm"`
+("fitted"). Then the selection bias of the best of many: simulated scores, and Gaussian
+processes. Writes `results/calibration.md`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from torch import Tensor
 from botorch_xval import FitOptions, cross_validate
 from botorch_xval.comparison import selection_bias
 from botorch_xval.cross_validation import difference
+from botorch_xval.cross_validation.clusters import OVERLAP
 
 Array = NDArray[np.float64]
 NEW, DESIGNS = 1000, 4
@@ -65,6 +66,13 @@ KNOWN = {
         partial(matern, lengthscales=TRUE / 1.2),
     ),
 }
+
+
+TWELVE = [
+    partial(kernel, lengthscales=factor * TRUE)
+    for factor in np.geomspace(0.7, 1.5, 6)
+    for kernel in (matern, rbf)
+]
 
 
 def gp(train_X: Tensor, train_Y: Tensor, kernel: type, **options) -> SingleTaskGP:
@@ -113,7 +121,7 @@ def expected_log_density(f: Array, noise: float, mean: Array, variance: Array) -
 
 
 def by_known(design: Design, y: Array, f: Array, noise: float, covariance) -> tuple:
-    """Leave-one-out scores in closed form (Sundararajan & Keerthi 2001), and the truth."""
+    """Leave-one-out in closed form (Sundararajan & Keerthi 2001), and the truth."""
     eye = noise**2 * np.eye(len(y))
     inverse = np.linalg.inv(covariance(design.X, design.X) + eye)
     variance = 1 / inverse.diagonal()
@@ -152,11 +160,13 @@ def compare_both(kind: str, design: Design, noise: float, pair, rng) -> dict:
         mean, error = found["sum"] / n, found["standard_error"] / n
     truth = true_first - true_second
     return {
-        "stated": stats.t.cdf(abs(mean) / error, n - 1),
+        "stated": stats.t.cdf(abs(mean) / (OVERLAP * error), n - 1),
+        "ordinary": stats.t.cdf(abs(mean) / error, n - 1),
         "right": np.sign(mean) == np.sign(truth),
         "error": mean - truth,
         "se": error,
         "within": abs(mean - truth) < stats.t.ppf(0.97725, n - 1) * error,
+        "within twice": abs(mean - truth) < 2 * stats.t.ppf(0.97725, n - 1) * error,
     }
 
 
@@ -182,21 +192,26 @@ def errors(found: pd.DataFrame) -> list[str]:
         lines.append(
             f"| {kind} | {name} | {n} | {len(part)} | {part.error.mean():+.3f} | "
             f"{spread:.3f} | {np.sqrt((part.se**2).mean()):.3f} | "
-            f"{part.within.mean():.0%} |"
+            f"{part.within.mean():.0%} | {part['within twice'].mean():.0%} |"
         )
     return lines
 
 
-def reliability(found: pd.DataFrame) -> list[str]:
+def reliability(found: pd.DataFrame, column: str) -> list[str]:
     lines = []
-    bins = pd.cut(found.stated, EDGES, include_lowest=True)
-    for (kind, n), part in found.groupby(["kind", "n"]):
+    bins = pd.cut(found[column], EDGES, include_lowest=True)
+    for (kind, n), part in found.groupby(["kind", "n"], sort=False):
         cells = []
         for _, own in part.groupby(bins[part.index], observed=False):
             rate = own.right.mean()
             cells.append(f"{rate:.0%} ({len(own)})" if len(own) >= 10 else "")
         lines.append(f"| {kind} | {n} | {' | '.join(cells)} |")
     return lines
+
+
+def brier(found: pd.DataFrame, column: str) -> str:
+    parts = found.assign(loss=(found[column] - found.right) ** 2).groupby("kind").loss
+    return ", ".join(f"{value:.3f} ({kind})" for kind, value in parts.mean().items())
 
 
 # Selection bias
@@ -233,50 +248,90 @@ def selection(tables: int) -> list[str]:
     return lines
 
 
+def selection_of_known(functions: int) -> list[str]:
+    """Twelve covariances, by their leave-one-out scores and truly."""
+    lines = []
+    for n, noise in product((40, 80), NOISES):
+        truth, stated = [], []
+        for seed in range(DESIGNS):
+            design, rng = Design.draw(n, seed), np.random.default_rng([seed, n])
+            for _ in range(functions):
+                f, new = design.function(rng)
+                y = f + noise * rng.standard_normal(n)
+                pairs = [by_known(design, y, new, noise, each) for each in TWELVE]
+                scores = np.column_stack([own for own, _ in pairs])
+                errors = scores.mean(axis=0) - [true for _, true in pairs]
+                best = scores.mean(axis=0).argmax()
+                # What all have in common selects nothing.
+                truth.append(n * (errors[best] - errors.mean()))
+                stated.append(n * selection_bias(scores)[0])
+        lines.append(
+            f"| 12 | {n} | Gaussian process, noise {noise} | {np.mean(truth):.1f} "
+            f"± {stats.sem(truth):.1f} | {np.mean(stated):.1f} |"
+        )
+        print(lines[-1], flush=True)
+    return lines
+
+
 def main() -> None:
-    functions = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    functions = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     found = pd.concat(
         [
-            simulate("known", KNOWN, 5 * functions),
+            simulate("known", KNOWN, 10 * functions),
             simulate("fitted", FITTED, functions),
         ],
         ignore_index=True,
     )
-    bias = selection(20 * functions)
-    ranges = " | ".join(
-        f"{a:.0%} to {b:.0%}" for a, b in zip(EDGES, EDGES[1:], strict=False)
+    bias = selection(30 * functions) + selection_of_known(4 * functions)
+    ranges = " | ".join(f"{a:.0%} to {b:.0%}" for a, b in pairwise(EDGES))
+    columns = (
+        "hyper-parameters | configurations | rows | tables | bias | root mean square "
+        "error | standard error | within | within twice |"
     )
     text = f"""# Calibration of a comparison
 
 `python benchmarks/calibration.py {functions}`. Rows are drawn from a Gaussian process
 with a Matern-5/2 kernel of three inputs and noise of a standard deviation of
-{" or ".join(map(str, NOISES))}, by {DESIGNS} designs. Two configurations are compared by
-leave-one-out. The truth is the difference of their expected log predictive densities on
-new rows, given these data ({NEW:,} new inputs).
+{" or ".join(map(str, NOISES))}, by {DESIGNS} designs. Two configurations are compared
+by leave-one-out. The truth is the difference of their expected log predictive densities
+on new rows, given these data ({NEW:,} new inputs).
 
 ## Probability of being worse
 
 How often the configuration that is behind is truly worse, by its stated
-`probability_worse` (and the number of tables):
+`probability_worse` (and the number of tables), whose standard error counts
+{OVERLAP:.0f} times:
 
 | hyper-parameters | rows | {ranges} |
 |---|---|{"---|" * (len(EDGES) - 1)}
-{chr(10).join(reliability(found))}
+{chr(10).join(reliability(found, "stated"))}
+
+The same if the standard error counted once, as if rows were independent:
+
+| hyper-parameters | rows | {ranges} |
+|---|---|{"---|" * (len(EDGES) - 1)}
+{chr(10).join(reliability(found, "ordinary"))}
+
+Mean squared error of the probability (Brier score): {brier(found, "stated")}, and
+{brier(found, "ordinary")} with one standard error.
 
 ## Standard error of the difference
 
 Means over tables, in nats per row. "Within": the share of tables of which the true
-difference is within the central 95.4 % of Student's distribution around the stated one.
+difference is within the central 95.4 % of Student's distribution around the stated one,
+with the standard error, and with twice that.
 
-| hyper-parameters | configurations | rows | tables | bias | root mean square error | standard error | within |
-|---|---|---|---|---|---|---|---|
+| {columns}
+|---|---|---|---|---|---|---|---|---|
 {chr(10).join(errors(found))}
 
 ## Selection bias
 
 The `elpd` of the best of many, minus its expectation on further rows, in nats, and what
-is stated. Scores of a row are Student's t with 4 degrees of freedom for the row, half of
-another for the row and the configuration, minus the configuration's gap to the best one.
+is stated. Scores of a row are Student's t with 4 degrees of freedom for the row, half
+of another for the row and the configuration, minus the configuration's gap to the best
+one. In the last lines they are leave-one-out scores of covariances with known
+lengthscales.
 
 | configurations | rows | gaps to the best | truth | stated |
 |---|---|---|---|---|

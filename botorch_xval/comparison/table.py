@@ -73,10 +73,10 @@ class Comparison:
         (:mod:`~botorch_xval.cross_validation.clusters`). With the mean :math:`\bar d`
         of the paired differences to the best configuration, its standard error
         :math:`e` and Student's distribution function, `probability_worse` is
-        :math:`T_{G-1}(-\bar d / (\sqrt 2 e))` for :math:`G` groups: about the
-        probability that the configuration is worse than the best one on further such
-        rows. The :math:`\sqrt 2` is for what standard errors do not know: folds share
-        training rows, see :data:`~botorch_xval.cross_validation.clusters.OVERLAP`.
+        :math:`T_{G-1}(-\bar d / 2 e)` for :math:`G` groups: about the probability that
+        the configuration is worse than the best one on further such rows. The 2 is for
+        what standard errors do not know, that folds share training rows
+        (:data:`~botorch_xval.cross_validation.clusters.OVERLAP`).
         `benchmarks/calibration.py` simulates how often it holds. It takes all
         differences as equally probable beforehand, and does not know that the best one
         was chosen: among many configurations, or nearly equal ones, it is too sure.

@@ -22,8 +22,6 @@ times.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -35,11 +33,11 @@ __all__ = [
     "standard_error",
 ]
 
-OVERLAP = math.sqrt(2)
-"""How many standard errors of a paired difference are one root-mean-square error. In
-`benchmarks/calibration.py` it is 1.3 to 1.9 for leave-one-out of Gaussian processes
-with known hyper-parameters: the variance of a difference is about twice what rows
-show."""
+OVERLAP = 2.0
+"""How many standard errors of a paired difference count as one root-mean-square error,
+since folds share training rows. In `benchmarks/calibration.py` it is 1.3 to 1.9 for
+leave-one-out of Gaussian processes with known hyper-parameters, and 2 and more with
+fitted ones."""
 
 Array = NDArray[np.float64]
 

@@ -80,8 +80,7 @@ def test_sums_ranks_and_probabilities_by_hand():
         assert_close(entry.difference_se, error)
         assert_close(entry.rmse, np.sqrt(np.mean(values**2)))
         if entry.rank > 1:
-            # The variance is taken to be twice what rows show.
-            scale = np.sqrt(2) * error
+            scale = 2 * error  # folds share training rows
             expected = stats.t.cdf(0.0, 29, loc=difference.mean(), scale=scale)
             assert_close(entry.probability_worse, expected)
         else:
@@ -103,13 +102,13 @@ def test_cautions_are_in_plain_words():
     scores = {
         "best": base,
         "close": base + own - 1.5 * error,
-        "far": base + own - 3.1 * error,
+        "far": base + own - 4.5 * error,
         "twin": base.copy(),
     }
     cautions = made(scores).table().set_index("configuration").caution
     assert cautions["best"] == cautions["far"] == ""
     assert cautions["close"] == (
-        "1.5 standard errors behind the best, less than 2.9: not decisive"
+        "1.5 standard errors behind the best, less than 4.1: not decisive"
     )
     assert cautions["twin"].startswith("0.0 standard errors behind")
     few = made({name: values[:12] for name, values in scores.items()}).table()
@@ -223,7 +222,7 @@ def test_rows_of_a_group_are_one_cluster_of_every_error():
         assert_close(table.standard_error[name], stats.sem(values))
         assert_close(table.se[name], 40 * stats.sem(values))
     statistic = stats.ttest_rel(means[best], means[worse]).statistic
-    expected = stats.t.cdf(statistic / np.sqrt(2), 9)
+    expected = stats.t.cdf(statistic / 2, 9)
     assert_close(table.probability_worse[worse], expected)
     assert table.groups.to_list() == [10, 10] and table.rows.to_list() == [40, 40]
     assert "only 10 groups of rows: standard errors" in table.caution[best]
