@@ -133,25 +133,25 @@ class Comparison:
             :mod:`~botorch_xval.comparison.weights`. Those that left a race are not
             there: they have no scores of the later rows.
         """
-        blocks = []
+        columns = ["size", "configuration", "stacking", "pseudo_bma", "pseudo_bma_plus"]
+        rows: list[tuple[Any, ...]] = []
         for size, points in self.points.groupby("size"):
             common, groups = common_rows(stayed(points))
             if common.empty:
                 continue
             scores = common["log_density"]
             values = scores.to_numpy()
-            block = pd.DataFrame(
-                {
-                    "size": size,
-                    "configuration": scores.columns,
-                    "stacking": stacking_weights(values),
-                    "pseudo_bma": pseudo_bma_weights(values),
-                    "pseudo_bma_plus": pseudo_bma_plus_weights(values, groups),
-                }
+            found = zip(
+                scores.columns,
+                stacking_weights(values),
+                pseudo_bma_weights(values),
+                pseudo_bma_plus_weights(values, groups),
+                strict=True,
             )
+            own = [(size, *each) for each in found]
             order = np.argsort(-values.mean(axis=0), kind="stable")
-            blocks.append(block.iloc[order])
-        return pd.concat(blocks, ignore_index=True)
+            rows += [own[i] for i in order]
+        return pd.DataFrame(rows, columns=columns)
 
     def to_arviz(self, size: int | None = None) -> dict[str, Any]:
         """Pointwise scores by configuration as ArviZ's `compare` and plots take them.

@@ -204,6 +204,7 @@ def test_weights_and_arviz_leave_out_who_left_and_who_failed(raced):
     nothing = made({"none": np.full(30, np.nan)})
     with pytest.raises(ValueError, match="expected rows with a score of every conf"):
         nothing.to_arviz()
+    assert len(nothing.weights()) == 0 and "stacking" in nothing.weights()
 
 
 # Groups

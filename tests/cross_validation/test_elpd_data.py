@@ -64,8 +64,8 @@ def test_plots_of_arviz_take_it():
     arviz = arviz_module()
     made = {n: make_elpd_data(scores(n), num_folds=40, num_points=40) for n in (0, 1)}
     table = arviz.compare({f"m{n}": each for n, each in made.items()})
-    if not hasattr(arviz, "plot_elpd"):
-        pytest.skip("plots of ArviZ 1 are in another package")
+    if not issubclass(arviz.ELPDData, pd.Series):
+        pytest.skip("plots of ArviZ 1 have other artists")
     ax = arviz.plot_compare(table)
     assert [label.get_text() for label in ax.get_yticklabels()] == list(table.index)
     ax = arviz.plot_elpd({f"m{n}": each for n, each in made.items()})
