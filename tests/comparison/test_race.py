@@ -310,3 +310,24 @@ def test_a_race_over_folds_of_several_rows(data):
         (result.points.configuration == "default") & (result.points["round"] == 1)
     ]
     assert len(first) == 3 * ends[0]
+
+
+def test_a_race_decides_by_groups(data):
+    labels = [i // 2 for i in range(30)]
+    two = {name: CONFIGURATIONS[name] for name in ("overconfident", "default")}
+    result = compare(two, *data, sizes=[30], groups=labels, race=True, **QUICK)
+    points = result.points
+    scores = points.pivot(index="row", columns="configuration", values="log_density")
+    number_of = points.query("configuration == 'default'").set_index("row")["round"]
+    groups = pd.Series(labels)
+    left = None
+    for number in range(1, number_of.max()):
+        done = scores.loc[number_of.index[number_of <= number]]
+        if left is None and leaving(done, significance(number, 2), groups):
+            left = number
+    race = result.race().set_index("configuration")
+    assert race.left["overconfident"] == (left is not None)
+    if left is not None:
+        assert race.rounds["overconfident"] == left
+    # Ten rows of the first look are of fewer than ten groups.
+    assert number_of.eq(1).sum() == 10 and race.rounds["overconfident"] > 1
