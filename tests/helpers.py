@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 from warnings import WarningMessage
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from botorch.models import SingleTaskGP
 from botorch.models.model import Model
@@ -137,6 +139,13 @@ def normalized_gp(
 def tuning_trials(n: int) -> EncodedTable:
     """The first `n` rows of the bundled table."""
     return encode_tuning_trials(load_tuning_trials().head(n))
+
+
+def arviz_module() -> Any:
+    """ArviZ, of any version, without its announcement of the next."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return pytest.importorskip("arviz")
 
 
 def mll_of(

@@ -1,7 +1,23 @@
 """Which configuration predicts best: comparisons over dataset sizes."""
 
 from botorch_xval.comparison.compare import compare
-from botorch_xval.comparison.race import leaving, rounds
+from botorch_xval.comparison.race import leaving, rounds, significance
+from botorch_xval.comparison.selection import selection_bias
 from botorch_xval.comparison.table import Comparison
+from botorch_xval.comparison.weights import (
+    pseudo_bma_plus_weights,
+    pseudo_bma_weights,
+    stacking_weights,
+)
 
-__all__ = ["Comparison", "compare", "leaving", "rounds"]
+__all__ = [
+    "Comparison",
+    "compare",
+    "leaving",
+    "pseudo_bma_plus_weights",
+    "pseudo_bma_weights",
+    "rounds",
+    "selection_bias",
+    "significance",
+    "stacking_weights",
+]

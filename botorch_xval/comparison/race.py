@@ -3,9 +3,9 @@
 This is successive halving as in Hyperband (Jamieson & Talwalkar 2016; Li et al. 2018)
 with held-out points as the budget: rounds score the remaining configurations on more
 and more points. Hyperband drops the worse half of them whatever the margin. Here those
-leave that are clearly behind the leader in paired differences. So noise hardly drops
-any configuration, and where configurations are alike a race costs as much as the full
-comparison.
+leave that are clearly behind the leader in paired differences, so clearly that all
+looks of a race together drop the best configuration in at most one race of ten.
+Where configurations are alike, a race costs as much as the full comparison.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-__all__ = ["leaving", "rounds"]
+from botorch_xval.cross_validation.clusters import cluster_deviations, count_clusters
 
-FEWEST = 10  # points of the first round
+__all__ = ["leaving", "rounds", "significance"]
+
+ERROR = 0.05  # chance that the best configuration leaves, if rows are independent
+FEWEST = 10  # points of the first round, and groups of rows at a look
 GROWTH = 1.5  # of the number of points from one round to the next
 LEAST = 0.15  # share of all points in the last round; a shorter one is not begun
-CLEAR = 2.0  # standard errors, for one rival and many points
 
 
 def rounds(points: Sequence[int]) -> list[int]:
@@ -44,41 +46,72 @@ def rounds(points: Sequence[int]) -> list[int]:
     return sorted(ends)
 
 
-def leaving(scores: pd.DataFrame) -> list[str]:
+def significance(look: int, configurations: int) -> float:
+    r"""How improbable a leader's margin has to be for a configuration to leave.
+
+    A race looks at its scores again and again, and each look may drop the best
+    configuration by chance. So the looks spend an error rate of :math:`\alpha = 0.05`
+    in parts that add up to it, however many there will be, and share it between the
+    rivals (Bonferroni). Look :math:`r` of a race of :math:`c` configurations has
+
+    .. math:: \alpha_r = \frac{\alpha}{r (r + 1) (c - 1)}, \qquad
+        \sum_{r=1}^\infty (c - 1) \, \alpha_r = \alpha.
+
+    Args:
+        look: Number of the look, from 1 on.
+        configurations: How many began the race, those that have left included.
+
+    Returns:
+        :math:`\alpha_r`, a probability.
+    """
+    return ERROR / (look * (look + 1) * max(configurations - 1, 1))
+
+
+def leaving(
+    scores: pd.DataFrame, significance: float, groups: pd.Series | None = None
+) -> list[str]:
     r"""The configurations that leave a race after these points.
 
-    Let :math:`\bar d` and :math:`s` be the mean and standard deviation over :math:`k`
-    rows of the paired difference to the leader, the configuration with the best mean of
-    :math:`c`. A configuration leaves if it is more than 2 standard errors behind,
-    corrected for few rows (Student's t) and several rivals (Bonferroni):
+    Let :math:`\bar d` be the mean over rows of the paired difference to the leader, the
+    configuration with the best mean, and :math:`e` its standard error over :math:`G`
+    groups of rows (:mod:`~botorch_xval.cross_validation.clusters`; without groups each
+    row is one). A configuration leaves if
 
-    .. math:: T_{k-1}(\bar d \sqrt{k} / s) < \Phi(-2) / (c - 1).
+    .. math:: T_{G-1}(\bar d / e) < \alpha_r,
 
-    For many rows these are 2.0 standard errors for 2 configurations and 2.7 for 8; for
-    10 rows and 8 configurations 3.5. A configuration without any score on at least 10
-    rows leaves, too.
+    with Student's distribution function. The best configuration can only leave if it is
+    that far behind one of its :math:`c - 1` rivals at one of the looks, none of which
+    is better in the mean. So with the levels of :func:`significance` it leaves in at
+    most 5 % of races, if mean differences are normal and groups independent. Held-out
+    scores are not quite, since folds share training rows: count on 10 %.
+    `benchmarks/racing.py` simulates both. A configuration without any score on at least
+    10 groups leaves, too.
 
     Args:
         scores: Log predictive densities, a row per held-out row and a column per
             remaining configuration; NaN where a fit failed. Rows without a score of
             some configuration are left out for all.
+        significance: :math:`\alpha_r`.
+        groups: The group of each row, by the index of `scores`.
 
     Returns:
         Names of configurations, never all of them; none if there are fewer than 10
-        rows.
+        groups.
     """
+    clusters = pd.Series(scores.index, scores.index) if groups is None else groups
     unscored = scores.isna().all()
-    if len(scores) < FEWEST or unscored.all():
+    if clusters[scores.index].nunique() < FEWEST or unscored.all():
         return []
     gone = list(scores.columns[unscored])
     common = scores.loc[:, ~unscored].dropna()
-    k, c = common.shape
-    if k < FEWEST or c < 2:
+    own = clusters[common.index].to_numpy()
+    count = count_clusters(len(common), own)
+    if count < FEWEST or common.shape[1] < 2:
         return gone
-    leader = common.mean().argmax()
-    differences = common.to_numpy() - common.to_numpy()[:, [leader]]
-    error = differences.std(axis=0, ddof=1) / np.sqrt(k)
+    values = common.to_numpy()
+    differences = values - values[:, [values.mean(axis=0).argmax()]]
+    error = np.sqrt((cluster_deviations(differences, own) ** 2).sum(axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
         # Equal scores make 0 / 0: NaN, which is not behind.
-        chance = stats.t.cdf(differences.mean(axis=0) / error, k - 1)
-    return gone + list(common.columns[chance < stats.norm.sf(CLEAR) / (c - 1)])
+        chance = stats.t.cdf(differences.mean(axis=0) / error, count - 1)
+    return gone + list(common.columns[chance < significance])

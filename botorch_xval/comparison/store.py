@@ -24,9 +24,10 @@ import numpy as np
 import pandas as pd
 from botorch.exceptions.warnings import BotorchWarning
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
-from botorch_xval.comparison.table import mean_by_row, tabulate
+from botorch_xval.comparison.paired import groups_of, mean_by_row, tabulate
 
 __all__ = ["Cell", "CellFolder", "Outcomes", "write_in_full"]
 
@@ -116,6 +117,7 @@ class Outcomes:
         bar: tqdm,
         folder: Path | None = None,
         cells: CellFolder | None = None,
+        groups: Tensor | None = None,
     ) -> None:
         """
         Args:
@@ -123,8 +125,10 @@ class Outcomes:
             bar: Shows how many cells are finished.
             folder: Where to write tables.
             cells: Where to keep cells.
+            groups: The number of the label of each row of the table, if there are some.
         """
         self._rows, self._bar, self._folder, self._cells = rows, bar, folder, cells
+        self._groups = None if groups is None else groups.numpy()
         self._rounds: dict[Cell, int] = {}
         self._outcomes: dict[Cell, dict[str, Any]] = {}
         # When tables were last written and how long that took, in seconds: many small
@@ -151,11 +155,17 @@ class Outcomes:
             self.write()
         self._bar.update()
 
-    def scores(self, size: int, names: list[str]) -> pd.DataFrame:
-        """Log densities by row and configuration, averaged over replicates."""
+    def look(
+        self, size: int, names: list[str]
+    ) -> tuple[pd.DataFrame, pd.Series | None]:
+        """Log densities by row and configuration, averaged over replicates.
+
+        Returns:
+            These and the groups of rows, as :func:`leaving` takes them.
+        """
         points, _ = self.frames()
         points = points[(points["size"] == size) & points.configuration.isin(names)]
-        return mean_by_row(points)["log_density"][names]
+        return mean_by_row(points)["log_density"][names], groups_of(points)
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Points and fits of the finished cells, see :class:`Comparison`."""
@@ -171,9 +181,10 @@ class Outcomes:
                 "round": number,
             }
             scores = {name: outcome[name] for name in ("log_density", "squared_error")}
-            points.append(
-                pd.DataFrame({**labels, "row": rows[outcome["rows"]], **scores})
-            )
+            own = {"row": rows[outcome["rows"]]}
+            if self._groups is not None:
+                own["group"] = self._groups[own["row"]]
+            points.append(pd.DataFrame({**labels, **own, **scores}))
             counts = ("folds", "failed", "evaluations", "seconds")
             fits.append({**labels, **{name: outcome[name] for name in counts}})
         return pd.concat(points, ignore_index=True), pd.DataFrame(fits)

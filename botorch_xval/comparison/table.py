@@ -10,12 +10,17 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr
 
-__all__ = ["Comparison", "mean_by_row", "tabulate"]
+from botorch_xval.comparison.paired import common_rows, stayed, tabulate
+from botorch_xval.comparison.weights import (
+    pseudo_bma_plus_weights,
+    pseudo_bma_weights,
+    stacking_weights,
+)
+from botorch_xval.cross_validation.elpd_data import make_elpd_data
 
-DECISIVE = 2.0  # standard errors of the paired difference
-FEW_ROWS = 20  # fewer, and the estimate of a standard error is itself too noisy
+__all__ = ["Comparison"]
+
 CELL = ("configuration", "size", "replicate", "round")
 POINTS = (*CELL, "row", "log_density", "squared_error")
 FITS = (*CELL, "folds", "failed", "evaluations", "seconds")
@@ -35,7 +40,7 @@ class Comparison:
     """One row per held-out point: `configuration`, `size`, `replicate`, `round` (of a
     race; else 1), `row` (of the whole data), `log_density` (nats, summed over outputs)
     and `squared_error` (squared unit of the outcome, summed over outputs); NaN where
-    the fit of the fold failed."""
+    the fit of the fold failed. With `groups` also `group`, the number of its label."""
 
     fits: pd.DataFrame
     """One row per cell: `configuration`, `size`, `replicate`, `round`, `folds`,
@@ -52,28 +57,46 @@ class Comparison:
                     f"{', '.join(missing)} missing"
                 )
         _check_same_rows(self.points)
+        if "group" in self.points:
+            labels = self.points.groupby("row")["group"].nunique(dropna=False)
+            if (labels > 1).any():
+                raise ValueError(
+                    "points: expected one group for every row, got "
+                    f"{labels.max()} for row {labels.idxmax()}"
+                )
 
     def table(self) -> pd.DataFrame:
         r"""Log predictive density by size and configuration, best first.
 
-        Scores of a row are first averaged over the replicates. With the mean
-        :math:`\bar d` of the paired differences to the best configuration and its
-        standard error :math:`e`, `probability_worse` is :math:`\Phi(-\bar d / e)`: the
-        probability that the configuration is worse than the best one on further
-        such rows, if the mean difference is normal and rows are independent. Folds
-        share training rows, so rows are not quite independent, and standard errors are
-        rather too small.
+        Scores of a row are first averaged over the replicates, which share rows and
+        training sets. Rows of one group are one cluster of the standard errors
+        (:mod:`~botorch_xval.cross_validation.clusters`). With the mean :math:`\bar d`
+        of the paired differences to the best configuration, its standard error
+        :math:`e` and Student's distribution function, `probability_worse` is
+        :math:`T_{G-1}(-\bar d / 2 e)` for :math:`G` groups: about the probability that
+        the configuration is worse than the best one on further such rows. The 2 is for
+        what standard errors do not know, that folds share training rows
+        (:data:`~botorch_xval.cross_validation.clusters.OVERLAP`).
+        `benchmarks/calibration.py` simulates how often it holds. It takes all
+        differences as equally probable beforehand, and does not know that the best one
+        was chosen: among many configurations, or nearly equal ones, it is too sure.
 
         Returns:
-            Columns: `size`, `rank` (1: best), `configuration`, and `rows`, the number
-            of rows that count: those with a score of every configuration that has any.
-            Over these rows `elpd` (sum), `mean_log_density` and its `standard_error`,
-            the paired `difference` of the means and its `difference_se` (all in nats),
-            `probability_worse` (NaN for the best) and `rmse`. Then `folds`, `failed`
-            folds, `evaluations`, `seconds`, and `caution`, in words, where the
-            difference or its standard error is not reliable. A configuration that left
-            a race comes after all others, and is compared over the rows that it has in
-            common with the best.
+            Columns: `size`, `rank` (1: best), `configuration`, `rows`, the number of
+            rows that count: those with a score of every configuration that has any, and
+            `groups`, that of their groups (of rows, without groups). Over these rows
+            `elpd` (sum), its standard error `se`, how far it is behind the best,
+            `elpd_diff` (from 0 on), and the paired standard error `dse` of that, and
+            the stacking `weight`, by ArviZ's names; as means `mean_log_density`, its
+            `standard_error`, the paired `difference` to the best (up to 0) and its
+            `difference_se` (all in nats); `probability_worse` (NaN for the best) and
+            `rmse`. Then `folds`, `failed` folds, `evaluations`, `seconds`, and
+            `caution`, in words, where the difference or its standard error is not
+            reliable, and where the best is one of more than ten. A configuration that
+            left a race comes after all others, is compared over the rows that it has
+            in common with the best, and has no weight. In `attrs["selection_bias"]` by
+            size by how many nats the `elpd` of the best is too good for having been
+            chosen, see :func:`~botorch_xval.comparison.selection_bias`.
         """
         return tabulate(self.points, self.fits)
 
@@ -97,6 +120,78 @@ class Comparison:
         table["saved"] = 1 - table.folds / full
         table.attrs["saved"] = float(1 - table.folds.sum() / full.sum())
         return table
+
+    def weights(self) -> pd.DataFrame:
+        """Weights for a mixture of the configurations' predictions.
+
+        Over the same rows as :meth:`table`.
+
+        Returns:
+            One row per size and configuration with a score, in the order of the table:
+            `size`, `configuration`, and the weights `stacking`, `pseudo_bma` and
+            `pseudo_bma_plus` (ArviZ's "BB-pseudo-BMA"), each with the sum 1, see
+            :mod:`~botorch_xval.comparison.weights`. Those that left a race are not
+            there: they have no scores of the later rows.
+        """
+        columns = ["size", "configuration", "stacking", "pseudo_bma", "pseudo_bma_plus"]
+        rows: list[tuple[Any, ...]] = []
+        for size, points in self.points.groupby("size"):
+            common, groups = common_rows(stayed(points))
+            if common.empty:
+                continue
+            scores = common["log_density"]
+            values = scores.to_numpy()
+            found = zip(
+                scores.columns,
+                stacking_weights(values),
+                pseudo_bma_weights(values),
+                pseudo_bma_plus_weights(values, groups),
+                strict=True,
+            )
+            own = [(size, *each) for each in found]
+            order = np.argsort(-values.mean(axis=0), kind="stable")
+            rows += [own[i] for i in order]
+        return pd.DataFrame(rows, columns=columns)
+
+    def to_arviz(self, size: int | None = None) -> dict[str, Any]:
+        """Pointwise scores by configuration as ArviZ's `compare` and plots take them.
+
+        `arviz.compare(result.to_arviz())` has the numbers of :meth:`table` by the same
+        names, but takes rows as independent. Needs the extra `arviz`.
+
+        Args:
+            size: Number of rows of the datasets; default: the largest.
+
+        Returns:
+            By name an `ELPDData` of the rows that count in :meth:`table`, see
+            :func:`~botorch_xval.cross_validation.elpd_data.make_elpd_data`. Those that
+            left a race and those without a score are not there.
+
+        Raises:
+            ModuleNotFoundError: If there is no ArviZ.
+            ValueError: If there is no dataset of that size, or no row counts.
+        """
+        sizes = sorted(self.points["size"].unique().tolist())
+        size = sizes[-1] if size is None else size
+        if size not in sizes:
+            raise ValueError(f"size: expected one of {sizes}, got {size}")
+        points = stayed(self.points[self.points["size"] == size])
+        common, groups = common_rows(points)
+        if common.empty:
+            raise ValueError(
+                f"to_arviz: expected rows with a score of every configuration at size "
+                f"{size}, got none; leave out those that fail"
+            )
+        of_size = self.fits[self.fits["size"] == size]
+        found = {}
+        for name in common["log_density"]:
+            found[name] = make_elpd_data(
+                common["log_density"][name],
+                groups,
+                num_folds=int(of_size.folds[of_size.configuration == name].sum()),
+                num_points=int((points.configuration == name).sum()),
+            )
+        return found
 
     def to_frame(self) -> pd.DataFrame:
         """A copy of the points."""
@@ -139,124 +234,6 @@ class Comparison:
             raise ValueError(
                 f"{path}: expected a file written by Comparison.save ({error})"
             ) from error
-
-
-def tabulate(points: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
-    """The table of points and fits, see :meth:`Comparison.table`.
-
-    Args:
-        points: See :class:`Comparison`.
-        fits: See :class:`Comparison`.
-
-    Returns:
-        The table.
-    """
-    counts = ["folds", "failed", "evaluations", "seconds"]
-    totals = fits.groupby(["size", "configuration"])[counts].sum()
-    by_size = points.groupby("size")
-    blocks = [_block(of_size).assign(size=size) for size, of_size in by_size]
-    table = pd.concat(blocks, ignore_index=True)
-    table = table.join(totals, on=["size", "configuration"])
-    table["caution"] = [_caution(entry) for entry in table.itertuples()]
-    first = ["size", "rank", "configuration"]
-    others = [c for c in table if c not in (*first, "left_after")]
-    return table[first + others]
-
-
-def mean_by_row(points: pd.DataFrame) -> pd.DataFrame:
-    """Scores averaged over replicates.
-
-    Args:
-        points: See :class:`Comparison`.
-
-    Returns:
-        One row per row of the data; columns are pairs of a score (`log_density`,
-        `squared_error`) and a configuration.
-    """
-    columns = ["row", "configuration", "log_density", "squared_error"]
-    return points[columns].groupby(["row", "configuration"]).mean().unstack()
-
-
-def _block(points: pd.DataFrame) -> pd.DataFrame:
-    """The table of one size, without counts and cautions."""
-    last = points.groupby("configuration")["round"].max()
-    stayed = last.index[last == last.max()]
-    block = _paired(points[points.configuration.isin(stayed)])
-    block = block.sort_values("mean_log_density", ascending=False, kind="stable")
-    best = block.configuration.iloc[0]
-    gone = []
-    for name in last.index.difference(stayed):
-        # Only the same rounds of the best one: the same rows in the same replicates.
-        shared = points.configuration.isin([best, name]) & (
-            points["round"] <= last[name]
-        )
-        pair = _paired(points[shared], best)
-        gone.append(pair[pair.configuration == name].assign(left_after=last[name]))
-    if gone:
-        left = pd.concat(gone).sort_values(
-            ["left_after", "difference"], ascending=False, kind="stable"
-        )
-        block = pd.concat([block, left])
-    block["rank"] = np.arange(1, len(block) + 1)
-    return block
-
-
-def _paired(points: pd.DataFrame, best: str | None = None) -> pd.DataFrame:
-    """Scores over the common rows, and paired differences to the best configuration."""
-    scored = mean_by_row(points)
-    # A configuration must not win because it fails, and so has no score, on hard rows.
-    common = scored.dropna(axis=1, how="all").dropna()
-    scored = scored.loc[common.index]
-    scores = scored.log_density
-    means = scores.mean()
-    if best is None:
-        best = means.idxmax() if means.notna().any() else scores.columns[0]
-    differences = scores.sub(scores[best], axis=0)
-    difference, error = differences.mean(), differences.sem()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        behind = (-difference / error).mask((difference == 0) & (error == 0), 0.0)
-    return pd.DataFrame(
-        {
-            "configuration": scores.columns,
-            "rows": len(common),
-            "elpd": scores.sum(min_count=1).to_numpy(),
-            "mean_log_density": means.to_numpy(),
-            "standard_error": scores.sem().to_numpy(),
-            "difference": difference.to_numpy(),
-            "difference_se": error.to_numpy(),
-            "probability_worse": ndtr(behind.mask(scores.columns == best).to_numpy()),
-            "rmse": (scored.squared_error.mean() ** 0.5)[scores.columns].to_numpy(),
-            "left_after": np.nan,
-        }
-    )
-
-
-def _caution(entry: Any) -> str:
-    """Why not to rely on an entry of the table (a named tuple), in words."""
-    words = []
-    if np.isnan(entry.mean_log_density):
-        words.append("no row has a score")
-    if not np.isnan(entry.left_after):
-        words.append(
-            f"left the race after round {entry.left_after:.0f} and is compared over "
-            f"the {entry.rows} rows that it shares with the best"
-        )
-    if entry.probability_worse < ndtr(DECISIVE):
-        behind = (
-            -entry.difference / entry.difference_se if entry.difference_se > 0 else 0.0
-        )
-        words.append(
-            f"{behind:.1f} standard errors behind the best, less than {DECISIVE:.0f}: "
-            "not decisive"
-        )
-    if entry.rows < FEW_ROWS:
-        words.append(f"only {entry.rows} rows: standard errors are unreliable")
-    if entry.failed:
-        words.append(
-            f"{entry.failed} of {entry.folds} folds failed: rows without a score are "
-            "left out for all"
-        )
-    return "; ".join(words)
 
 
 def _check_same_rows(points: pd.DataFrame) -> None:

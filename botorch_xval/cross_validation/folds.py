@@ -36,6 +36,9 @@ class Folds:
     names: list[str]  # one per fold, for tables, plots and messages
     # `folds x n`, bool; by default all rows that are not held out
     training: Tensor = None  # type: ignore[assignment]
+    groups: Tensor | None = None
+    """Number of the label of each row, `n`. Rows of one label are not independent of
+    each other, which standard errors have to know; None: every row stands alone."""
 
     def __post_init__(self) -> None:
         held_out = self.held_out
@@ -75,6 +78,11 @@ class Folds:
                 "folds: expected every row in training or held out, got row "
                 f"{row} in both of {self.names[fold]!r}"
             )
+        if self.groups is not None and self.groups.shape != held_out.shape[1:]:
+            raise ValueError(
+                f"folds: expected a group for each of {held_out.shape[1]} rows, got "
+                f"the shape {tuple(self.groups.shape)}"
+            )
 
     @property
     def omits_rows(self) -> bool:
@@ -85,11 +93,13 @@ class Folds:
         """Some of the folds, by their numbers."""
         chosen = list(numbers)
         names = [self.names[i] for i in chosen]
-        return Folds(self.held_out[chosen], names, self.training[chosen])
+        return Folds(self.held_out[chosen], names, self.training[chosen], self.groups)
 
     def of_rows(self, columns: Tensor) -> Folds:
         """The same folds of other rows: each as that of this number here."""
-        return Folds(self.held_out[:, columns], self.names, self.training[:, columns])
+        masks = self.held_out[:, columns], self.training[:, columns]
+        groups = None if self.groups is None else self.groups[columns.cpu()]
+        return Folds(masks[0], self.names, masks[1], groups)
 
 
 def leave_one_out(n: int) -> Folds:
@@ -201,15 +211,14 @@ def restrict(folds: Folds, rows: Sequence[int] | NDArray[np.integer]) -> Folds:
         ValueError: If fewer than two folds are left.
     """
     columns = torch.as_tensor(rows, device=folds.held_out.device)
-    held_out, training = folds.held_out[:, columns], folds.training[:, columns]
-    kept = held_out.any(dim=1) & training.any(dim=1)
+    kept = folds.held_out[:, columns].any(dim=1)
+    kept &= folds.training[:, columns].any(dim=1)
     if (count := int(kept.sum())) < 2:
         raise ValueError(
             "folds: expected at least 2 folds that hold out some of the rows and leave "
             f"others, got {count}; use more rows"
         )
-    numbers = kept.nonzero()[:, 0].tolist()
-    return Folds(held_out[kept], [folds.names[i] for i in numbers], training[kept])
+    return folds.take(kept.nonzero()[:, 0].tolist()).of_rows(columns)
 
 
 def by_size(training: Tensor) -> list[list[int]]:

@@ -24,6 +24,7 @@ __all__ = [
     "hold_out_only",
     "list_labels",
     "make_folds",
+    "number_labels",
 ]
 
 
@@ -66,7 +67,7 @@ def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
             :func:`leave_one_out` this is one fold per label, with the label as name.
 
     Returns:
-        The folds.
+        The folds, which know the groups.
 
     Raises:
         ValueError: If they are not folds of `n` rows, if there are fewer than two
@@ -82,14 +83,13 @@ def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
         raise ValueError(
             f"groups: expected at least 2 distinct labels, got only {distinct[0]!r}"
         )
-    number = {label: i for i, label in enumerate(distinct)}
-    label_of_row = torch.tensor([number[label] for label in labels])
+    label_of_row = number_labels(labels)
     if callable(folds):
         of_labels = _finished(folds(len(distinct)), len(distinct))
         known = {f"row {i}": str(label) for i, label in enumerate(distinct)}
         names = [known.get(name, name) for name in of_labels.names]
         columns = label_of_row.to(of_labels.held_out.device)
-        return replace(of_labels.of_rows(columns), names=names)
+        return replace(of_labels.of_rows(columns), names=names, groups=label_of_row)
     finished = _finished(folds, n)
     masks = finished.held_out.cpu(), finished.training.cpu()
     for name, held_out, training in zip(finished.names, *masks, strict=True):
@@ -102,7 +102,7 @@ def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
                 f"{distinct[min(both)]!r} on both sides of {name!r}; hold out whole "
                 "groups, or give a function such as `k_fold(5)`"
             )
-    return finished
+    return replace(finished, groups=label_of_row)
 
 
 def fits_any_size(folds: FoldsLike) -> bool:
@@ -173,8 +173,8 @@ def hold_out_only(
         )
     chosen = mask.nonzero()[:, 0]
     labels = None if groups is None else list_labels(groups, len(mask))
-    own = None if labels is None else [labels[i] for i in chosen.tolist()]
-    made = make_folds(folds, len(chosen), own)
+    chosen_labels = None if labels is None else [labels[i] for i in chosen.tolist()]
+    made = make_folds(folds, len(chosen), chosen_labels)
     held_out = torch.zeros(len(made.names), len(mask), dtype=torch.bool)
     training = (~mask).expand(len(made.names), -1).clone()
     held_out[:, chosen], training[:, chosen] = made.held_out, made.training
@@ -186,7 +186,14 @@ def hold_out_only(
         for i, mine in enumerate(held_out):
             gone = {labels[j] for j in mine.nonzero()[:, 0].tolist()}
             training[i] &= torch.tensor([label not in gone for label in labels])
-    return Folds(held_out, names, training)
+    own = None if labels is None else number_labels(labels)
+    return Folds(held_out, names, training, own)
+
+
+def number_labels(labels: Sequence[Hashable]) -> Tensor:
+    """The number of each label, `n`, counted in the order of their first rows."""
+    number = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+    return torch.tensor([number[label] for label in labels])
 
 
 def list_labels(groups: Groups, n: int) -> list[Hashable]:

@@ -152,9 +152,7 @@ def rows_of_outputs(train_Y: Tensor, folds: Folds) -> list[OutputRows]:
                 f"folds: expected one that holds out a value of outcome {j} and trains "
                 "on another, got none"
             )
-        masks = folds.held_out[kept][:, rows], folds.training[kept][:, rows]
-        names = [folds.names[i] for i in numbers]
-        found.append(OutputRows(rows, Folds(masks[0], names, masks[1]), numbers))
+        found.append(OutputRows(rows, folds.take(numbers).of_rows(rows), numbers))
     return found
 
 

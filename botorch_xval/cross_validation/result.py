@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 import torch
+from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import Model
 from botorch.optim.core import OptimizationStatus
 from torch import Tensor
 
 from botorch_xval.cross_validation import scores
+from botorch_xval.cross_validation.clusters import standard_error
+from botorch_xval.cross_validation.elpd_data import make_elpd_data
 from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.cross_validation.folds_like import Groups, list_labels
 from botorch_xval.cross_validation.links import Link, link_score
@@ -195,6 +198,14 @@ class CrossValidation:
         return self.log_density.where(~self.observed.isnan(), 0.0).sum(dim=-1)
 
     @property
+    def clusters(self) -> Tensor:
+        """The cluster of each point, `k`: the number of its row's label if there are
+        groups, else its row. Points of one cluster are not independent.
+        """
+        rows, groups = self.rows.cpu(), self.folds.groups
+        return rows if groups is None else groups[rows]
+
+    @property
     def elpd(self) -> float:
         """Sum over rows of the log predictive density, in nats.
 
@@ -270,7 +281,8 @@ class CrossValidation:
         Returns:
             One row per output (and label, in the order of first rows), with the columns
             of :func:`~botorch_xval.cross_validation.summarize`. Points of repeated
-            folds count one by one.
+            folds count one by one; standard errors know that they and those of one
+            group are not independent.
         """
         parts, scored = self._on(scale, noise), self._scored(scale, noise)
         labels = None
@@ -285,7 +297,9 @@ class CrossValidation:
                     known &= torch.tensor(labels == label).to(known.device)
                 mean, variance, observed, baseline = (p[known, j].cpu() for p in parts)
                 own = {name: part[known, j].cpu() for name, part in scored.items()}
-                rows.append(scores.summarize(mean, variance, observed, baseline, own))
+                clusters = self.clusters[known.cpu()]
+                parts_of = mean, variance, observed, baseline, own, clusters
+                rows.append(scores.summarize(*parts_of))
                 index.append(j if labels is None else (label, j))
         frame = pd.DataFrame(rows, pd.Index(index))
         frame.index.names = ["output"] if labels is None else ["label", "output"]
@@ -342,6 +356,46 @@ class CrossValidation:
             }
         )
 
+    def to_arviz(self) -> Any:
+        """Pointwise scores as ArviZ has them: its `compare` and plots take them.
+
+        Needs ArviZ, of the extra `arviz`. Results of the same rows are compared by
+        `arviz.compare({"a": a.to_arviz(), "b": b.to_arviz()})`, whose standard errors
+        take all rows as independent; ours are in :func:`difference`.
+
+        Returns:
+            An `ELPDData` with `elpd`, its standard error `se` (of clusters) and a log
+            density for each row, summed over outputs; a row that is held out several
+            times has its mean. See
+            :func:`~botorch_xval.cross_validation.elpd_data.make_elpd_data`.
+
+        Raises:
+            ModuleNotFoundError: If there is no ArviZ.
+            UnsupportedError: If the result is of `fit="sampled"`.
+            ValueError: If a row has no score. ArviZ compares rows by their places.
+        """
+        if self.estimate is not None:
+            raise UnsupportedError(
+                "to_arviz: expected a score of every row, got an estimate of their sum "
+                "(fit='sampled'); use fit='adaptive' with threshold=math.inf"
+            )
+        values = pd.Series(self.summed_log_density.cpu().numpy())
+        by_row = values.groupby(self.rows.cpu().numpy()).mean()
+        if (missing := by_row.index[by_row.isna()]).size:
+            raise ValueError(
+                "to_arviz: expected a score of every row, got none of "
+                f"{len(missing)} rows, such as {missing[0]}, whose folds failed; "
+                "`compare` leaves such rows out for all, and `Comparison.to_arviz` has "
+                "the others"
+            )
+        groups = self.folds.groups
+        return make_elpd_data(
+            by_row,
+            None if groups is None else groups.numpy()[by_row.index],
+            num_folds=len(self.folds.names),
+            num_points=len(self.rows),
+        )
+
     def save(self, path: str | Path) -> None:
         """Write everything to one file (NumPy's `.npz`; numbers and text only)."""
         text = {
@@ -361,6 +415,8 @@ class CrossValidation:
         arrays["held_out"] = self.folds.held_out.numpy()
         if self.folds.omits_rows:
             arrays["training"] = self.folds.training.numpy()
+        if self.folds.groups is not None:
+            arrays["groups"] = self.folds.groups.numpy()
         if self.whitened is not None:
             arrays["whitened"] = self.whitened.cpu().numpy()
         if self.linked is not None:
@@ -379,9 +435,11 @@ class CrossValidation:
                 name: torch.from_numpy(data[name])
                 for name in ("rows", "fold_of", *POINTS)
             }
-            masks = [torch.from_numpy(data["held_out"])]
-            if "training" in data:
-                masks.append(torch.from_numpy(data["training"]))
+            masks = {
+                name: torch.from_numpy(data[name])
+                for name in ("held_out", "training", "groups")
+                if name in data
+            }
             if "whitened" in data:
                 tensors["whitened"] = torch.from_numpy(data["whitened"])
             if "links" in text:
@@ -396,7 +454,7 @@ class CrossValidation:
             record["status"] = OptimizationStatus[record["status"]]
             record["optima"] = tuple(map(_optimum, record.get("optima", ())))
             fits.append(FoldFit(**{**fit, "record": FitRecord(**record)}))
-        folds = Folds(masks[0], text["names"], *masks[1:])
+        folds = Folds(names=text["names"], **masks)
         estimate = text.get("estimate")
         return cls(
             **tensors,
@@ -477,9 +535,10 @@ def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
 
     Returns:
         One row per point: `row`, `fold`, `first`, `second` and `difference` (nats,
-        summed over outputs); in `attrs` their `sum` and its `standard_error` (points
-        taken as independent), and in `other_optimum` the folds whose losses per point
-        differ by more than 1e-3: those where two ways to fit ended in different minima.
+        summed over outputs); in `attrs` their `sum` and its `standard_error` (rows, or
+        groups of rows, taken as independent), and in `other_optimum` the folds whose
+        losses per point differ by more than 1e-3: those where two ways to fit ended in
+        different minima.
 
     Raises:
         ValueError: If the results are of different points.
@@ -508,6 +567,7 @@ def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
         }
     )
     known = frame.difference.dropna()
+    error = standard_error(known.to_numpy(), first.clusters.numpy()[known.index])
     other = []
     if len(first.fits) == len(second.fits):
         for one, two in zip(first.fits, second.fits, strict=True):
@@ -516,7 +576,7 @@ def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
                 other.append(first.folds.names[one.fold])
     frame.attrs.update(
         sum=float(known.sum()),
-        standard_error=float(known.std() * math.sqrt(len(known))),
+        standard_error=len(known) * error,
         other_optimum=list(dict.fromkeys(other)),
     )
     return frame

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import fisher_exact, kendalltau, pearsonr, spearmanr
 from torch import Tensor
 
+from botorch_xval.cross_validation.clusters import standard_error
+
 __all__ = [
     "COVERAGES",
     "ax_diagnostics",
@@ -84,6 +86,7 @@ def summarize(
     observed: Tensor,
     baseline: Tensor,
     scored: Mapping[str, Tensor] | None = None,
+    clusters: Tensor | None = None,
 ) -> dict[str, float]:
     r"""Summaries over the points of one outcome.
 
@@ -95,10 +98,12 @@ def summarize(
             training outcomes.
         scored: Of predictions that are not Gaussian, their `log_density`, `crps` and
             `z_score` (of the quantile), `k` each; default: those of Gaussian ones.
+        clusters: The cluster of each point, `k`; default: each is one.
 
     Returns:
         By name: `points` (their number), `elpd` (summed log density, nats),
-        `mean_log_density` and its `standard_error` (the points taken as independent),
+        `mean_log_density` and its `standard_error` (the clusters taken as independent,
+        see :mod:`~botorch_xval.cross_validation.clusters`),
         `mse`, `rmse`, `mae`, `crps`, `r2` (:math:`1 - \sum e^2 / \sum (y - \bar y)^2`),
         `q2` (the same against `baseline`: what leave-one-out calls predictive
         :math:`Q^2`), `coverage_50`, `coverage_80`, `coverage_95` (shares of points in
@@ -119,7 +124,7 @@ def summarize(
     values = {
         "elpd": density.sum(),
         "mean_log_density": density.mean(),
-        "standard_error": _deviation(density) / math.sqrt(max(count, 1)),
+        "standard_error": standard_error(density.numpy(), clusters),
         "mse": mse,
         "rmse": mse.sqrt(),
         "mae": error.abs().mean(),

@@ -39,6 +39,7 @@ COLUMNS = {
     "difference": "difference",
     "difference_se": "se",
     "probability_worse": "P(worse)",
+    "weight": "weight",
     "rmse": "RMSE",
     "failed": "failed",
     "evaluations": "evaluations",
@@ -121,6 +122,12 @@ def _answer(table: pd.DataFrame, target: str) -> str:
     )
     if len(last) == 1:
         return text
+    if "chosen" in best.caution:
+        bias = table.attrs["selection_bias"][size] / best.rows
+        text += (
+            f" It is the best of {len(last)}, and up to about {bias:.3f} nats per row "
+            "of that come from having been chosen."
+        )
     second = last.iloc[1]
     text += (
         f" The next, {second.configuration!r}, is behind by "
@@ -149,11 +156,19 @@ def _scores(table: pd.DataFrame, comparison: Comparison) -> str:
     race = f"<p>The race saved {saved:.0%} of the fits.</p>" if saved > 0 else ""
     return (
         "<p>Mean log predictive density of held-out rows in nats (larger is better) "
-        "with its standard error, and the paired difference to the best configuration "
-        f"of each size.</p>{race}"
+        "with its standard error, the paired difference to the best configuration of "
+        "each size, and the stacking weight: the share that a configuration has in the "
+        f"mixture that predicts held-out rows best.{_groups(table)}</p>{race}"
         f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _groups(table: pd.DataFrame) -> str:
+    """What standard errors take as independent, if it is not the rows."""
+    if (table["groups"] == table["rows"]).all():
+        return ""
+    return " Standard errors take groups of rows as independent, not rows."
 
 
 def _cell(value: str | float) -> str:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.table import Comparison
+from botorch_xval.cross_validation.clusters import standard_error
 from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.cross_validation.folds import Folds, k_fold, leave_one_out
 from botorch_xval.cross_validation.folds_like import make_folds
@@ -125,6 +126,16 @@ def test_groups_are_held_out_together(data):
     again = compare(CONFIGURATIONS, x, y, sizes=[7], groups=other, **QUICK)
     first = result.points.query("size == 7 and replicate == 0")
     assert again.points.log_density.to_list() == first.log_density.to_list()
+    # And they are one cluster of the standard errors, in all sizes and replicates.
+    assert (result.points.group == result.points.row % 4).all()
+    table = result.table().set_index(["size", "configuration"])
+    by_row = result.points.query("configuration == 'default' and size == 9")
+    by_row = by_row.groupby("row").log_density.mean()
+    own = by_row.index % 4
+    assert_close(
+        table.standard_error[9, "default"], standard_error(by_row.to_numpy(), own)
+    )
+    assert table.groups.to_list() == [4] * len(table)
 
 
 @pytest.mark.parametrize("kind", ["function", "Folds", "mask", "splits"])
@@ -163,6 +174,7 @@ def test_folds_of_labels_whatever_they_are_given_as(data, kind):
             folds=expected,
             fit_options=QUICK["fit_options"],
         )
+        assert (result.points.group == result.points.row % 5).all()
         found = result.points.log_density[result.points["size"] == size]
         assert sorted(found) == sorted(scored.log_density[:, 0].tolist())
 

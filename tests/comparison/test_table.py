@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_close
+from helpers import arviz_module, assert_close
 from scipy import stats
 
+from botorch_xval.comparison.selection import selection_bias
 from botorch_xval.comparison.table import Comparison
 
 
@@ -16,6 +17,7 @@ def made(
     rows: list[int] | None = None,
     replicates: list[int] | None = None,
     rounds: dict[str, list[int]] | None = None,
+    groups: list[int] | None = None,
 ) -> Comparison:
     """A comparison of these scores at one size, one fold per point."""
     parts, fits = [], []
@@ -32,6 +34,8 @@ def made(
                 "squared_error": np.asarray(values) ** 2,
             }
         )
+        if groups is not None:
+            part["group"] = groups[:k]
         parts.append(part)
         for (replicate, number), own in part.groupby(["replicate", "round"]):
             fits.append(
@@ -76,7 +80,8 @@ def test_sums_ranks_and_probabilities_by_hand():
         assert_close(entry.difference_se, error)
         assert_close(entry.rmse, np.sqrt(np.mean(values**2)))
         if entry.rank > 1:
-            expected = stats.norm.cdf(0.0, loc=difference.mean(), scale=error)
+            scale = 2 * error  # folds share training rows
+            expected = stats.t.cdf(0.0, 29, loc=difference.mean(), scale=scale)
             assert_close(entry.probability_worse, expected)
         else:
             assert np.isnan(entry.probability_worse)
@@ -97,13 +102,13 @@ def test_cautions_are_in_plain_words():
     scores = {
         "best": base,
         "close": base + own - 1.5 * error,
-        "far": base + own - 2.5 * error,
+        "far": base + own - 4.5 * error,
         "twin": base.copy(),
     }
     cautions = made(scores).table().set_index("configuration").caution
     assert cautions["best"] == cautions["far"] == ""
     assert cautions["close"] == (
-        "1.5 standard errors behind the best, less than 2: not decisive"
+        "1.5 standard errors behind the best, less than 4.1: not decisive"
     )
     assert cautions["twin"].startswith("0.0 standard errors behind")
     few = made({name: values[:12] for name, values in scores.items()}).table()
@@ -131,6 +136,128 @@ def test_failed_folds_leave_their_rows_out_for_all_and_are_named():
     assert "2 of 30 folds failed" in table.caution["b"] and table.caution["a"] == ""
     assert table["rank"]["none"] == 3 and np.isnan(table.elpd["none"])
     assert "no row has a score" in table.caution["none"]
+
+
+# What ArviZ has
+
+
+def scores_of(count: int, n: int = 60, seed: int = 3) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    hard = rng.standard_t(4, size=(n, 1))
+    scores = hard + 0.5 * rng.normal(size=(n, count)) - 0.02 * np.arange(count)
+    return {f"m{i}": column for i, column in enumerate(scores.T)}
+
+
+def test_sums_have_arvizs_names_and_values_beside_the_means():
+    arviz = arviz_module()
+    result = made(scores_of(4))
+    table = result.table().set_index("configuration")
+    theirs = arviz.compare(result.to_arviz())
+    elpd = "elpd" if "elpd" in theirs else "elpd_loo"
+    assert list(theirs.index) == list(table.index)
+    assert (theirs["rank"] == table["rank"] - 1).all()
+    assert_close(table.elpd, theirs[elpd].to_numpy())
+    assert_close(table.elpd_diff, theirs.elpd_diff.to_numpy(), 1e-8, 1e-8)
+    assert_close(table.se, theirs.se.to_numpy())
+    # ArviZ's variance of a difference is that of the rows, ours that of the population.
+    assert_close(table.dse, theirs.dse.to_numpy() * np.sqrt(60 / 59))
+    assert_close(table.weight, theirs.weight.to_numpy(), 0, 1e-3)
+    assert (table.weight > 0.01).sum() > 1
+
+
+@pytest.mark.parametrize("name", ["stacking", "pseudo_bma", "pseudo_bma_plus"])
+def test_weights_are_arvizs(name):
+    arviz = arviz_module()
+    result = made(scores_of(5, seed=4))
+    found = result.weights().set_index("configuration")
+    assert list(found.index) == result.table().configuration.to_list()
+    assert_close(found[name].sum(), 1.0)
+    method = {"pseudo_bma_plus": "BB-pseudo-BMA"}.get(name, name.replace("_", "-"))
+    theirs = arviz.compare(result.to_arviz(), method=method).weight[found.index]
+    # ArviZ has 1,000 samples, and an optimizer with a loose tolerance.
+    tolerance = {"pseudo_bma": 1e-9, "stacking": 1e-3}.get(name, 0.02)
+    assert_close(found[name], theirs.to_numpy(), 0, tolerance)
+
+
+def test_weights_and_arviz_leave_out_who_left_and_who_failed(raced):
+    assert set(raced.weights().configuration) == {"winner", "second"}
+    table = raced.table().set_index("configuration")
+    assert table.weight.isna().to_dict() == {
+        "winner": False,
+        "second": False,
+        "late": True,
+        "early": True,
+    }
+    assert_close(table.weight.sum(), 1.0)
+    arviz_module()
+    found = raced.to_arviz()
+    assert set(found) == {"winner", "second"}
+    assert found["winner"]["n_data_points"] == 40
+    some = noise(30)
+    some[[3, 4]] = np.nan
+    failed = made({"a": noise(30, 1), "b": some, "none": np.full(30, np.nan)})
+    assert set(failed.weights().configuration) == {"a", "b"}
+    found = failed.to_arviz()
+    assert set(found) == {"a", "b"} and found["a"]["n_data_points"] == 28
+    with pytest.raises(ValueError, match=r"size: expected one of \[50\], got 7"):
+        failed.to_arviz(7)
+    nothing = made({"none": np.full(30, np.nan)})
+    with pytest.raises(ValueError, match="expected rows with a score of every conf"):
+        nothing.to_arviz()
+    assert len(nothing.weights()) == 0 and "stacking" in nothing.weights()
+
+
+# Groups
+
+
+def test_rows_of_a_group_are_one_cluster_of_every_error():
+    base, own = noise(40), 0.3 * noise(40, 1)
+    groups = np.repeat(np.arange(10), 4).tolist()
+    scores = {"a": base, "b": base + own - 0.1}
+    table = made(scores, groups=groups).table().set_index("configuration")
+    means = {
+        name: values.reshape(10, 4).mean(axis=1) for name, values in scores.items()
+    }
+    worse, best = ("b", "a") if scores["a"].mean() > scores["b"].mean() else ("a", "b")
+    for name, values in means.items():
+        assert_close(table.standard_error[name], stats.sem(values))
+        assert_close(table.se[name], 40 * stats.sem(values))
+    statistic = stats.ttest_rel(means[best], means[worse]).statistic
+    expected = stats.t.cdf(statistic / 2, 9)
+    assert_close(table.probability_worse[worse], expected)
+    assert table.groups.to_list() == [10, 10] and table.rows.to_list() == [40, 40]
+    assert "only 10 groups of rows: standard errors" in table.caution[best]
+    plain = made(scores).table()
+    assert plain.groups.to_list() == [40, 40]
+    assert_close(plain.elpd, table.elpd.to_numpy())
+
+
+def test_a_row_has_one_group():
+    result = made({"a": noise(6), "b": noise(6)}, groups=[0, 0, 1, 1, 2, 2])
+    points = result.points.assign(group=[0, 0, 1, 1, 2, 2] + [0, 0, 1, 1, 2, 3])
+    with pytest.raises(ValueError, match="expected one group for every row, got 2 fo"):
+        Comparison(points, result.fits)
+
+
+# Many configurations
+
+
+def test_the_best_of_many_says_by_how_much_it_may_flatter():
+    scores = scores_of(12)
+    table = made(scores).table()
+    best = table[table["rank"] == 1].iloc[0]
+    bias = table.attrs["selection_bias"][50]
+    values = np.column_stack([scores[name] for name in sorted(scores)])
+    per_row, near = selection_bias(values)
+    assert_close(bias, 60 * per_row)
+    assert best.caution.startswith(
+        f"the best of 12 configurations, {near} of them within 2 standard errors: for "
+        f"having been chosen its elpd is too good by up to about {bias:.2g} nats"
+    )
+    assert not table[table["rank"] > 1].caution.str.contains("chosen").any()
+    few = made(scores_of(10)).table()
+    assert few.attrs["selection_bias"][50] > 0  # known, but not worth a warning
+    assert not few.caution.str.contains("chosen").any()
 
 
 # Races
@@ -225,7 +352,8 @@ def test_refuses_tables_without_a_column():
 def test_a_file_brings_back_every_bit(tmp_path, raced):
     values = noise(30) / 3
     values[3], values[5] = np.nan, -np.inf
-    for result in (made({"NA": values, '1, "ä"': noise(30, 4) * 1e-300}), raced):
+    odd = {"NA": values, '1, "ä"': noise(30, 4) * 1e-300}
+    for result in (made(odd, groups=[i // 3 for i in range(30)]), raced):
         result.save(tmp_path / "comparison.npz")
         found = Comparison.load(tmp_path / "comparison.npz")
         exact = {"check_exact": True}

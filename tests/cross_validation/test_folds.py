@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +104,9 @@ def test_folds_of_some_rows_keep_names_and_drop_what_is_empty():
     found = restrict(folds, [4, 2, 1])
     assert torch.equal(found.held_out, mask("011", "100"))
     assert found.names == ["b", "c"]
+    assert found.groups is None
+    grouped = replace(folds, groups=torch.tensor([0, 1, 1, 2, 2]))
+    assert restrict(grouped, [4, 2, 1]).groups.tolist() == [2, 1, 1]
     found = restrict(folds, np.array([1, 2, 0]))
     assert torch.equal(found.held_out, mask("001", "110"))
     with pytest.raises(ValueError, match="at least 2 folds that hold out .*, got 0"):

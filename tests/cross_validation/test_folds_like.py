@@ -77,7 +77,13 @@ def test_a_function_of_labels_may_return_a_mask_or_splits():
 
 def test_finished_folds_keep_labels_on_one_side():
     folds = Folds(mask("10100", "01011"), ["x", "y"])
-    assert make_folds(folds, 5, LABELS) is folds
+    found = make_folds(folds, 5, LABELS)
+    assert found.held_out is folds.held_out and found.names == folds.names
+    assert found.groups.tolist() == [0, 1, 0, 2, 1]
+    assert make_folds(found, 5) is found
+    assert make_folds(leave_one_out, 5, LABELS).groups.tolist() == [0, 1, 0, 2, 1]
+    with pytest.raises(ValueError, match=r"group for each of 5 rows, got the .*\(3,\)"):
+        Folds(folds.held_out, folds.names, groups=torch.arange(3))
     wrong = Folds(mask("10100", "01010"), ["x", "y"])
     with pytest.raises(ValueError, match="rows with 'a' on both sides of 'y'; hold"):
         make_folds(wrong, 5, LABELS)

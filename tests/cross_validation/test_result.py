@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import assert_close, noisy_waves, normalized_gp, optimizer
+from scipy.stats import sem
 from torch import Tensor
 
 from botorch_xval import FitOptions, cross_validate, difference, k_fold
@@ -25,6 +26,34 @@ def test_a_row_that_is_held_out_three_times_counts_with_its_mean():
     third = density[found.rows == 2].mean()
     once = density[:6][found.rows[:6] != 2].sum()
     assert_close(found.elpd, once + third)
+
+
+def test_rows_of_a_group_and_repeated_rows_are_one_cluster(tmp_path):
+    x, y = noisy_waves(12)
+    twice = k_fold(4, repeats=2)
+    one, two = (
+        cross_validate(
+            normalized_gp, x, y, folds=twice, fit_options=optimizer(maxiter=n)
+        )
+        for n in (3, 30)
+    )
+    assert one.clusters.tolist() == [*range(12)] * 2
+    change = (one.log_density - two.log_density).reshape(2, 12).numpy()
+    found = difference(one, two)
+    assert_close(found.attrs["sum"], change.sum())
+    # Rows of clusters of equal size are compared by their means.
+    assert_close(found.attrs["standard_error"], 24 * sem(change.mean(axis=0)))
+    density = one.log_density.reshape(2, 12).numpy().mean(axis=0)
+    assert_close(one.summary().standard_error[0], sem(density))
+    labels = [i // 3 for i in range(12)]
+    grouped = cross_validate(normalized_gp, x, y, groups=labels, fit_options=FEW_STEPS)
+    assert grouped.clusters.tolist() == labels
+    means = grouped.log_density.reshape(4, 3).numpy().mean(axis=1)
+    assert_close(grouped.summary().standard_error[0], sem(means))
+    grouped.save(tmp_path / "result")
+    loaded = CrossValidation.load(tmp_path / "result")
+    assert loaded.clusters.tolist() == labels
+    pd.testing.assert_frame_equal(loaded.summary(), grouped.summary())
 
 
 def test_results_survive_saving_to_a_file(tmp_path):

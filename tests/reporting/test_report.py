@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 from helpers import noisy_waves, normalized_gp
 from pages import BROWSER, Page
 
-from botorch_xval import ScalarChoiceGP, compare, cross_validate
+from botorch_xval import Comparison, ScalarChoiceGP, compare, cross_validate
 from botorch_xval.reporting.plots import plot_evaluations
 from botorch_xval.reporting.report import write_report
 
@@ -69,6 +71,42 @@ def test_the_answer_and_the_table_are_those_of_the_comparison(report):
         assert row.caution in text
     rows = page.root.find("tbody")[0].find("tr")
     assert len(rows) == len(table) + (table.caution != "").sum()
+
+
+def test_weights_groups_and_selection_bias_are_where_one_looks(tmp_path):
+    rng = np.random.default_rng(0)
+    hard, n = rng.normal(size=24), 24
+    points = [
+        pd.DataFrame(
+            {
+                "configuration": f"kernel {k}",
+                "size": n,
+                "replicate": 0,
+                "round": 1,
+                "row": range(n),
+                "group": np.arange(n) // 2,
+                "log_density": hard + 0.3 * rng.normal(size=n),
+                "squared_error": 1.0,
+            }
+        )
+        for k in range(12)
+    ]
+    points = pd.concat(points, ignore_index=True)
+    names = [f"kernel {k}" for k in range(12)]
+    fits = pd.DataFrame({"configuration": names, "size": n, "replicate": 0, "round": 1})
+    fits = fits.assign(folds=n, failed=0, evaluations=1, seconds=0.1)
+    comparison = Comparison(points, fits)
+    path = tmp_path / "report.html"
+    write_report(path, comparison, {}, target="loss", data="24 rows.")
+    page, table = Page(path), comparison.table()
+    (answer,) = page.root.find("p", **{"class": "answer"})
+    bias = table.attrs["selection_bias"][n] / n
+    assert f"the best of 12, and up to about {bias:.3f} nats per row" in answer.text
+    text = page.root.text
+    assert "Standard errors take groups of rows as independent" in text
+    assert table.caution[0] in text and "having been chosen" in table.caution[0]
+    heavy = table.weight.max()
+    assert 0.1 < heavy < 1 and f"{heavy:.3f}" in text
 
 
 def test_the_report_has_all_its_parts_and_needs_nothing_else(report):

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from botorch_xval.comparison.paired import MANY
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.reporting.plots.style import (
     COLORS,
@@ -38,7 +39,10 @@ def plot_scores(comparison: Comparison, ax: Axes | None = None) -> Axes:
     """
     ax = _draw_lines(comparison, "mean_log_density", "standard_error", ax)
     ax.set_ylabel("mean log predictive density\nper held-out point (nats)")
-    ax.legend(frameon=False, loc="best")
+    if comparison.points.configuration.nunique() > len(COLORS):
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    else:
+        ax.legend(frameon=False, loc="best")
     return ax
 
 
@@ -51,13 +55,31 @@ def plot_differences(comparison: Comparison, ax: Axes | None = None) -> Axes:
 
     Returns:
         The axes, with one line per configuration; the best one of a size is at zero.
-        Bars are one standard error of the difference either way.
+        Bars are one standard error of the difference either way. With more than ten
+        configurations a gray band reaches down to what the best one may owe to having
+        been chosen, its selection bias.
 
     Raises:
         ValueError: If `comparison` or `ax` is something else.
     """
     ax = _draw_lines(comparison, "difference", "difference_se", ax)
     ax.axhline(0.0, color="0.7", linewidth=1, zorder=0)
+    table = comparison.table()
+    best = table[table["rank"] == 1]
+    if len(table) > MANY * len(best):
+        bias = best["size"].map(table.attrs["selection_bias"]) / best["rows"]
+        left, right = ax.get_xlim()  # a band of one size has a width, too
+        depth = -np.array([bias.iloc[0], *bias, bias.iloc[-1]])
+        band = ax.fill_between(
+            [left, *best["size"], right],
+            depth,
+            0.0,
+            color="0.88",
+            zorder=-1,
+            linewidth=0,
+        )
+        ax.set_xlim(left, right)
+        ax.legend([band], ["selection bias of the best"], frameon=False, loc="best")
     ax.set_ylabel("paired difference\nto the best (nats)")
     return ax
 
@@ -117,7 +139,7 @@ def _draw_lines(
             part[value],
             part[error],
             color=COLORS[i % len(COLORS)],
-            marker=MARKERS[i % len(MARKERS)],
+            marker=MARKERS[(i + i // len(COLORS)) % len(MARKERS)],
             markersize=5,
             linewidth=1.5,
             elinewidth=1,

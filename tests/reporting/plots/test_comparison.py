@@ -96,12 +96,46 @@ def test_a_comparison_has_scores_above_differences(comparison):
     assert top.get_xlim() == bottom.get_xlim()
 
 
-def test_more_configurations_than_colors(comparison):
-    names = [f"model {i}" for i in range(9)]
-    many = Comparison(
-        *(
-            pd.concat([frame[:10].assign(configuration=name) for name in names])
-            for frame in (comparison.points, comparison.fits)
-        )
+def many(comparison: Comparison, count: int) -> Comparison:
+    """Its first configuration under many names, with some noise."""
+    rng = np.random.default_rng(0)
+    points, fits = (
+        frame[frame.configuration == "ours"]
+        for frame in (comparison.points, comparison.fits)
     )
-    assert list(bars(plot_scores(many))) == names
+    scores = points.log_density
+    parts = [
+        points.assign(
+            configuration=f"model {i}",
+            log_density=scores + 0.1 * rng.normal(size=len(points)),
+        )
+        for i in range(count)
+    ]
+    names = [fits.assign(configuration=f"model {i}") for i in range(count)]
+    return Comparison(pd.concat(parts), pd.concat(names))
+
+
+def test_more_configurations_than_colors(comparison):
+    result = many(comparison, 9)
+    ax = plot_scores(result)
+    assert list(bars(ax)) == [f"model {i}" for i in range(9)]
+    looks = {(c.lines[0].get_color(), c.lines[0].get_marker()) for c in ax.containers}
+    assert len(looks) == 9
+    box, axes = ax.get_legend().get_window_extent(), ax.get_window_extent()
+    assert box.x0 > axes.x1  # beside the lines, not over them
+
+
+def test_a_band_shows_what_the_best_of_many_owes_to_having_been_chosen(comparison):
+    assert not plot_differences(many(comparison, 10)).collections[10:]
+    result = many(comparison, 11)
+    ax = plot_differences(result)
+    (band,) = [c for c in ax.collections if c.zorder < 0]
+    table = result.table()
+    best = table[table["rank"] == 1].set_index("size")
+    ends = band.get_paths()[0].vertices
+    for size, bias in table.attrs["selection_bias"].items():
+        assert bias > 0
+        drawn = ends[ends[:, 0] == size][:, 1]
+        assert_close(drawn.min(), -bias / best.rows[size])
+        assert drawn.max() == 0
+    assert legend(ax) == ["selection bias of the best"]

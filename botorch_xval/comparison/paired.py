@@ -1,0 +1,224 @@
+"""The paired table of a comparison: means over rows, differences, cautions in words.
+
+Scores of a row are averaged over replicates, rows of one group are one cluster, and
+only rows with a score of every configuration count.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.special import ndtr
+
+from botorch_xval.comparison.selection import selection_bias
+from botorch_xval.comparison.weights import stacking_weights
+from botorch_xval.cross_validation.clusters import (
+    OVERLAP,
+    cluster_deviations,
+    count_clusters,
+)
+
+__all__ = ["common_rows", "groups_of", "mean_by_row", "stayed", "tabulate"]
+
+DECISIVE = 2.0  # as improbable as so many deviations of a normal distribution
+FEW_ROWS = 20  # fewer, and the estimate of a standard error is itself too noisy
+MANY = 10  # of more configurations the best one is known to flatter
+
+
+def tabulate(points: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
+    """The table of points and fits, see :meth:`Comparison.table`.
+
+    Args:
+        points: See :class:`Comparison`.
+        fits: See :class:`Comparison`.
+
+    Returns:
+        The table.
+    """
+    counts = ["folds", "failed", "evaluations", "seconds"]
+    totals = fits.groupby(["size", "configuration"])[counts].sum()
+    by_size = points.groupby("size")
+    blocks = [_block(of_size).assign(size=size) for size, of_size in by_size]
+    table = pd.concat(blocks, ignore_index=True)
+    table = table.join(totals, on=["size", "configuration"])
+    table["caution"] = [_caution(entry) for entry in table.itertuples()]
+    best = table[table["rank"] == 1]
+    table.attrs["selection_bias"] = dict(
+        zip(best["size"].tolist(), best["flatters"].tolist(), strict=True)
+    )
+    first = ["size", "rank", "configuration"]
+    hidden = ("left_after", "flatters", "rivals", "near")
+    return table[first + [c for c in table if c not in (*first, *hidden)]]
+
+
+def mean_by_row(points: pd.DataFrame) -> pd.DataFrame:
+    """Scores averaged over replicates.
+
+    Args:
+        points: See :class:`Comparison`.
+
+    Returns:
+        One row per row of the data; columns are pairs of a score (`log_density`,
+        `squared_error`) and a configuration.
+    """
+    columns = ["row", "configuration", "log_density", "squared_error"]
+    return points[columns].groupby(["row", "configuration"]).mean().unstack()
+
+
+def common_rows(points: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series | None]:
+    """Scores that compare: of rows with a score of every configuration that has any.
+
+    Args:
+        points: See :class:`Comparison`; of one size.
+
+    Returns:
+        Means over replicates as of :func:`mean_by_row`, without configurations that
+        have no score at all, and the groups of these rows.
+    """
+    # A configuration must not win because it fails, and so has no score, on hard rows.
+    common = mean_by_row(points).dropna(axis=1, how="all").dropna()
+    groups = groups_of(points)
+    return common, None if groups is None else groups[common.index]
+
+
+def groups_of(points: pd.DataFrame) -> pd.Series | None:
+    """The group of every row, with the row as index; None without groups."""
+    if "group" not in points:
+        return None
+    return points.drop_duplicates("row").set_index("row")["group"].sort_index()
+
+
+def stayed(points: pd.DataFrame) -> pd.DataFrame:
+    """The points of those that a race has not dropped, at one size."""
+    last = points.groupby("configuration")["round"].max()
+    return points[points.configuration.isin(last.index[last == last.max()])]
+
+
+def _block(points: pd.DataFrame) -> pd.DataFrame:
+    """The table of one size, without counts and cautions."""
+    last = points.groupby("configuration")["round"].max()
+    left_last = stayed(points)
+    block = _paired(left_last).assign(**_together(left_last))
+    block = block.sort_values("mean_log_density", ascending=False, kind="stable")
+    best = block.configuration.iloc[0]
+    gone = []
+    for name in last.index.difference(block.configuration):
+        # Only the same rounds of the best one: the same rows in the same replicates.
+        shared = points.configuration.isin([best, name]) & (
+            points["round"] <= last[name]
+        )
+        pair = _paired(points[shared], best)
+        gone.append(pair[pair.configuration == name].assign(left_after=last[name]))
+    if gone:
+        left = pd.concat(gone).sort_values(
+            ["left_after", "difference"], ascending=False, kind="stable"
+        )
+        block = pd.concat([block, left])
+    block["rank"] = np.arange(1, len(block) + 1)
+    return block.assign(rivals=len(block) - 1)
+
+
+def _together(points: pd.DataFrame) -> dict[str, Any]:
+    """What depends on all configurations: their weights, and how the best flatters."""
+    common, groups = common_rows(points)
+    names = sorted(points.configuration.unique())
+    weights = pd.Series(np.nan, names)
+    bias, near = np.nan, 1
+    scores = pd.DataFrame() if common.empty else common["log_density"]
+    finite = scores.loc[:, np.isfinite(scores).all()]
+    if not scores.empty:
+        weights[scores.columns] = stacking_weights(scores.to_numpy())
+    if not finite.empty:
+        bias, near = selection_bias(finite.to_numpy(), groups)
+    own = {"weight": weights.to_numpy(), "near": near}
+    return {**own, "flatters": bias * len(common)}
+
+
+def _paired(points: pd.DataFrame, best: str | None = None) -> pd.DataFrame:
+    """Scores over the common rows, and paired differences to the best configuration."""
+    scored, (common, groups) = mean_by_row(points), common_rows(points)
+    scored = scored.loc[common.index]
+    scores, n = scored.log_density, len(common)
+    means = scores.mean()
+    if best is None:
+        best = means.idxmax() if means.notna().any() else scores.columns[0]
+    differences = scores.sub(scores[best], axis=0)
+    difference = differences.mean()
+    score_se, error = (_errors(part, groups) for part in (scores, differences))
+    count = count_clusters(n, groups)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        behind = (-difference / (OVERLAP * error)).mask(
+            (difference == 0) & (error == 0), 0.0
+        )
+    behind = behind.mask(scores.columns == best)
+    return pd.DataFrame(
+        {
+            "configuration": scores.columns,
+            "rows": n,
+            "groups": count,
+            "elpd": scores.sum(min_count=1).to_numpy(),
+            "se": n * score_se.to_numpy(),
+            "elpd_diff": 0.0 - n * difference.to_numpy(),
+            "dse": n * error.to_numpy(),
+            "weight": np.nan,
+            "mean_log_density": means.to_numpy(),
+            "standard_error": score_se.to_numpy(),
+            "difference": difference.to_numpy(),
+            "difference_se": error.to_numpy(),
+            "probability_worse": stats.t.cdf(behind.to_numpy(), max(count - 1, 1)),
+            "rmse": (scored.squared_error.mean() ** 0.5)[scores.columns].to_numpy(),
+            "left_after": np.nan,
+        }
+    )
+
+
+def _errors(scores: pd.DataFrame, groups: pd.Series | None) -> pd.Series:
+    """Standard errors of the means of columns; NaN of those without a score."""
+    if scores.empty:
+        return pd.Series(np.nan, scores.columns)
+    with np.errstate(invalid="ignore"):  # a density of zero has no finite logarithm
+        deviations = cluster_deviations(scores.to_numpy(), groups)
+    return pd.Series(np.sqrt((deviations**2).sum(axis=0)), scores.columns)
+
+
+def _caution(entry: Any) -> str:
+    """Why not to rely on an entry of the table (a named tuple), in words."""
+    words = []
+    if np.isnan(entry.mean_log_density):
+        words.append("no row has a score")
+    if not np.isnan(entry.left_after):
+        words.append(
+            f"left the race after round {entry.left_after:.0f} and is compared over "
+            f"the {entry.rows} rows that it shares with the best"
+        )
+    if entry.rank == 1 and entry.rivals >= MANY and entry.flatters > 0:
+        words.append(
+            f"the best of {entry.rivals + 1} configurations, {entry.near} of them "
+            "within 2 standard errors: for having been chosen its elpd is too good by "
+            f"up to about {entry.flatters:.2g} nats"
+        )
+    if entry.probability_worse < ndtr(DECISIVE):
+        behind = (
+            -entry.difference / entry.difference_se if entry.difference_se > 0 else 0.0
+        )
+        needed = OVERLAP * stats.t.ppf(ndtr(DECISIVE), entry.groups - 1)
+        words.append(
+            f"{behind:.1f} standard errors behind the best, less than {needed:.1f}: "
+            "not decisive"
+        )
+    if entry.groups < FEW_ROWS:
+        few = (
+            f"{entry.rows} rows"
+            if entry.groups == entry.rows
+            else f"{entry.groups} groups of rows"
+        )
+        words.append(f"only {few}: standard errors are unreliable")
+    if entry.failed:
+        words.append(
+            f"{entry.failed} of {entry.folds} folds failed: rows without a score are "
+            "left out for all"
+        )
+    return "; ".join(words)
