@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 from warnings import warn
 
@@ -34,13 +35,26 @@ from botorch_xval.cross_validation.folds import (
     make_folds,
 )
 from botorch_xval.cross_validation.full_fit import Center, FullFit, fit_all_rows
+from botorch_xval.cross_validation.integrated import Integrated, mix_members
 from botorch_xval.cross_validation.leave_out import LeaveOut
 from botorch_xval.cross_validation.links import IDENTITY, Link, link_score, links_of
 from botorch_xval.cross_validation.memory import blocks_of
+from botorch_xval.cross_validation.mixtures import Mixture, assemble
+from botorch_xval.cross_validation.nuts import (
+    check_fit,
+    is_fully_bayesian,
+    sample_folds,
+)
 from botorch_xval.cross_validation.own_fits import fit_by_itself, has_own_fit
+from botorch_xval.cross_validation.posterior import (
+    draw_all_rows,
+    integrate,
+    spent_on,
+)
 from botorch_xval.cross_validation.predictions import (
     Prediction,
     affine,
+    is_ensemble,
     predict_each,
     predict_one,
 )
@@ -64,7 +78,10 @@ from botorch_xval.fitting.threads import LARGE_MODEL, single_threaded_torch
 __all__ = ["FITS", "cross_validate", "optimism"]
 
 logger = logging.getLogger(__name__)
-FITS = ("refit", "warm", "fixed", "adaptive", "sampled")
+FITS = ("refit", "warm", "fixed", "adaptive", "sampled", "posterior")
+FEWEST_DRAWS = 100
+# Of a model that is an average of several.
+ENSEMBLE_FITS = ("refit", "warm", "fixed")
 
 
 def cross_validate(
@@ -79,6 +96,7 @@ def cross_validate(
     fit_options: FitOptions | None = None,
     threshold: float = 0.25,
     max_error: float = 1.0,
+    draws: int = 1000,
     seed: int = 0,
     mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
     keep_models: bool = False,
@@ -123,6 +141,19 @@ def cross_validate(
       influence above 0.5, refitted as by "warm", until the standard error of the
       estimated sum of log densities (`result.estimate`, `result.elpd`) is at most
       `max_error`. For a thousand rows.
+    * "posterior": hyper-parameters integrated out. Draws of their posterior
+      distribution given all rows (from a Laplace approximation, carried over to the
+      distribution itself) stand for those of a fold by Pareto-smoothed importance
+      weights; a fold with a Pareto `k` above 0.7 (see
+      :func:`~botorch_xval.cross_validation.psis.largest_shape`) gets draws of its own.
+      Predictions are mixtures (`result.mixture`). About 150 evaluations for each of
+      `draws` draws, and as many for each fold that is drawn again.
+
+    BoTorch's fully Bayesian models have a run of NUTS in each fold ("refit"), or one
+    on all rows, whose draws are weighted in the same way ("posterior"). The members of
+    `EnsembleMapSaasSingleTaskGP` are no draws of a posterior: each is fitted by its own
+    prior, and all have the same weight, in every fold ("refit", "warm", "fixed"). Give
+    that model its `taus`; otherwise every fold draws others.
 
     Args:
         model: A class or function that builds an ordinary (unbatched) model from one
@@ -138,16 +169,18 @@ def cross_validate(
             `(train, test)` row numbers, as scikit-learn has them.
         groups: `n` labels; rows of one label are held out together. A function `folds`
             then makes folds of labels.
-        fit: "refit", "warm", "adaptive", "fixed" or "sampled", see above.
+        fit: "refit", "warm", "adaptive", "fixed", "sampled" or "posterior", see above.
         fit_options: Options of all fits: to all rows, of the folds, and those of folds
             that are fitted again.
         threshold: For "adaptive": posterior standard deviations.
         max_error: For "sampled": nats.
-        seed: For "sampled": of the draws.
+        draws: For "posterior" and fully Bayesian models: how many draws of the
+            hyper-parameters, at least 100.
+        seed: For "sampled", "posterior" and fully Bayesian models: of the draws.
         mll: The marginal log likelihood of a model.
         keep_models: Whether the result is to have the fitted models, for `describe` and
-            `hyperparameters`; with "fixed" there is only that of all rows, with "refit"
-            there is none of all rows.
+            `hyperparameters`; with "fixed" and "posterior" there is only that of all
+            rows, at its optimum, with "refit" there is none of all rows.
         progress: Whether to show a bar of the folds that are done.
 
     Returns:
@@ -158,10 +191,11 @@ def cross_validate(
         ValueError: If shapes, folds or `fit` are not as described, or if the models of
             folds differ in their hyper-parameters.
         UnsupportedError: If the model's posterior on the outcome's scale is not
-            Gaussian.
+            Gaussian, if a model does not know that `fit`, or if a hyper-parameter that
+            is to be integrated out has no prior.
         ModelFittingError: If there is to be a fit to all rows, and it fails.
     """
-    _check(train_X, train_Y, train_Yvar, fit, threshold, max_error, fit_options)
+    _check(train_X, train_Y, train_Yvar, fit, threshold, max_error, draws, fit_options)
     options = fit_options or FitOptions()
     if progress:
         options = replace(options, progress=True)
@@ -177,6 +211,17 @@ def cross_validate(
     with single_threaded_torch() if is_small else nullcontext():
         work = _Work(data, options, keep_models)
         full = closed = None
+        first = data.build_model(*data.training(0))
+        if is_fully_bayesian(first):
+            check_fit(first, fit)
+            keep = work.models if keep_models else None
+            work.take(sample_folds(data, fit, draws, seed, keep, options.progress))
+            return _warn(work.result(None, None))
+        if is_ensemble(first) and fit not in ENSEMBLE_FITS:
+            raise UnsupportedError(
+                f"fit: expected one of {ENSEMBLE_FITS} for a {type(first).__name__}, "
+                f"an average of several models, got {fit!r}"
+            )
         if fit != "refit":
             everything = deepcopy(data.build(slice(None), "all rows"))
             if has_own_fit(everything.model):
@@ -185,6 +230,11 @@ def cross_validate(
                     f"which has a fit of its own (custom_fit), got {fit!r}"
                 )
             full = fit_all_rows(everything, options)
+            if fit == "posterior":
+                drawn = draw_all_rows(full, draws, seed)
+                work.take(integrate(data, full, drawn, options, seed))
+                full = replace(full, evaluations=full.evaluations + spent_on(drawn))
+                return _warn(work.result(full, None))
             closed = _leave_out(full, is_needed=fit == "fixed")
             if closed is not None and fit == "fixed":
                 work.leave_out(full, closed)
@@ -196,7 +246,7 @@ def cross_validate(
         if fit == "sampled" and full is not None:
             estimate = work.sample(full, max_error, seed)
         corrected = None
-        if fit == "fixed" and full is not None:
+        if fit == "fixed" and full is not None and not work.mixtures:
             corrected = squared_influences(full, data.folds)
         found = work.result(full, closed)
         if corrected is not None:
@@ -229,22 +279,42 @@ class _Work:
     failed: dict[str, str] = field(default_factory=dict)
     models: dict[int, Model] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
+    mixtures: dict[int, Mixture] = field(default_factory=dict)
+
+    def take(self, found: Iterable[Integrated]) -> None:
+        """Take folds whose predictions are mixed already."""
+        for each in found:
+            self.fits[each.fold], self.links = each.fits, each.links
+            if each.mixture is None or each.prediction is None:
+                self.failed[self.data.folds.names[each.fold]] = each.error
+                continue
+            self.predictions[each.fold] = each.prediction
+            self.mixtures[each.fold] = each.mixture
+
+    def predict(self, i: int, model: Model, found: Prediction) -> None:
+        """Keep the prediction of a fold; of an ensemble that of its members."""
+        if is_ensemble(model):
+            self.mixtures[i], found = mix_members(found)
+        self.predictions[i] = found
 
     def leave_out(self, full: FullFit, closed: LeaveOut) -> None:
         """Predict all folds at the hyper-parameters of the fit to all rows."""
         m = self.data.train_Y.shape[-1]
         self.links, _ = links_of(full.mll.model, m)
         location, scale = affine(full.mll.model, m)
+        if is_ensemble(full.mll.model):  # S x 1 x 1
+            location, scale = (part.reshape(1, -1) for part in (location, scale))
         records = [replace(r, evaluations=0) for r in full.fitted.records]
         for i, fold in enumerate(self.data.folds.held_out):
             mean, variance, noise = closed.leave_out(fold.nonzero()[:, 0])
-            self.predictions[i] = {
+            found = {
                 "mean": location + scale * mean,
                 "variance": scale**2 * variance,
                 "noise_variance": scale**2 * noise,
                 "location": location.expand_as(mean),
                 "scale": scale.expand_as(mean),
             }
+            self.predict(i, full.mll.model, found)
             self.fits[i] = [
                 FoldFit(i, k, "fixed", math.nan, record)
                 for k, record in enumerate(records)
@@ -381,7 +451,7 @@ class _Work:
                 self.failed[names[i]] = f"no prediction, {message}"
                 self.predictions.pop(i, None)
             else:
-                self.predictions[i] = prediction
+                self.predict(i, models.mlls[0].model, prediction)
         self.predictions |= {models.numbers[j]: p for j, p in first_order.items()}
         if self.keep_models:
             for j, i in enumerate(models.numbers):
@@ -391,7 +461,8 @@ class _Work:
         """The result of all folds."""
         result = self._assemble(0 if full is None else full.evaluations)
         once = bool((self.data.folds.held_out.sum(dim=0) <= 1).all())
-        if closed is not None and not self.failed and once:
+        is_single = not self.mixtures
+        if closed is not None and not self.failed and once and is_single:
             result = replace(result, whitened=_whitened(result, closed))
         if not self.keep_models:
             return result
@@ -424,7 +495,11 @@ class _Work:
         order = torch.argsort(earlier * len(train_Y) + rows, stable=True)
         own = order.to(train_Y.device)
         values = {name: value[own] for name, value in values.items()}
-        linked = None
+        linked = mixture = None
+        if self.mixtures:
+            mixture = assemble(
+                self.mixtures, fold_of.to(train_Y.device), values["mean"]
+            ).rows(own)
         if any(link != IDENTITY for link in links):
             linked = Linked(
                 links,
@@ -433,12 +508,13 @@ class _Work:
                 values["noise_variance"],
                 baseline[own],
             )
-            values |= _of_outcomes(linked)
+            values |= _of_outcomes(linked, mixture)
         return CrossValidation(
             rows=rows[order],
             fold_of=fold_of[order],
             **values,
             linked=linked,
+            mixture=mixture,
             folds=folds,
             fits=[fit for i in sorted(self.fits) for fit in self.fits[i]],
             failed=self.failed,
@@ -446,8 +522,11 @@ class _Work:
         )
 
 
-def _of_outcomes(linked: Linked) -> dict[str, Tensor]:
+def _of_outcomes(linked: Linked, mixture: Mixture | None) -> dict[str, Tensor]:
     """Moments of outcomes, from those of their links."""
+    names = ("mean", "variance", "noise_variance")
+    if mixture is not None:
+        return dict(zip(names, mixture.outcome_moments(linked.links), strict=True))
     found = []
     for j, link in enumerate(linked.links):
         mean, variance, noise = (
@@ -457,7 +536,7 @@ def _of_outcomes(linked: Linked) -> dict[str, Tensor]:
         _, without = link.moments(mean, (variance - noise).clamp_min(0))
         found.append(torch.stack([center, spread, spread - without]))
     parts = torch.stack(found, dim=-1)
-    return dict(zip(("mean", "variance", "noise_variance"), parts, strict=True))
+    return dict(zip(names, parts, strict=True))
 
 
 def _leave_out(full: FullFit, is_needed: bool) -> LeaveOut | None:
@@ -519,6 +598,7 @@ def _check(
     fit: str,
     threshold: float,
     max_error: float,
+    draws: int,
     fit_options: FitOptions | None,
 ) -> None:
     if train_X.ndim != 2:
@@ -539,6 +619,10 @@ def _check(
         raise ValueError(f"threshold: expected a number from 0 on, got {threshold}")
     if not max_error > 0:
         raise ValueError(f"max_error: expected a positive number, got {max_error}")
+    if not isinstance(draws, Integral) or draws < FEWEST_DRAWS:
+        raise ValueError(
+            f"draws: expected a whole number from {FEWEST_DRAWS} on, got {draws!r}"
+        )
     if not isinstance(fit_options, FitOptions | None):
         raise ValueError(
             "fit_options: expected FitOptions or None, got "

@@ -58,15 +58,24 @@ class FoldData:
 
     def build(self, rows: Tensor | slice, name: str) -> MarginalLogLikelihood:
         """The mll of a model of some rows; `name` is added to an error of the model."""
+        built = self.build_model(rows, name)
+        return self.mll(built.likelihood, built).to(self.train_X)
+
+    def build_model(self, rows: Tensor | slice, name: str) -> Model:
+        """A model of some rows; `name` is added to an error of the model."""
         noise = {}
         if self.train_Yvar is not None:
             noise["train_Yvar"] = self.train_Yvar[rows]
         try:
-            built = self.model(self.train_X[rows], self.train_Y[rows], **noise)
+            return self.model(self.train_X[rows], self.train_Y[rows], **noise)
         except Exception as error:
             error.add_note(f"raised by the model of {name}")
             raise
-        return self.mll(built.likelihood, built).to(self.train_X)
+
+    def training(self, i: int) -> tuple[Tensor, str]:
+        """The mask of the training rows of a fold, and its name, for `build_model`."""
+        rows = ~self.folds.held_out[i]
+        return rows.to(self.train_X.device), f"fold {self.folds.names[i]!r}"
 
     def models_of(self, numbers: Sequence[int], as_batch: bool = True) -> FoldModels:
         """The models of folds of one size.

@@ -71,6 +71,17 @@ class Link:
             return t.sign() * t.abs().expm1()
         return t.clamp_min(0) ** (1 / self.power) if self.kind == "power" else t
 
+    def inverse_slope(self, t: Tensor) -> Tensor:
+        """Slope of the inverse at `t`."""
+        if self.kind == "log":
+            return t.exp()
+        if self.kind == "bilog":
+            return t.abs().exp()
+        if self.kind == "power":
+            rate = 1 / self.power
+            return torch.where(t > 0, rate * t.clamp_min(1e-300) ** (rate - 1), 0.0)
+        return torch.ones_like(t)
+
     def log_slope(self, y: Tensor) -> Tensor:
         """`log |h'(y)|`."""
         if self.kind == "log":

@@ -26,7 +26,14 @@ from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.fitting.retries import Fitted
 from botorch_xval.fitting.threads import UNDEFINED, single_threaded_torch
 
-__all__ = ["Prediction", "affine", "predict_each", "predict_one"]
+__all__ = [
+    "Prediction",
+    "affine",
+    "affine_of",
+    "is_ensemble",
+    "predict_each",
+    "predict_one",
+]
 
 # By name: mean, variance (with noise), noise_variance, location, scale; `k x m` each.
 # Of outcomes, or of what links make of them.
@@ -53,8 +60,9 @@ def predict_each(
             is inferred.
 
     Returns:
-        One prediction per fold, of the outcomes or of their links, or the error of a
-        fold whose covariance is not positive definite.
+        One prediction per fold, of the outcomes or of their links (of an ensemble with
+        `S` members `k x S`, one column for each), or the error of a fold whose
+        covariance is not positive definite.
 
     Raises:
         UnsupportedError: If a posterior is not Gaussian there.
@@ -91,7 +99,8 @@ def predict_one(
         noise: Known noise variances there, `k x m`; None if noise is inferred.
 
     Returns:
-        See :func:`predict_each`.
+        See :func:`predict_each`. Of an ensemble with `S` members `k x S`, one column
+        for each member.
 
     Raises:
         UnsupportedError: If a posterior is not Gaussian there.
@@ -100,6 +109,11 @@ def predict_one(
         return _by_posterior(model, X, noise)
     except UNDEFINED_COVARIANCE as error:
         return error
+
+
+def is_ensemble(model: Model) -> bool:
+    """Whether a model is a batch of models of one outcome that are averaged."""
+    return bool(getattr(model, "_is_ensemble", False))
 
 
 def affine(model: Model, num_outcomes: int) -> tuple[Tensor, Tensor]:
@@ -155,7 +169,8 @@ def _without_links(model: Model, num_outcomes: int) -> Iterator[None]:
 
 def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
     targets: Any = model.train_targets
-    outputs = 1 if targets.ndim == 1 else model.num_outputs
+    outputs = 1 if targets.ndim == 1 or is_ensemble(model) else model.num_outputs
+    noisy: Any
     with torch.no_grad(), _without_links(model, outputs):
         # BoTorch would add the mean of the known variances of the training rows.
         posterior = model.posterior(X)
@@ -166,13 +181,18 @@ def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
                 "train_Y beforehand"
             )
         mean, variance = posterior.mean, posterior.variance
+        if is_ensemble(model):  # S x k x 1
+            noisy = model.posterior(X, observation_noise=True)
+            added = noisy.variance - variance if noise is None else noise
+            parts = (mean, variance, added.expand_as(mean))
+            return _prediction(model, *(part[..., 0].mT for part in parts))
         if mean.ndim != 2:
             raise UnsupportedError(
                 "model: expected predictions of shape `k x m`, got "
                 f"{tuple(mean.shape)}; build a model without a batch shape"
             )
         if noise is None:
-            noisy: Any = model.posterior(X, observation_noise=True)
+            noisy = model.posterior(X, observation_noise=True)
             noise = noisy.variance - variance
         return _prediction(model, mean, variance, noise)
 
@@ -180,7 +200,8 @@ def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
 def _prediction(
     model: Model, mean: Tensor, variance: Tensor, noise: Tensor
 ) -> Prediction:
-    location, scale = affine(model, mean.shape[-1])
+    location, scale = affine(model, 1 if is_ensemble(model) else mean.shape[-1])
+    location, scale = (part.reshape(1, -1) for part in (location, scale))
     return {
         "mean": mean,
         "variance": variance + noise,
@@ -215,12 +236,12 @@ def _together(
     own = numbers.reshape(-1).tolist()
     moments = fitted.objective.predict(fitted.theta[own], own, inputs)
     mean, variance, added = (part.reshape(a, m, -1).mT for part in moments)
-    location, scale = _affine_of(models, chosen, m)  # a x 1 x m
+    location, scale = affine_of(models, chosen, m)  # a x 1 x m
     mean = location + scale * mean
     variance = scale**2 * variance
     added = (scale**2 * added).expand_as(mean)
     if noise is not None:
-        added = torch.stack(list(noise))
+        added = torch.stack(list(noise)).expand_as(mean)
     return [
         {
             "mean": mean[i],
@@ -233,16 +254,23 @@ def _together(
     ]
 
 
-def _affine_of(
-    models: FoldModels, chosen: Sequence[int], num_outcomes: int
+def affine_of(
+    models: FoldModels, chosen: Sequence[int], num_columns: int
 ) -> tuple[Tensor, Tensor]:
-    """Locations and scales of the outcomes of some folds, `a x 1 x m` each."""
+    """Locations and scales of the outcomes of some folds, `a x 1 x m` each.
+
+    Args:
+        models: The models.
+        chosen: Positions of the folds.
+        num_columns: Outcomes, or members of an ensemble, which has one outcome.
+    """
     if isinstance(models, FoldBatch):
-        location, scale = affine(models.mlls[0].model, num_outcomes)
+        location, scale = affine(models.mlls[0].model, num_columns)
         shape = (len(models.numbers), 1, location.shape[-1])
         rows = list(chosen)
         return location.expand(shape)[rows], scale.expand(shape)[rows]
-    pairs = [affine(models.mlls[j].model, num_outcomes) for j in chosen]
+    count = 1 if is_ensemble(models.mlls[0].model) else num_columns
+    pairs = [affine(models.mlls[j].model, count) for j in chosen]
     location, scale = (
         torch.stack([part.reshape(1, -1) for part in parts])
         for parts in zip(*pairs, strict=True)
