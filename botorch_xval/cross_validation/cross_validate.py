@@ -222,6 +222,11 @@ def cross_validate(
                 f"fit: expected one of {ENSEMBLE_FITS} for a {type(first).__name__}, "
                 f"an average of several models, got {fit!r}"
             )
+        if fit == "posterior" and mll is not ExactMarginalLogLikelihood:
+            raise UnsupportedError(
+                "mll: expected ExactMarginalLogLikelihood for fit='posterior', which "
+                f"needs a likelihood, got {mll.__name__}"
+            )
         if fit != "refit":
             everything = deepcopy(data.build(slice(None), "all rows"))
             if has_own_fit(everything.model):

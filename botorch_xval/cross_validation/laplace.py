@@ -2,11 +2,13 @@ r"""Draws of hyper-parameters near the modes of their posterior density.
 
 At each mode :math:`t_j` with the Hessian :math:`H_j` of the negative log density
 :math:`-\log p` a normal distribution has the mass
-:math:`p(t_j) (2 \pi)^{p / 2} |H_j|^{-1/2}` (Laplace; MacKay 1998 on the basis of
-logarithms). Draws are of Student's t distributions around the modes in these shares,
-:math:`q`, whose tails reach where a posterior is wider than its curvature says. They
-stand for the posterior by the weights :math:`p / q` (Magnusson, Andersen, Jonasson &
-Vehtari 2019, "Bayesian leave-one-out cross-validation for large data", eq. 5).
+:math:`p(t_j) (2 \pi)^{p / 2} |H_j|^{-1/2}` (Laplace's method; on the basis of
+logarithms, MacKay 1998). Draws are of Student's t distributions around the modes in
+these shares, :math:`q`, whose tails reach where a posterior is wider than its
+curvature says. With the weights :math:`p / q` they would stand for the posterior
+(Magnusson, Andersen, Jonasson & Vehtari 2019, "Bayesian leave-one-out cross-validation
+for large data"); here they are where
+:mod:`~botorch_xval.cross_validation.tempering` begins.
 """
 
 from __future__ import annotations
@@ -79,6 +81,9 @@ def laplace(posterior: HyperPosterior, starts: Sequence[Array]) -> Proposal:
 
     Returns:
         The proposal; a mode of less than a thousandth of the mass is left out.
+
+    Raises:
+        ValueError: If no search has found a mode.
     """
 
     def evaluate(points: Array, _: Sequence[int]) -> tuple[Array, Array]:
@@ -89,6 +94,8 @@ def laplace(posterior: HyperPosterior, starts: Sequence[Array]) -> Proposal:
     begin = posterior.coordinates.from_raw(np.stack(list(starts)))
     searches = minimize_each(evaluate, begin, options={"maxcor": 30})
     searches = [s for s in searches if np.isfinite(s.best_loss)]
+    if not searches:
+        raise ValueError("the posterior density has no mode that a search has found")
     searches.sort(key=lambda search: search.best_loss)
     modes: list[tuple[Array, Array, float]] = []
     for search in searches:

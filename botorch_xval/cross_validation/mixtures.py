@@ -117,6 +117,21 @@ class Mixture:
         each = scores.log_density(self.mean, self.variance, values[:, None])
         return (self.weights.log() + each).logsumexp(dim=-2) + slopes
 
+    def relative_errors(
+        self, observed: Tensor, links: Sequence[Link] | None = None
+    ) -> Tensor:
+        r"""Standard errors of densities by their components, over densities, `k x m`.
+
+        With :math:`p = \sum_s w_s p_s` it is
+        :math:`\sqrt{\sum_s w_s^2 (p_s - p)^2} / p`, for weights that are ratios of
+        densities at independent draws. Args as of :meth:`log_density`.
+        """
+        values, _ = _linked(observed, links)
+        each = scores.log_density(self.mean, self.variance, values[:, None])
+        whole = (self.weights.log() + each).logsumexp(dim=-2, keepdim=True)
+        apart = self.weights * ((each - whole).exp() - 1)
+        return (apart**2).sum(dim=-2).sqrt()
+
     def z_score(self, observed: Tensor, links: Sequence[Link] | None = None) -> Tensor:
         r"""Standard normal quantiles of what is below, :math:`\Phi^{-1}(F(y))`.
 

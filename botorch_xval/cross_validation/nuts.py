@@ -38,6 +38,7 @@ from botorch_xval.fitting.coordinates import Array
 __all__ = ["check_fit", "is_fully_bayesian", "sample_folds"]
 
 FITS = ("refit", "posterior")
+WARMUP = 512  # steps of NUTS before its draws, as BoTorch has it
 Samples = dict[str, Tensor]
 
 
@@ -154,7 +155,12 @@ def _run(model: Model, draws: int, seed: int) -> Samples:
     model.load_mcmc_samples = keep
     try:
         fit_fully_bayesian_model_nuts(
-            model, num_samples=draws, thinning=1, disable_progbar=True, seed=seed
+            model,
+            warmup_steps=WARMUP,
+            num_samples=draws,
+            thinning=1,
+            disable_progbar=True,
+            seed=seed,
         )
     finally:
         del model.load_mcmc_samples

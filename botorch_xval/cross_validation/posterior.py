@@ -45,7 +45,7 @@ from botorch_xval.cross_validation.psis import (
     smooth_weights,
 )
 from botorch_xval.cross_validation.result import FoldFit
-from botorch_xval.cross_validation.tempering import temper
+from botorch_xval.cross_validation.tempering import Tempered, temper
 from botorch_xval.fitting.coordinates import Array
 from botorch_xval.fitting.losses.objective import FoldsAt, Objective
 from botorch_xval.fitting.losses.parameters import Unsupported
@@ -54,6 +54,7 @@ from botorch_xval.fitting.threads import evaluate_each
 
 __all__ = ["HyperDraws", "draw_all_rows", "integrate", "spent_on"]
 
+MORE_STARTS = 4  # of a fold, the draws of all rows that it makes the most likelier
 logger = logging.getLogger(__name__)
 
 
@@ -96,11 +97,29 @@ def draw_all_rows(full: FullFit, count: int, seed: int) -> list[HyperDraws]:
     for k, centers in enumerate(full.centers):
         posterior = HyperPosterior(objective, k)
         generator = np.random.default_rng([seed, 0, k])
-        proposal = laplace(posterior, [center.theta for center in centers])
-        begin = proposal.draw(count, generator)
-        points = temper(begin, proposal, posterior, generator).draws
+        starts = [center.theta for center in centers]
+        points = draw(posterior, starts, count, generator).draws
         found.append(HyperDraws(posterior, points, posterior.losses(points)))
     return found
+
+
+def draw(
+    posterior: HyperPosterior,
+    starts: Sequence[Array],
+    count: int,
+    generator: np.random.Generator,
+) -> Tempered:
+    """Draws of the hyper-parameters of a model.
+
+    Args:
+        posterior: Their density.
+        starts: Parameters from which its modes are searched, `p` each.
+        count: How many draws.
+        generator: Of random numbers.
+    """
+    proposal = laplace(posterior, starts)
+    begin = proposal.draw(count, generator)
+    return temper(begin, proposal, posterior, generator)
 
 
 def spent_on(draws: Sequence[HyperDraws]) -> int:
@@ -130,7 +149,7 @@ def integrate(
                 models = data.models_of(block, as_batch=False)
                 objective = models.objective(options)
                 full.check_parameters(objective, models.names[0])
-                work = _Folds(data, models, objective, draws, seed)
+                work = _Folds(data, models, objective, draws, full, seed)
                 for j in range(len(block)):
                     yield work.fold(j)
                     bar.update()
@@ -145,8 +164,10 @@ class _Folds:
         models: FoldModels,
         objective: Objective,
         draws: Sequence[HyperDraws],
+        full: FullFit,
         seed: int,
     ) -> None:
+        self.optima = [[c.theta for c in centers] for centers in full.centers]
         self.data, self.models, self.objective = data, models, objective
         self.draws, self.seed = draws, seed
         self.numbers = models.models(objective)  # f x models of a fold
@@ -222,8 +243,10 @@ class _Folds:
             )
             return drawn.points, np.exp(smoothed.log_weights[0]), fit
         target = HyperPosterior(self.objective, int(self.numbers[j, k]))
+        likely = np.argsort(-np.nan_to_num(ratios, nan=-np.inf))[:MORE_STARTS]
+        starts = [*self.optima[k], *drawn.theta[likely]]
         generator = np.random.default_rng([self.seed, 1 + fold, k])
-        found = temper(drawn.points, drawn.posterior, target, generator, ratios)
+        found = draw(target, starts, count, generator)
         message = (
             f"{count} draws of its own in {found.stages} stages, "
             f"{found.accepted:.0%} of the moves accepted"

@@ -223,6 +223,22 @@ class CrossValidation:
         times = torch.bincount(rows)[rows]
         return (values[known] / times).sum().item()
 
+    @property
+    def monte_carlo_error(self) -> float:
+        """Standard error of `elpd` by which draws were made, in nats.
+
+        By the delta method, with draws taken as independent (Vehtari et al. 2024,
+        section 6). It says nothing of other data. NaN where nothing was drawn.
+        """
+        drawn = {fit.fold for fit in self.fits if not math.isnan(fit.effective_draws)}
+        if self.mixture is None or not drawn:
+            return math.nan
+        relative = self.mixture.relative_errors(self.observed, self._own_links())
+        known = relative[~relative.isnan().any(dim=-1)]
+        rows = self.rows[~relative.isnan().any(dim=-1).cpu()].cpu()
+        times = torch.bincount(rows)[rows].to(known)
+        return float(((known / times[:, None]) ** 2).sum().sqrt())
+
     def to_frame(self, scale: str = "outcome", noise: bool = True) -> pd.DataFrame:
         """All points and their scores as a table.
 

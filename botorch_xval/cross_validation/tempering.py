@@ -56,7 +56,6 @@ def temper(
     base: Density,
     target: Density,
     generator: np.random.Generator,
-    log_ratios: Array | None = None,
 ) -> Tempered:
     """Carry draws of a base over to a target.
 
@@ -65,8 +64,6 @@ def temper(
         base: Its density.
         target: The other density.
         generator: Of random numbers.
-        log_ratios: Log densities of the target minus those of the base at the draws,
-            if they are known, `S`.
 
     Returns:
         The draws.
@@ -74,8 +71,7 @@ def temper(
     Raises:
         ValueError: If the target has no density at any draw.
     """
-    if log_ratios is None:
-        log_ratios = target(draws)[0] - base(draws)[0]
+    log_ratios = target(draws)[0] - base(draws)[0]
     if not np.isfinite(log_ratios).any():
         raise ValueError("target: expected a density at some of the draws, got none")
     beta, stages, size = 0.0, 0, 1.0
