@@ -128,11 +128,18 @@ def test_outcomes_after_a_link(link):
     assert_close(mixed.z_score(y, [link]), mixed.z_score(link.forward(y)))
 
 
-def test_closed_form_and_quadrature_agree():
-    mixed = mixture(k=2, m=1)
-    observed = torch.tensor([[1.0], [2.7]]).double()
+@pytest.mark.parametrize("count", [3, 60])
+def test_closed_form_and_quadrature_agree(count):
+    mixed = mixture(k=4, count=count, m=1)
+    # Components of very different widths.
+    spread = 10 ** (2 * mixed.mean - 5)
+    mixed = Mixture(mixed.weights, mixed.mean, spread, 0 * spread)
+    observed = torch.tensor([[1.0], [2.7], [9.0], [-5.0]]).double()
     found = mixed._by_quadrature(observed[:, 0], IDENTITY)
-    assert_close(found, mixed.crps(observed)[:, 0], atol=1e-9)
+    assert_close(found, mixed.crps(observed)[:, 0], atol=1e-3 if count < 10 else 1e-5)
+    mixed = mixture(k=4, count=count, m=1)
+    found = mixed._by_quadrature(observed[:, 0], IDENTITY)
+    assert_close(found, mixed.crps(observed)[:, 0], atol=1e-7)
 
 
 def test_far_observations_keep_their_digits():

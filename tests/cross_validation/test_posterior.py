@@ -41,7 +41,8 @@ from botorch_xval.fitting.losses.objective import Stack
 
 LENGTH, NOISE = (-1.0, 0.7), (-2.0, 1.0)  # of the priors, by logarithms
 DRAWS = 500
-ONE_START = FitOptions(starts="own")  # also in what all tests share
+ONE_START = FitOptions(starts="own")  # also in what several tests share
+GIVEN = {"fit": "posterior", "draws": DRAWS, "fit_options": ONE_START}
 
 
 def one_input(n: int = 10, outlier: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -108,9 +109,7 @@ def exact(X: Tensor, Y: Tensor, test: Sequence[int], scaled: bool = False) -> fl
 @pytest.fixture(scope="module")
 def outlying() -> CrossValidation:
     X, Y = one_input(outlier=2.0)
-    return cross_validate(
-        simple, X, Y, fit="posterior", draws=DRAWS, fit_options=ONE_START
-    )
+    return cross_validate(simple, X, Y, **GIVEN)
 
 
 def test_folds_are_those_of_quadrature_reweighted_or_drawn_again(outlying):
@@ -151,9 +150,7 @@ def test_weights_are_those_of_arviz(outlying):
 
 def test_every_fold_has_transforms_of_its_own():
     X, Y = one_input()
-    found = cross_validate(
-        standardized, X, 40 * Y + 7, fit="posterior", draws=DRAWS, fit_options=ONE_START
-    )
+    found = cross_validate(standardized, X, 40 * Y + 7, **GIVEN)
     for i in (0, 4):
         expected = exact(X, 40 * Y + 7, [i], scaled=True)
         assert found.log_density[i, 0].item() == pytest.approx(expected, abs=0.1)
@@ -166,7 +163,7 @@ def test_folds_of_several_rows_have_the_weights_of_all_of_them():
     X, Y = one_input()
     held_out = torch.zeros(2, 10, dtype=torch.bool)
     held_out[0, [1, 6]] = held_out[1, [3, 8]] = True
-    found = cross_validate(simple, X, Y, fit="posterior", folds=held_out, draws=DRAWS)
+    found = cross_validate(simple, X, Y, folds=held_out, **GIVEN)
     assert found.rows.tolist() == [1, 3, 6, 8]
     weights = found.mixture.weights[..., 0]
     assert_close(weights[0], weights[2])
@@ -180,13 +177,9 @@ def test_folds_of_several_rows_have_the_weights_of_all_of_them():
 
 def test_the_same_seed_gives_the_same_result_and_it_is_saved(tmp_path, outlying):
     X, Y = one_input(outlier=2.0)
-    again = cross_validate(
-        simple, X, Y, fit="posterior", draws=DRAWS, fit_options=ONE_START
-    )
+    again = cross_validate(simple, X, Y, **GIVEN)
     assert torch.equal(again.log_density, outlying.log_density)
-    other = cross_validate(
-        simple, X, Y, fit="posterior", draws=DRAWS, fit_options=ONE_START, seed=1
-    )
+    other = cross_validate(simple, X, Y, **GIVEN, seed=1)
     assert not torch.equal(other.log_density, outlying.log_density)
     assert other.elpd == pytest.approx(outlying.elpd, abs=0.5)
     outlying.save(tmp_path / "result.npz")
@@ -219,7 +212,7 @@ def test_the_models_own_scale_and_logarithms_of_outcomes():
     X, Y = one_input(8)
     positive = (0.5 * Y).exp()
     held_out = torch.eye(8, dtype=torch.bool)[[2, 5]]
-    given = {"fit": "posterior", "folds": held_out, "draws": DRAWS}
+    given = {**GIVEN, "folds": held_out}
     direct = cross_validate(standardized, X, positive.log(), **given)
     linked = cross_validate(logarithmic, X, positive, **given)
     slope = -linked.observed.log()
@@ -237,7 +230,7 @@ def test_the_models_own_scale_and_logarithms_of_outcomes():
 def test_two_outputs_are_as_alone():
     X, Y = noisy_waves(9, 2)
     held_out = torch.eye(9, dtype=torch.bool)[[0, 3]]
-    given = {"fit": "posterior", "folds": held_out, "draws": 200}
+    given = {**GIVEN, "folds": held_out, "draws": 200}
     both = cross_validate(normalized_gp, X, Y, **given)
     assert both.mixture.weights.shape == (2, 200, 2)
     alone = cross_validate(normalized_gp, X, Y[:, :1], **given)
@@ -278,7 +271,7 @@ def test_known_noise_and_what_has_no_proper_posterior():
     X, Y = noisy_waves(8)
     noise = torch.linspace(0.5, 2, 8).double()[:, None]
     held_out = torch.eye(8, dtype=torch.bool)[[1]]
-    given = {"fit": "posterior", "folds": held_out, "draws": 100}
+    given = {**GIVEN, "folds": held_out, "draws": 100}
     known = cross_validate(normalized_gp, X, Y, noise, **given)
     assert_close(known.noise_variance, noise[1:2])
     assert (known.mixture.variance > noise[1]).all()
