@@ -6,6 +6,8 @@ from botorch_xval.cross_validation.cross_validate import (
     optimism,
 )
 from botorch_xval.cross_validation.folds import Folds, k_fold, leave_one_out
+from botorch_xval.cross_validation.mixtures import Mixture
+from botorch_xval.cross_validation.psis import smooth_weights
 from botorch_xval.cross_validation.result import (
     CrossValidation,
     FoldFit,
@@ -28,6 +30,7 @@ __all__ = [
     "Estimate",
     "FoldFit",
     "Folds",
+    "Mixture",
     "ax_diagnostics",
     "cross_validate",
     "crps",
@@ -37,6 +40,7 @@ __all__ = [
     "log_density",
     "optimism",
     "pit",
+    "smooth_weights",
     "squared_error",
     "summarize",
     "z_score",

@@ -9,6 +9,7 @@ their own. Draws of NUTS are taken as independent.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from time import monotonic
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from botorch.exceptions.errors import UnsupportedError
 from botorch.fit import fit_fully_bayesian_model_nuts
-from botorch.models.fully_bayesian import AbstractFullyBayesianSingleTaskGP
+from botorch.models import MultiTaskGP
 from botorch.models.model import Model
 from torch import Tensor
 from tqdm import tqdm
@@ -54,7 +55,7 @@ def check_fit(model: Model, fit: str) -> None:
         UnsupportedError: If it is of several tasks, or `fit` is not "refit" or
             "posterior".
     """
-    if not isinstance(model, AbstractFullyBayesianSingleTaskGP):
+    if isinstance(model, MultiTaskGP):
         raise UnsupportedError(
             "model: expected a fully Bayesian model of a single task, got a "
             f"{type(model).__name__}"
@@ -153,15 +154,11 @@ def _run(model: Model, draws: int, seed: int) -> Samples:
         load(mcmc_samples=mcmc_samples)
 
     model.load_mcmc_samples = keep
+    given: dict[str, Any] = {"warmup_steps": WARMUP, "num_samples": draws}
+    if "seed" in inspect.signature(fit_fully_bayesian_model_nuts).parameters:
+        given["seed"] = seed  # earlier versions have that of Pyro
     try:
-        fit_fully_bayesian_model_nuts(
-            model,
-            warmup_steps=WARMUP,
-            num_samples=draws,
-            thinning=1,
-            disable_progbar=True,
-            seed=seed,
-        )
+        fit_fully_bayesian_model_nuts(model, thinning=1, disable_progbar=True, **given)
     finally:
         del model.load_mcmc_samples
     return kept
