@@ -135,8 +135,8 @@ class HyperPosterior:
         self.evaluations += len(t)
         n, volumes = self.objective.num_points, self.coordinates.log_volumes
         # Each is a function of its own coordinate, so one difference gives all slopes.
-        change = (volumes(t + STEP) - volumes(t - STEP)) / (2 * STEP)
         with np.errstate(invalid="ignore", over="ignore"):  # at extreme values
+            change = (volumes(t + STEP) - volumes(t - STEP)) / (2 * STEP)
             found = change - n * gradients * slopes
             values = volumes(t).sum(axis=-1) - n * losses
         is_known = np.isfinite(values) & np.isfinite(found).all(axis=-1)

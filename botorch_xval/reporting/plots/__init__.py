@@ -7,9 +7,9 @@ No plot changes a setting of matplotlib.
 * Of fits: `plot_losses`, `plot_active_models`, `plot_evaluations`, `LiveLosses`.
 * Of a comparison: `plot_scores`, `plot_differences`, `plot_comparison`.
 * Of a cross-validation: `plot_predictions`, `plot_residuals`, `plot_normal_quantiles`,
-  `plot_pit`, `plot_calibration`, `plot_influence`, `plot_pareto_k`, and the most telling six of these in
-  one figure, `plot_diagnostics`; `plot_pointwise` of a difference between two;
-  `plot_hyperparameters` of the table of its models.
+  `plot_pit`, `plot_calibration`, `plot_influence`, `plot_pareto_k`, and the most
+  telling six of these in one figure, `plot_diagnostics`; `plot_pointwise` of a
+  difference between two; `plot_hyperparameters` of the table of its models.
 """
 
 from botorch_xval.reporting.plots.calibration import (

@@ -118,8 +118,8 @@ def plot_pareto_k(
     value = np.where(np.isinf(value), max(1.0, limit) + 1.0, value)
     place, is_far = np.arange(len(value)), worst.pareto_k.to_numpy() > limit
     for chosen, color, words in (
-        (~is_far, COLORS[0], f"draws of all rows, reweighted ({(~is_far).sum()})"),
-        (is_far, COLORS[1], f"draws of its own ({is_far.sum()})"),
+        (~is_far, COLORS[0], f"reweighted ({(~is_far).sum()})"),
+        (is_far, COLORS[1], f"drawn again ({is_far.sum()})"),
     ):
         if chosen.any():
             x, y = place[chosen], value[chosen]

@@ -41,7 +41,7 @@ def test_shapes_are_those_of_the_weights(fixed):
     assert {text.get_text() for text in ax.texts} == set(largest)
     redrawn = (table.how == "redrawn").sum()
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert redrawn > 0 and f"draws of its own ({redrawn})" in labels
+    assert redrawn > 0 and f"drawn again ({redrawn})" in labels
     assert any((np.array(line.get_ydata()) > 0.5).all() for line in ax.lines)
     drawn = plot_diagnostics(result)
     assert "Pareto" in drawn[1, 2].get_ylabel()
