@@ -26,7 +26,9 @@ LONGEST = 14  # files in a chain of imports
 # Modules whose tests are elsewhere, and where.
 TESTED_BY = {
     "__main__": "test_main.py",
+    "cross_validation.centers": "cross_validation/test_full_fit.py",
     "cross_validation.fold_fits": "cross_validation/test_fit_options.py",
+    "cross_validation.work": "cross_validation/test_cross_validate.py",
 }
 
 

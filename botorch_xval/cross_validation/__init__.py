@@ -12,6 +12,8 @@ from botorch_xval.cross_validation.folds import (
     leave_one_out,
 )
 from botorch_xval.cross_validation.folds_like import buffered, hold_out_only
+from botorch_xval.cross_validation.mixtures import Mixture
+from botorch_xval.cross_validation.psis import smooth_weights
 from botorch_xval.cross_validation.result import (
     CrossValidation,
     FoldFit,
@@ -34,6 +36,7 @@ __all__ = [
     "Estimate",
     "FoldFit",
     "Folds",
+    "Mixture",
     "ax_diagnostics",
     "buffered",
     "cross_validate",
@@ -46,6 +49,7 @@ __all__ = [
     "log_density",
     "optimism",
     "pit",
+    "smooth_weights",
     "squared_error",
     "summarize",
     "z_score",

@@ -7,69 +7,56 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from numbers import Integral
 from typing import Any
 from warnings import warn
 
-import numpy as np
 import pandas as pd
-import torch
 from botorch.exceptions.errors import UnsupportedError
 from botorch.exceptions.warnings import BotorchWarning
+from botorch.models import ModelListGP
 from botorch.models.model import Model
-from botorch.optim.core import OptimizationStatus
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.linalg import LinAlgError
-from tqdm import tqdm
 
-from botorch_xval.cross_validation.fold_fits import FoldFits
-from botorch_xval.cross_validation.fold_models import FoldBatch, FoldData, FoldModels
+from botorch_xval.cross_validation.fold_models import FoldData
 from botorch_xval.cross_validation.folds import Folds, leave_one_out
 from botorch_xval.cross_validation.folds_like import FoldsLike, Groups, make_folds
-from botorch_xval.cross_validation.full_fit import Center, FullFit, fit_all_rows
+from botorch_xval.cross_validation.full_fit import FullFit, fit_all_rows
 from botorch_xval.cross_validation.leave_out import LeaveOut
-from botorch_xval.cross_validation.links import (
-    IDENTITY,
-    Link,
-    affine,
-    link_score,
-    links_of,
+from botorch_xval.cross_validation.links import is_ensemble
+from botorch_xval.cross_validation.nuts import (
+    check_fit,
+    is_fully_bayesian,
+    sample_folds,
 )
-from botorch_xval.cross_validation.memory import blocks_of
 from botorch_xval.cross_validation.outputs import (
+    build_with_gaps,
     join,
     models_of_outputs,
     rows_of_outputs,
 )
-from botorch_xval.cross_validation.own_fits import fit_by_itself, has_own_fit
-from botorch_xval.cross_validation.predictions import (
-    Prediction,
-    predict_each,
-    predict_one,
+from botorch_xval.cross_validation.own_fits import has_own_fit
+from botorch_xval.cross_validation.posterior import (
+    draw_all_rows,
+    integrate,
+    spent_on,
 )
-from botorch_xval.cross_validation.result import (
-    POINTS,
-    CrossValidation,
-    FoldFit,
-    Linked,
-    difference,
-)
-from botorch_xval.cross_validation.sampling import Estimate, estimate_sum
-from botorch_xval.cross_validation.warm import (
-    INFLUENTIAL,
-    fit_folds,
-    squared_influences,
-)
-from botorch_xval.fitting.losses.together import DifferentModels
+from botorch_xval.cross_validation.result import CrossValidation, difference
+from botorch_xval.cross_validation.warm import squared_influences
+from botorch_xval.cross_validation.work import Work
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.threads import LARGE_MODEL, single_threaded_torch
 
 __all__ = ["FITS", "cross_validate", "optimism"]
 
 logger = logging.getLogger(__name__)
-FITS = ("refit", "warm", "fixed", "adaptive", "sampled")
+FITS = ("refit", "warm", "fixed", "adaptive", "sampled", "posterior")
+FEWEST_DRAWS = 100
+# Of a model that is an average of several.
+ENSEMBLE_FITS = ("refit", "warm", "fixed")
 
 
 def cross_validate(
@@ -84,6 +71,7 @@ def cross_validate(
     fit_options: FitOptions | None = None,
     threshold: float = 0.25,
     max_error: float = 1.0,
+    draws: int = 1000,
     seed: int = 0,
     mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
     keep_models: bool = False,
@@ -128,6 +116,19 @@ def cross_validate(
       influence above 0.5, refitted as by "warm", until the standard error of the
       estimated sum of log densities (`result.estimate`, `result.elpd`) is at most
       `max_error`. For a thousand rows.
+    * "posterior": hyper-parameters integrated out. Draws of their posterior
+      distribution given all rows (from a Laplace approximation, carried over to the
+      distribution itself) stand for those of a fold by Pareto-smoothed importance
+      weights; a fold with a Pareto `k` above 0.7 (see
+      :func:`~botorch_xval.cross_validation.psis.largest_shape`) gets draws of its own.
+      Predictions are mixtures (`result.mixture`). About 150 evaluations for each of
+      `draws` draws, and as many for each fold that is drawn again.
+
+    BoTorch's fully Bayesian models have a run of NUTS in each fold ("refit"), or one
+    on all rows, whose draws are weighted in the same way ("posterior"). The members of
+    `EnsembleMapSaasSingleTaskGP` are no draws of a posterior: each is fitted by its own
+    prior, and all have the same weight, in every fold ("refit", "warm", "fixed"). Give
+    that model its `taus`; otherwise every fold draws others.
 
     Args:
         model: A class or function that builds an ordinary (unbatched) model from one
@@ -147,19 +148,21 @@ def cross_validate(
             in neither part.
         groups: `n` labels; rows of one label are held out together. A function `folds`
             then makes folds of labels.
-        fit: "refit", "warm", "adaptive", "fixed" or "sampled", see above.
+        fit: "refit", "warm", "adaptive", "fixed", "sampled" or "posterior", see above.
         fit_options: Options of all fits: to all rows, of the folds, and those of folds
             that are fitted again.
         threshold: For "adaptive": posterior standard deviations.
         max_error: For "sampled": nats.
-        seed: For "sampled": of the draws.
+        draws: For "posterior" and fully Bayesian models: how many draws of the
+            hyper-parameters, at least 100.
+        seed: For "sampled", "posterior" and fully Bayesian models: of the draws.
         mll: What hyper-parameters are fitted by: the evidence, GPyTorch's
             `LeaveOneOutPseudoLikelihood`, :class:`~botorch_xval.LeaveOneOutCRPS`, or
             another class. Of a criterion that is itself of leave-one-out, "fixed"
             scores repeat what the fit has maximized; they are flattered most.
         keep_models: Whether the result is to have the fitted models, for `describe` and
-            `hyperparameters`; with "fixed" there is only that of all rows, with "refit"
-            there is none of all rows.
+            `hyperparameters`; with "fixed" and "posterior" there is only that of all
+            rows, at its optimum, with "refit" there is none of all rows.
         progress: Whether to show a bar of the folds that are done.
 
     Returns:
@@ -170,33 +173,52 @@ def cross_validate(
         ValueError: If shapes, folds or `fit` are not as described, or if the models of
             folds differ in their hyper-parameters.
         UnsupportedError: If the model's posterior on the outcome's scale is not
-            Gaussian.
+            Gaussian, if a model does not know that `fit`, or if a hyper-parameter that
+            is to be integrated out has no prior.
         ModelFittingError: If there is to be a fit to all rows, and it fails.
     """
-    _check(train_X, train_Y, train_Yvar, fit, threshold, max_error, fit_options)
+    _check(train_X, train_Y, train_Yvar, fit, threshold, max_error, draws, fit_options)
     options = fit_options or FitOptions()
     if progress:
         options = replace(options, progress=True)
     made = make_folds(folds, len(train_X), groups)
-    outputs = models_of_outputs(model, train_X, train_Y, train_Yvar)
-    if outputs is not None:
+    given = model, train_X, train_Y, train_Yvar
+    data = FoldData(model, mll, *given[1:], made)
+    has_gaps = bool(train_Y.isnan().any())
+    first = build_with_gaps(*given) if has_gaps else data.first()
+    if has_gaps or isinstance(first, ModelListGP):
         return _each_output(
-            outputs,
+            models_of_outputs(model, first, train_Y.shape[-1]),
             (train_X, train_Y, train_Yvar),
             made,
             fit=fit,
             fit_options=options,
             threshold=threshold,
-            max_error=max_error / math.sqrt(len(outputs)),
+            max_error=max_error / math.sqrt(train_Y.shape[-1]),
             seed=seed,
             mll=mll,
+            draws=draws,
             keep_models=keep_models,
         )
-    data = FoldData(model, mll, train_X, train_Y, train_Yvar, made)
     is_small = train_X.device.type == "cpu" and len(train_X) < LARGE_MODEL
     with single_threaded_torch() if is_small else nullcontext():
-        work = _Work(data, options, keep_models)
+        work = Work(data, options, keep_models)
         full = closed = None
+        if is_fully_bayesian(first):
+            check_fit(first, fit)
+            keep = work.models if keep_models else None
+            work.take(sample_folds(data, fit, draws, seed, keep, options.progress))
+            return _warn(work.result(None, None))
+        if is_ensemble(first) and fit not in ENSEMBLE_FITS:
+            raise UnsupportedError(
+                f"fit: expected one of {ENSEMBLE_FITS} for a {type(first).__name__}, "
+                f"an average of several models, got {fit!r}"
+            )
+        if fit == "posterior" and mll is not ExactMarginalLogLikelihood:
+            raise UnsupportedError(
+                "mll: expected ExactMarginalLogLikelihood for fit='posterior', which "
+                f"needs a likelihood, got {mll.__name__}"
+            )
         if fit != "refit":
             everything = deepcopy(data.build(slice(None), "all rows"))
             if has_own_fit(everything.model):
@@ -205,6 +227,11 @@ def cross_validate(
                     f"which has a fit of its own (custom_fit), got {fit!r}"
                 )
             full = fit_all_rows(everything, options)
+            if fit == "posterior":
+                drawn = draw_all_rows(full, draws, seed)
+                work.take(integrate(data, full, drawn, options, seed))
+                full = replace(full, evaluations=full.evaluations + spent_on(drawn))
+                return _warn(work.result(full, None))
             closed = _leave_out(full, is_needed=fit == "fixed")
             if closed is not None and fit == "fixed":
                 work.leave_out(full, closed)
@@ -216,7 +243,7 @@ def cross_validate(
         if fit == "sampled" and full is not None:
             estimate = work.sample(full, max_error, seed)
         corrected = None
-        if fit == "fixed" and full is not None:
+        if fit == "fixed" and full is not None and not work.mixtures:
             corrected = squared_influences(full, data.folds)
         found = work.result(full, closed)
         if corrected is not None:
@@ -254,249 +281,6 @@ def _warn(result: CrossValidation) -> CrossValidation:
     return result
 
 
-@dataclass
-class _Work:
-    """What a cross-validation has found so far, by number of the fold."""
-
-    data: FoldData
-    options: FitOptions
-    keep_models: bool
-    predictions: dict[int, Prediction] = field(default_factory=dict)
-    fits: dict[int, list[FoldFit]] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    models: dict[int, Model] = field(default_factory=dict)
-    links: tuple[Link, ...] = ()
-
-    def leave_out(self, full: FullFit, closed: LeaveOut) -> None:
-        """Predict all folds at the hyper-parameters of the fit to all rows."""
-        m = self.data.train_Y.shape[-1]
-        self.links, _ = links_of(full.mll.model, m)
-        records = [replace(r, evaluations=0) for r in full.fitted.records]
-        for i, (mean, variance, noise) in enumerate(closed.predict(self.data.folds)):
-            rows = self.data.folds.held_out[i].to(self.data.train_X.device)
-            location, scale = affine(full.mll.model, m, self.data.train_X[rows])
-            self.predictions[i] = {
-                "mean": location + scale * mean,
-                "variance": scale**2 * variance,
-                "noise_variance": scale**2 * noise,
-                "location": location,
-                "scale": scale,
-            }
-            self.fits[i] = [
-                FoldFit(i, k, "fixed", math.nan, record)
-                for k, record in enumerate(records)
-            ]
-
-    def fit(
-        self, numbers: Sequence[int], full: FullFit | None, how: str, threshold: float
-    ) -> None:
-        """Fit folds, and predict their held-out rows."""
-        known: dict[int, list[Center]] = {}
-        for block in blocks_of(numbers, self.data, self.options.max_memory):
-            if self.options.progress and len(block) < len(numbers):
-                begin = list(numbers).index(block[0])
-                tqdm.write(
-                    f"folds {begin + 1} to {begin + len(block)} of {len(numbers)}"
-                )
-            self._fit_block(block, full, how, threshold, known)
-
-    def _fit_block(
-        self,
-        numbers: Sequence[int],
-        full: FullFit | None,
-        how: str,
-        threshold: float,
-        known: dict[int, list[Center]],
-    ) -> None:
-        given = full, how, threshold, self.options, known
-        try:
-            models = self.data.models_of(numbers)
-            if has_own_fit(models.mlls[0].model):
-                if isinstance(models, FoldBatch):
-                    models = self.data.models_of(numbers, as_batch=False)
-                self._fit_by_themselves(models)
-                return
-            found = fit_folds(models, *given)
-        except DifferentModels as reason:
-            logger.debug("folds are built one by one: %s", reason)
-            models = self.data.models_of(numbers, as_batch=False)
-            found = fit_folds(models, *given)
-        self.add(models, found)
-
-    def _fit_by_themselves(self, models: FoldModels) -> None:
-        """Fit folds of models that have a fit of their own, one after the other."""
-        data, model = self.data, models.mlls[0].model
-        if (m := data.train_Y.shape[-1]) > 1:
-            raise UnsupportedError(
-                f"train_Y: expected one outcome for a {type(model).__name__}, which "
-                f"has a fit of its own (custom_fit), got {m}; cross-validate them one "
-                "by one"
-            )
-        self.links, _ = links_of(model, m)
-        names = models.folds.names
-        pairs = list(zip(models.numbers, names, models.mlls, strict=True))
-        for i, name, mll in tqdm(pairs, disable=not self.options.progress):
-            test = data.folds.held_out[i].to(data.train_X.device)
-            record = fit_by_itself(mll, self.options)
-            self.fits[i] = [FoldFit(i, 0, "custom", math.nan, record)]
-            if record.status is OptimizationStatus.FAILURE:
-                self.failed[name] = record.message
-                continue
-            noise = None if data.train_Yvar is None else data.train_Yvar[test]
-            found = predict_one(mll.model, data.train_X[test], noise)
-            if isinstance(found, Exception):
-                message = f"{type(found).__name__}: {found}"
-                self.failed[name] = f"no prediction, {message}"
-                continue
-            self.predictions[i] = found
-            if self.keep_models:
-                self.models[i] = mll.model
-
-    def sample(self, full: FullFit, max_error: float, seed: int) -> Estimate:
-        """Refit predicted folds until the sum of scores is known well enough."""
-        count = len(self.data.folds.names)
-        influences = np.array(
-            [max(fit.influence for fit in self.fits[i]) for i in range(count)]
-        )
-        approximate = np.array([self._score(i) for i in range(count)])
-        is_certain = ~(influences <= INFLUENTIAL) | np.isnan(approximate)
-
-        def refit(chosen: Sequence[int]) -> NDArray[np.float64]:
-            self.fit(chosen, full, "sampled", 0.0)
-            return np.array([self._score(i) for i in chosen])
-
-        return estimate_sum(
-            approximate,
-            np.nan_to_num(influences),
-            is_certain.nonzero()[0].tolist(),
-            refit,
-            max_error,
-            seed,
-        )
-
-    def _score(self, fold: int) -> float:
-        """Summed log density of the held-out rows of a fold; NaN if it has failed."""
-        found, held_out = self.predictions.get(fold), self.data.folds.held_out
-        if found is None:
-            return math.nan
-        rows = held_out[fold].to(self.data.train_Y.device)
-        observed = self.data.train_Y[rows]
-        own = link_score(self.links, found["mean"], found["variance"], observed)
-        times = held_out.sum(dim=0)[held_out[fold]].to(own)
-        return float((own.sum(dim=-1) / times).sum())
-
-    def add(self, models: FoldModels, found: FoldFits) -> None:
-        """Take the fits of folds, and predict their held-out rows."""
-        fitted, fits, first_order = found
-        self.links, _ = links_of(models.mlls[0].model, self.data.train_Y.shape[-1])
-        held_out, names = self.data.folds.held_out, self.data.folds.names
-        for i in models.numbers:
-            self.fits[i] = [fit for fit in fits if fit.fold == i]
-            self.failed.pop(names[i], None)  # of an earlier fit
-        numbers = models.models(fitted.objective)
-        chosen = []  # positions of the folds that predict
-        for j, i in enumerate(models.numbers):
-            bad = [k for k, model in enumerate(numbers[j]) if model in fitted.errors]
-            if bad:
-                messages = [self.fits[i][k].record.message for k in bad]
-                self.failed[names[i]] = "; ".join(messages)
-                self.predictions.pop(i, None)
-            elif j not in first_order:
-                chosen.append(j)
-        data, device = self.data, self.data.train_X.device
-        tests = [held_out[models.numbers[j]].to(device) for j in chosen]
-        noise = None
-        if data.train_Yvar is not None:
-            noise = [data.train_Yvar[test] for test in tests]
-        X = [data.train_X[test] for test in tests]
-        predictions = predict_each(models, fitted, chosen, X, noise)
-        for j, prediction in zip(chosen, predictions, strict=True):
-            i = models.numbers[j]
-            if isinstance(prediction, Exception):
-                message = f"{type(prediction).__name__}: {prediction}"
-                self.failed[names[i]] = f"no prediction, {message}"
-                self.predictions.pop(i, None)
-            else:
-                self.predictions[i] = prediction
-        self.predictions |= {models.numbers[j]: p for j, p in first_order.items()}
-        if self.keep_models:
-            for j, i in enumerate(models.numbers):
-                self.models[i] = models.ordinary(j).model
-
-    def result(self, full: FullFit | None, closed: LeaveOut | None) -> CrossValidation:
-        """The result of all folds."""
-        result = self._assemble(0 if full is None else full.evaluations)
-        once = bool((self.data.folds.held_out.sum(dim=0) <= 1).all())
-        once &= not self.data.folds.omits_rows
-        if closed is not None and not self.failed and once:
-            result = replace(result, whitened=_whitened(result, closed))
-        if not self.keep_models:
-            return result
-        models = [self.models[i] for i in sorted(self.models)]
-        return replace(
-            result,
-            models=models if len(models) == len(self.data.folds.names) else None,
-            full_model=None if full is None else full.mll.eval().model,
-        )
-
-    def _assemble(self, full_evaluations: int) -> CrossValidation:
-        folds, train_Y = self.data.folds, self.data.train_Y
-        fold_of, rows = folds.held_out.nonzero(as_tuple=True)
-        blank = torch.full((len(rows), train_Y.shape[-1]), torch.nan).to(train_Y)
-        values: dict[str, Any] = {name: blank.clone() for name in POINTS}
-        links = self.links or (IDENTITY,) * train_Y.shape[-1]
-        parts = zip(links, train_Y.unbind(dim=-1), strict=True)
-        linked_Y = torch.stack([link.forward(y) for link, y in parts], dim=-1)
-        baseline = blank.clone()  # of the links
-        for i in range(len(folds.names)):
-            mine = (fold_of == i).nonzero()[:, 0].to(train_Y.device)
-            for name, part in self.predictions.get(i, {}).items():
-                values[name][mine] = part
-            train = folds.training[i].to(train_Y.device)
-            values["baseline"][mine] = train_Y[train].mean(dim=0)
-            baseline[mine] = linked_Y[train].mean(dim=0)
-        values["observed"] = train_Y[rows.to(train_Y.device)]
-        # The first predictions of all rows come before all second ones.
-        earlier = (folds.held_out.cumsum(dim=0) - 1)[fold_of, rows]
-        order = torch.argsort(earlier * len(train_Y) + rows, stable=True)
-        own = order.to(train_Y.device)
-        values = {name: value[own] for name, value in values.items()}
-        linked = None
-        if any(link != IDENTITY for link in links):
-            linked = Linked(
-                links,
-                values["mean"],
-                values["variance"],
-                values["noise_variance"],
-                baseline[own],
-            )
-            values |= _of_outcomes(linked)
-        return CrossValidation(
-            rows=rows[order],
-            fold_of=fold_of[order],
-            **values,
-            linked=linked,
-            folds=folds,
-            fits=[fit for i in sorted(self.fits) for fit in self.fits[i]],
-            failed=self.failed,
-            full_evaluations=full_evaluations,
-        )
-
-
-def _of_outcomes(linked: Linked) -> dict[str, Tensor]:
-    """Moments of outcomes, from those of their links."""
-    found = []
-    for j, link in enumerate(linked.links):
-        mean, variance, noise = (
-            part[:, j] for part in (linked.mean, linked.variance, linked.noise_variance)
-        )
-        center, spread = link.moments(mean, variance)
-        _, without = link.moments(mean, (variance - noise).clamp_min(0))
-        found.append(torch.stack([center, spread, spread - without]))
-    parts = torch.stack(found, dim=-1)
-    return dict(zip(("mean", "variance", "noise_variance"), parts, strict=True))
-
-
 def _leave_out(full: FullFit, is_needed: bool) -> LeaveOut | None:
     try:
         return LeaveOut.of(full.mll)
@@ -504,17 +288,6 @@ def _leave_out(full: FullFit, is_needed: bool) -> LeaveOut | None:
         if is_needed:
             raise
         return None
-
-
-def _whitened(result: CrossValidation, closed: LeaveOut) -> Tensor:
-    """Errors in predicted standard deviations, decorrelated, `k x m`."""
-    z = result.z_scores
-    covariance = closed.residual_covariance(result.folds.held_out)
-    deviation = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
-    correlation = covariance / (deviation[..., :, None] * deviation[..., None, :])
-    factor = torch.linalg.cholesky(correlation)
-    solved = torch.linalg.solve_triangular(factor, z.mT[..., None], upper=False)
-    return solved[..., 0].mT
 
 
 def optimism(
@@ -556,6 +329,7 @@ def _check(
     fit: str,
     threshold: float,
     max_error: float,
+    draws: int,
     fit_options: FitOptions | None,
 ) -> None:
     if train_X.ndim != 2:
@@ -576,6 +350,10 @@ def _check(
         raise ValueError(f"threshold: expected a number from 0 on, got {threshold}")
     if not max_error > 0:
         raise ValueError(f"max_error: expected a positive number, got {max_error}")
+    if not isinstance(draws, Integral) or draws < FEWEST_DRAWS:
+        raise ValueError(
+            f"draws: expected a whole number from {FEWEST_DRAWS} on, got {draws!r}"
+        )
     if not isinstance(fit_options, FitOptions | None):
         raise ValueError(
             "fit_options: expected FitOptions or None, got "

@@ -17,13 +17,9 @@ from time import monotonic
 
 import numpy as np
 
+from botorch_xval.cross_validation.centers import Center, centers_at
 from botorch_xval.cross_validation.fold_fits import ALL_ROWS, FoldWork, Key
-from botorch_xval.cross_validation.full_fit import (
-    MOST_OPTIMA,
-    Center,
-    FullFit,
-    centers_at,
-)
+from botorch_xval.cross_validation.full_fit import MOST_OPTIMA, FullFit
 from botorch_xval.fitting.multistart import SAME, distinct
 from botorch_xval.fitting.starts import OWN
 from botorch_xval.fitting.threads import evaluate_each

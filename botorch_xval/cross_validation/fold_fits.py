@@ -18,9 +18,9 @@ import numpy as np
 from botorch.optim.core import OptimizationStatus
 from numpy.typing import NDArray
 
+from botorch_xval.cross_validation.centers import Center
 from botorch_xval.cross_validation.fold_models import FoldModels
-from botorch_xval.cross_validation.full_fit import Center
-from botorch_xval.cross_validation.predictions import Prediction
+from botorch_xval.cross_validation.links import Prediction
 from botorch_xval.cross_validation.result import FoldFit
 from botorch_xval.fitting.coordinates import Array, LogCoordinates, WhitenedCoordinates
 from botorch_xval.fitting.losses.objective import Objective

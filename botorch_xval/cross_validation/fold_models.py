@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -59,17 +59,38 @@ class FoldData:
     folds: Folds
     """Which rows each fold holds out."""
 
+    built: dict[int, Model] = field(default_factory=dict)
+    """Models of folds that were built already, and go to whom asks next."""
+
     def build(self, rows: Tensor | slice, name: str) -> MarginalLogLikelihood:
         """The mll of a model of some rows; `name` is added to an error of the model."""
+        return self._mll_of(self.build_model(rows, name))
+
+    def _mll_of(self, model: Model) -> MarginalLogLikelihood:
+        return self.mll(model.likelihood, model).to(self.train_X)
+
+    def build_model(self, rows: Tensor | slice, name: str) -> Model:
+        """A model of some rows; `name` is added to an error of the model."""
         noise = {}
         if self.train_Yvar is not None:
             noise["train_Yvar"] = self.train_Yvar[rows]
         try:
-            built = self.model(self.train_X[rows], self.train_Y[rows], **noise)
+            return self.model(self.train_X[rows], self.train_Y[rows], **noise)
         except Exception as error:
             error.add_note(f"raised by the model of {name}")
             raise
-        return self.mll(built.likelihood, built).to(self.train_X)
+
+    def model_of(self, i: int) -> Model:
+        """An ordinary model of a fold."""
+        if i in self.built:
+            return self.built.pop(i)
+        rows = self.folds.training[i].to(self.train_X.device)
+        return self.build_model(rows, f"fold {self.folds.names[i]!r}")
+
+    def first(self) -> Model:
+        """The model of the first fold, to look at only: it will be that of the fold."""
+        self.built[0] = self.model_of(0)
+        return self.built[0]
 
     def models_of(self, numbers: Sequence[int], as_batch: bool = True) -> FoldModels:
         """The models of folds.
@@ -91,12 +112,12 @@ class FoldData:
 
     def _of_one_size(self, numbers: Sequence[int], as_batch: bool) -> FoldModels:
         folds = self.folds.take(numbers)
-        training = list(folds.training.to(self.train_X.device))
 
         def build_one(j: int) -> MarginalLogLikelihood:
-            return self.build(training[j], f"fold {folds.names[j]!r}")
+            return self._mll_of(self.model_of(numbers[j]))
 
         if as_batch and builds_batches(self.model, self.mll, len(numbers)):
+            training = folds.training.to(self.train_X.device)
             rows = torch.stack([row.nonzero()[:, 0] for row in training])
             # If data are refused, the ordinary model of that fold names it.
             with suppress(Exception):

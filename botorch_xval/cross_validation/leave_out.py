@@ -25,6 +25,7 @@ from gpytorch.mlls import MarginalLogLikelihood
 from torch import Tensor
 
 from botorch_xval.cross_validation.folds import Folds
+from botorch_xval.cross_validation.links import is_ensemble
 
 __all__ = ["LeaveOut"]
 
@@ -48,7 +49,8 @@ class LeaveOut:
         """The formulas for a fitted model.
 
         Raises:
-            UnsupportedError: If its outputs are correlated, or if it is an ensemble.
+            UnsupportedError: If its outputs are correlated, or if it is a batch. The
+                members of an ensemble are as outputs.
         """
         model = mll.model
         mll.train()
@@ -59,7 +61,10 @@ class LeaveOut:
                     "expected independent outputs, got a multi-task model"
                 )
             n, shape = model.train_inputs[0].shape[-2], model.train_targets.shape
-            if shape not in ((n,), (model.num_outputs, n)):
+            known = [(n,), (model.num_outputs, n)]
+            if is_ensemble(model):
+                known.append(shape)
+            if shape not in known:
                 raise UnsupportedError(
                     f"expected targets of shape `n` or `m x n`, with n = {n} rows, got "
                     f"{tuple(shape)} of a {type(model).__name__}"

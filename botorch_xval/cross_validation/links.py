@@ -39,7 +39,19 @@ from torch import Tensor
 
 from botorch_xval.cross_validation import scores
 
-__all__ = ["IDENTITY", "Link", "affine", "link_score", "links_of"]
+__all__ = [
+    "IDENTITY",
+    "Link",
+    "Prediction",
+    "affine",
+    "is_ensemble",
+    "link_score",
+    "links_of",
+]
+
+# By name: mean, variance (with noise), noise_variance, location, scale; `k x m` each.
+# Of outcomes, or of what links make of them.
+Prediction = dict[str, Tensor]
 
 NODES, WEIGHTS = map(torch.tensor, np.polynomial.legendre.leggauss(48))
 FAR = 9.0  # standard deviations beyond which nothing is left
@@ -70,6 +82,17 @@ class Link:
         if self.kind == "bilog":
             return t.sign() * t.abs().expm1()
         return t.clamp_min(0) ** (1 / self.power) if self.kind == "power" else t
+
+    def inverse_slope(self, t: Tensor) -> Tensor:
+        """Slope of the inverse at `t`."""
+        if self.kind == "log":
+            return t.exp()
+        if self.kind == "bilog":
+            return t.abs().exp()
+        if self.kind == "power":
+            rate = 1 / self.power
+            return torch.where(t > 0, rate * t.clamp_min(1e-300) ** (rate - 1), 0.0)
+        return torch.ones_like(t)
 
     def log_slope(self, y: Tensor) -> Tensor:
         """`log |h'(y)|`."""
@@ -204,6 +227,11 @@ def links_of(
     return tuple(links), chain.train(was_training)
 
 
+def is_ensemble(model: Model) -> bool:
+    """Whether a model is a batch of models of one outcome that are averaged."""
+    return bool(getattr(model, "_is_ensemble", False))
+
+
 def affine(
     model: Model, num_outcomes: int, X: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -217,19 +245,22 @@ def affine(
             the same for all.
 
     Returns:
-        `k x m` each, or `batch_shape x 1 x m` for all.
+        `k x m` each, or `batch_shape x 1 x m` for all. Of an ensemble a column for each
+        member.
 
     Raises:
         UnsupportedError: If the transform is not affine.
     """
     targets: Any = model.train_targets
+    if is_ensemble(model):
+        num_outcomes = 1
     zero = targets.new_zeros(1, num_outcomes)
-    links, transform = links_of(model, num_outcomes)
+    if X is not None:
+        zero = zero.expand(len(X), -1)
+    _, transform = links_of(model, num_outcomes)
     if transform is None:
         return zero, zero + 1
     transform.eval()
-    if X is not None:
-        zero = zero.expand(len(X), -1)
     with torch.no_grad():
         points = [transform.untransform(zero + value, X=X)[0] for value in range(3)]
     location, scale = points[0], points[1] - points[0]
@@ -243,4 +274,6 @@ def affine(
             "Standardize, got another nonlinear transform; apply it to train_Y "
             "beforehand"
         )
+    if is_ensemble(model) and location.ndim == 3:  # S x k x 1
+        return location[..., 0].mT, scale[..., 0].mT
     return location, scale

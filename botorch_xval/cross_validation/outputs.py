@@ -21,6 +21,7 @@ from torch import Tensor
 
 from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.cross_validation.links import IDENTITY
+from botorch_xval.cross_validation.mixtures import MIXED, Mixture
 from botorch_xval.cross_validation.result import (
     LINKED,
     POINTS,
@@ -30,7 +31,14 @@ from botorch_xval.cross_validation.result import (
 )
 from botorch_xval.cross_validation.sampling import Estimate
 
-__all__ = ["OfOutput", "OutputRows", "join", "models_of_outputs", "rows_of_outputs"]
+__all__ = [
+    "OfOutput",
+    "OutputRows",
+    "build_with_gaps",
+    "join",
+    "models_of_outputs",
+    "rows_of_outputs",
+]
 
 
 @dataclass(frozen=True)
@@ -53,13 +61,13 @@ class OfOutput:
         return built.models[self.output]
 
 
-def models_of_outputs(
+def build_with_gaps(
     model: Callable[..., Model],
     train_X: Tensor,
     train_Y: Tensor,
     train_Yvar: Tensor | None,
-) -> list[Callable[..., Model]] | None:
-    """A function for the model of each output, if they are to be assessed one by one.
+) -> Model:
+    """A model of the rows that have the first outcome, in the place of all outcomes.
 
     Args:
         model: Builds a model of all outputs.
@@ -67,12 +75,8 @@ def models_of_outputs(
         train_Y: Outcomes, `n x m`; NaN where there is none.
         train_Yvar: Known noise variances, `n x m`.
 
-    Returns:
-        `m` functions; None if the model is of all outputs and all are observed.
-
     Raises:
         ValueError: If an outcome has fewer than two values.
-        UnsupportedError: If outcomes are missing and the outputs are correlated.
     """
     m, missing = train_Y.shape[-1], train_Y.isnan()
     for j, count in enumerate((~missing).sum(dim=0).tolist()):
@@ -85,38 +89,57 @@ def models_of_outputs(
     noise = {}
     if train_Yvar is not None:
         noise["train_Yvar"] = train_Yvar[rows, :1].expand(-1, m)
-    first: Any
     try:
-        first = model(train_X[rows], train_Y[rows, :1].expand(-1, m), **noise)
+        return model(train_X[rows], train_Y[rows, :1].expand(-1, m), **noise)
     except Exception as error:
-        if not missing.any():
-            return None  # a fold has it, too, and is named
         error.add_note("raised by the model of the rows of outcome 0")
         raise
-    if isinstance(first, ModelListGP):
-        if len(first.models) != m:
-            raise ValueError(
-                f"model: expected a ModelListGP of {m} models, one per column of "
-                f"train_Y, got {len(first.models)}"
-            )
-        for j, each in enumerate(first.models):
-            if each.num_outputs > 1:
-                raise ValueError(
-                    "model: expected a ModelListGP of models of one output, got "
-                    f"{each.num_outputs} of model {j}"
-                )
-        return [OfOutput(model, j, m) for j in range(m)]
-    if not missing.any():
-        return None
-    if m > 1:
+
+
+def models_of_outputs(
+    model: Callable[..., Model], built: Model, num_outputs: int
+) -> list[Callable[..., Model]]:
+    """A function for the model of each output, `m` functions.
+
+    Args:
+        model: Builds a model of all outputs.
+        built: A model that it has built.
+        num_outputs: Columns of the outcomes, `m`.
+
+    Raises:
+        ValueError: If it is a list, but not of one model of one output for each.
+        UnsupportedError: If outputs are correlated.
+    """
+    if isinstance(built, ModelListGP):
+        return _models_of_list(model, built, num_outputs)
+    if num_outputs > 1:
+        own: Any = built.train()
         with torch.no_grad():
-            prior = first.train()(*first.train_inputs)
+            prior = own(*own.train_inputs)
         if isinstance(prior, MultitaskMultivariateNormal):
             raise UnsupportedError(
                 "train_Y: expected no missing values for a model of correlated outputs,"
-                f" a {type(first).__name__}; use a MultiTaskGP, whose rows have a task"
+                f" a {type(own).__name__}; use a MultiTaskGP, whose rows have a task"
             )
-    return [model] * m
+    return [model] * num_outputs
+
+
+def _models_of_list(
+    model: Callable[..., Model], built: ModelListGP, num_outputs: int
+) -> list[Callable[..., Model]]:
+    members: Any = built.models
+    if len(members) != num_outputs:
+        raise ValueError(
+            f"model: expected a ModelListGP of {num_outputs} models, one per column of "
+            f"train_Y, got {len(members)}"
+        )
+    for j, each in enumerate(members):
+        if each.num_outputs > 1:
+            raise ValueError(
+                "model: expected a ModelListGP of models of one output, got "
+                f"{each.num_outputs} of model {j}"
+            )
+    return [OfOutput(model, j, num_outputs) for j in range(num_outputs)]
 
 
 @dataclass(frozen=True)
@@ -182,15 +205,17 @@ def join(
     place = torch.full(folds.held_out.shape, -1)
     place[fold_of, rows] = torch.arange(len(rows))
 
+    places = [
+        place[torch.tensor(p.numbers)[r.fold_of.cpu()], p.rows[r.rows.cpu()]]
+        for p, r in zip(parts, results, strict=True)
+    ]
+
     def gather(values: Sequence[Tensor]) -> Tensor:
-        """Columns of points from those of single outputs, `k x 1` each."""
-        whole = values[0].new_full((len(rows), len(values)), torch.nan)
-        for j, (own, part, result) in enumerate(
-            zip(values, parts, results, strict=True)
-        ):
-            of_all = torch.tensor(part.numbers)[result.fold_of.cpu()]
-            points = place[of_all, part.rows[result.rows.cpu()]]
-            whole[points.to(whole.device), j] = own[:, 0]
+        """Columns of points from those of single outputs, `... x 1` each."""
+        shape = (len(rows), *values[0].shape[1:-1], len(values))
+        whole = values[0].new_full(shape, torch.nan)
+        for j, (own, points) in enumerate(zip(values, places, strict=True)):
+            whole[points.to(whole.device), ..., j] = own[..., 0]
         return whole
 
     fits: list[FoldFit] = []
@@ -203,14 +228,18 @@ def join(
             failed[name] = f"{before}output {j}: {why}"
     fits.sort(key=_place)
     corrected = [r.corrected for r in results]
+    values: dict[str, Any] = {
+        n: gather([getattr(r, n) for r in results]) for n in POINTS
+    }
     return CrossValidation(
         rows=rows,
         fold_of=fold_of,
-        **{name: gather([getattr(r, name) for r in results]) for name in POINTS},
+        **values,
         folds=folds,
         fits=fits,
         failed=failed,
         linked=_linked(results, gather),
+        mixture=_mixture(results, gather),
         estimate=_estimate(results),
         corrected=None if None in corrected else math.fsum(c for c in corrected if c),
         full_evaluations=sum(r.full_evaluations for r in results),
@@ -238,6 +267,26 @@ def _links_of(result: CrossValidation) -> Linked:
     if result.linked is not None:
         return result.linked
     return Linked((IDENTITY,), **{name: getattr(result, name) for name in LINKED})
+
+
+def _mixture(
+    results: Sequence[CrossValidation], gather: Callable[[Sequence[Tensor]], Tensor]
+) -> Mixture | None:
+    if all(r.mixture is None for r in results):
+        return None
+    mixtures = [_mixture_of(r) for r in results]
+    most = max(each.weights.shape[1] for each in mixtures)
+    padded = [each.padded(most) for each in mixtures]
+    return Mixture(*(gather([getattr(each, n) for each in padded]) for n in MIXED))
+
+
+def _mixture_of(result: CrossValidation) -> Mixture:
+    """The mixture of one output; a Gaussian prediction is one of a single component."""
+    if result.mixture is not None:
+        return result.mixture
+    parts = _links_of(result)
+    moments = parts.mean, parts.variance, parts.noise_variance
+    return Mixture(torch.ones_like(parts.mean)[:, None], *(m[:, None] for m in moments))
 
 
 def _estimate(results: Sequence[CrossValidation]) -> Estimate | None:

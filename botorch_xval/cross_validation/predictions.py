@@ -21,16 +21,19 @@ from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
 from botorch_xval.cross_validation.fold_models import FoldModels
-from botorch_xval.cross_validation.links import IDENTITY, affine, links_of
+from botorch_xval.cross_validation.links import (
+    IDENTITY,
+    Prediction,
+    affine,
+    is_ensemble,
+    links_of,
+)
 from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.fitting.retries import Fitted
 from botorch_xval.fitting.threads import UNDEFINED, single_threaded_torch
 
-__all__ = ["Prediction", "predict_each", "predict_one"]
+__all__ = ["predict_each", "predict_one"]
 
-# By name: mean, variance (with noise), noise_variance, location, scale; `k x m` each.
-# Of outcomes, or of what links make of them.
-Prediction = dict[str, Tensor]
 UNDEFINED_COVARIANCE = (NotPSDError, *UNDEFINED)
 logger = logging.getLogger(__name__)
 
@@ -53,8 +56,9 @@ def predict_each(
             is inferred.
 
     Returns:
-        One prediction per fold, of the outcomes or of their links, or the error of a
-        fold whose covariance is not positive definite.
+        One prediction per fold, of the outcomes or of their links (of an ensemble with
+        `S` members `k x S`, one column for each), or the error of a fold whose
+        covariance is not positive definite.
 
     Raises:
         UnsupportedError: If a posterior is not Gaussian there.
@@ -103,7 +107,8 @@ def predict_one(
         noise: Known noise variances there, `k x m`; None if noise is inferred.
 
     Returns:
-        See :func:`predict_each`.
+        See :func:`predict_each`. Of an ensemble with `S` members `k x S`, one column
+        for each member.
 
     Raises:
         UnsupportedError: If a posterior is not Gaussian there.
@@ -133,7 +138,8 @@ def _without_links(model: Model, num_outcomes: int) -> Iterator[None]:
 
 def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
     targets: Any = model.train_targets
-    outputs = 1 if targets.ndim == 1 else model.num_outputs
+    outputs = 1 if targets.ndim == 1 or is_ensemble(model) else model.num_outputs
+    noisy: Any
     with torch.no_grad(), _without_links(model, outputs):
         # BoTorch would add the mean of the known variances of the training rows.
         posterior = model.posterior(X)
@@ -144,13 +150,18 @@ def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
                 "train_Y beforehand"
             )
         mean, variance = posterior.mean, posterior.variance
+        if is_ensemble(model):  # S x k x 1
+            noisy = model.posterior(X, observation_noise=True)
+            added = noisy.variance - variance if noise is None else noise
+            parts = (mean, variance, added.expand_as(mean))
+            return _prediction(model, X, *(part[..., 0].mT for part in parts))
         if mean.ndim != 2:
             raise UnsupportedError(
                 "model: expected predictions of shape `k x m`, got "
                 f"{tuple(mean.shape)}; build a model without a batch shape"
             )
         if noise is None:
-            noisy: Any = model.posterior(X, observation_noise=True)
+            noisy = model.posterior(X, observation_noise=True)
             noise = noisy.variance - variance
         return _prediction(model, X, mean, variance, noise)
 
@@ -198,7 +209,7 @@ def _together(
     variance = scale**2 * variance
     added = (scale**2 * added).expand_as(mean)
     if noise is not None:
-        added = torch.stack(list(noise))
+        added = torch.stack(list(noise)).expand_as(mean)
     return [
         {
             "mean": mean[i],

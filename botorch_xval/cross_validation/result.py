@@ -23,6 +23,7 @@ from botorch_xval.cross_validation.elpd_data import make_elpd_data
 from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.cross_validation.folds_like import Groups, list_labels
 from botorch_xval.cross_validation.links import Link, link_score
+from botorch_xval.cross_validation.mixtures import MIXED, Mixture
 from botorch_xval.cross_validation.sampling import Estimate
 from botorch_xval.fitting.records import FitRecord, Optimum
 
@@ -76,7 +77,9 @@ class FoldFit:
     """Number of the output; 0 for a model of all outputs."""
 
     how: str
-    """"refit", "warm", "predicted", "fixed", or "custom": by the model's own method."""
+    """"refit", "warm", "predicted", "fixed", or "custom": by the model's own method.
+    Where hyper-parameters are integrated out "reweighted": by draws of all rows,
+    "redrawn": by draws of its own, or "nuts": by a run of NUTS of its own."""
 
     influence: float
     """Length of its Newton step from the fit to all rows, in posterior standard
@@ -88,6 +91,14 @@ class FoldFit:
     cold_loss: float = math.nan
     """Of "warm": the lowest loss, per training point, that searches from the fold's own
     starts have found; NaN if there were none. The lowest of all searches counts."""
+
+    pareto_k: float = math.nan
+    """Pareto's shape of the weights that the draws of all rows have in this fold: from
+    0.7 on (with `S` draws from `1 - 1 / log10(S)` on, if that is less) it has draws of
+    its own. NaN without such draws."""
+
+    effective_draws: float = math.nan
+    """How many draws of equal weight its draws are worth; NaN without draws."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,11 @@ class CrossValidation:
     linked: Linked | None = None
     """Predictions where they are Gaussian, if a model has `Log`, `Power` or `Bilog`."""
 
+    mixture: Mixture | None = None
+    """Predictions that are no single Gaussian: of "posterior", of fully Bayesian models
+    and of ensembles. Scores and intervals are those of the mixture, of which `mean` and
+    `variance` are the moments; with `linked` it is a mixture of the links."""
+
     estimate: Estimate | None = None
     """Of "sampled": the sum of the log densities, from exact refits of some folds. The
     points of folds that were not refitted have their approximate predictions."""
@@ -182,11 +198,18 @@ class CrossValidation:
 
         Those of the outcomes themselves, also after a nonlinear transform.
         """
+        if self.mixture is not None:
+            return self.mixture.log_density(self.observed, self._own_links())
         return self._scored("outcome", True)["log_density"]
 
     @property
     def z_scores(self) -> Tensor:
-        """Errors in predicted deviations, `k x m`, where predictions are Gaussian."""
+        """Errors in predicted deviations, `k x m`, where predictions are Gaussian.
+
+        Of a mixture the normal quantiles of what is below the observed outcomes.
+        """
+        if self.mixture is not None:
+            return self.mixture.z_score(self.observed, self._own_links())
         return self._scored("outcome", True)["z_score"]
 
     @property
@@ -221,6 +244,22 @@ class CrossValidation:
         rows = self.rows[known].cpu()
         times = torch.bincount(rows)[rows]
         return (values[known] / times).sum().item()
+
+    @property
+    def monte_carlo_error(self) -> float:
+        """Standard error of `elpd` by which draws were made, in nats.
+
+        By the delta method, with draws taken as independent (Vehtari et al. 2024,
+        section 6). It says nothing of other data. NaN where nothing was drawn.
+        """
+        drawn = {fit.fold for fit in self.fits if not math.isnan(fit.effective_draws)}
+        if self.mixture is None or not drawn:
+            return math.nan
+        relative = self.mixture.relative_errors(self.observed, self._own_links())
+        known = relative[~relative.isnan().any(dim=-1)]
+        rows = self.rows[~relative.isnan().any(dim=-1).cpu()].cpu()
+        times = torch.bincount(rows)[rows].to(known)
+        return float(((known / times[:, None]) ** 2).sum().sqrt())
 
     def to_frame(self, scale: str = "outcome", noise: bool = True) -> pd.DataFrame:
         """All points and their scores as a table.
@@ -335,7 +374,8 @@ class CrossValidation:
         `gradient_norm` (per training point, by logarithms), `condition` (of the
         Hessian of the full fit), `step_length`, `at_bounds`, `loss` (per point),
         `cold_loss` (of "warm" folds the lowest from their own starts; NaN if there were
-        none), `evaluations`, `status`, `message`; see
+        none), `pareto_k` and `effective_draws` (NaN where hyper-parameters are not
+        integrated out), `evaluations`, `status`, `message`; see
         :class:`~botorch_xval.fitting.FitRecord`.
         """
         return pd.DataFrame(
@@ -350,6 +390,8 @@ class CrossValidation:
                 "at_bounds": [", ".join(r.at_bounds) for r in self.records],
                 "loss": [r.loss for r in self.records],
                 "cold_loss": [fit.cold_loss for fit in self.fits],
+                "pareto_k": [fit.pareto_k for fit in self.fits],
+                "effective_draws": [fit.effective_draws for fit in self.fits],
                 "evaluations": [r.evaluations for r in self.records],
                 "status": [r.status.name for r in self.records],
                 "message": [r.message for r in self.records],
@@ -423,6 +465,9 @@ class CrossValidation:
             text["links"] = [asdict(link) for link in self.linked.links]
             for name in LINKED:
                 arrays[f"linked_{name}"] = getattr(self.linked, name).cpu().numpy()
+        if self.mixture is not None:
+            for name in MIXED:
+                arrays[f"mixed_{name}"] = getattr(self.mixture, name).cpu().numpy()
         with open(path, "wb") as file:  # `savez` would append to a name
             np.savez_compressed(file, text=np.array(json.dumps(text)), **arrays)
 
@@ -446,6 +491,9 @@ class CrossValidation:
                 parts = {n: torch.from_numpy(data[f"linked_{n}"]) for n in LINKED}
                 links = tuple(Link(**link) for link in text["links"])
                 tensors["linked"] = Linked(links, **parts)
+            if "mixed_weights" in data:
+                parts = {n: torch.from_numpy(data[f"mixed_{n}"]) for n in MIXED}
+                tensors["mixture"] = Mixture(**parts)
         fits = []
         for fit in text["fits"]:
             record = fit["record"]
@@ -496,6 +544,8 @@ class CrossValidation:
 
     def _scored(self, scale: str, noise: bool) -> dict[str, Tensor]:
         """What depends on more than two moments: scores, and ends of intervals."""
+        if self.mixture is not None:
+            return self._scored_mixture(self.mixture, scale, noise)
         far = scipy.stats.norm.ppf((1 + INTERVAL) / 2)
         mean, variance, observed, _ = self._on(scale, noise)
         if self.linked is None or scale == "model":
@@ -523,6 +573,36 @@ class CrossValidation:
             "z_score": scores.z_score(*own),
             "lower": lower,
             "upper": upper,
+        }
+
+    def _own_links(self) -> tuple[Link, ...] | None:
+        return None if self.linked is None else self.linked.links
+
+    def _scored_mixture(
+        self, mixture: Mixture, scale: str, noise: bool
+    ) -> dict[str, Tensor]:
+        """The same of mixtures."""
+        links, observed = self._own_links(), self.observed
+        if scale == "model":
+            mixture = mixture.on_scale(self.location, self.scale)
+            _, _, observed, _ = self._on(scale, noise)
+            links = None
+        if not noise:
+            mixture = mixture.without_noise()
+        ends = [mixture.quantile((1 + sign * INTERVAL) / 2) for sign in (-1, 1)]
+        if links is not None:
+            ends = [
+                torch.stack(
+                    [link.inverse(end[:, j]) for j, link in enumerate(links)], dim=-1
+                )
+                for end in ends
+            ]
+        return {
+            "log_density": mixture.log_density(observed, links),
+            "crps": mixture.crps(observed, links),
+            "z_score": mixture.z_score(observed, links),
+            "lower": ends[0],
+            "upper": ends[1],
         }
 
 

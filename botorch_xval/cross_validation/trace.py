@@ -13,10 +13,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from botorch_xval.cross_validation.centers import centers_at
 from botorch_xval.cross_validation.fold_fits import ALL_ROWS, FoldWork, Key
 from botorch_xval.cross_validation.fold_models import FoldModels
 from botorch_xval.cross_validation.folds import Folds
-from botorch_xval.cross_validation.full_fit import FullFit, centers_at
+from botorch_xval.cross_validation.full_fit import FullFit
 from botorch_xval.fitting.threads import evaluate_each
 
 __all__ = ["follow", "is_trace"]

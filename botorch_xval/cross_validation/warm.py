@@ -30,11 +30,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from botorch_xval.cross_validation.centers import Center
 from botorch_xval.cross_validation.exchange import share
 from botorch_xval.cross_validation.fold_fits import ALL_ROWS, FoldFits, FoldWork, Key
 from botorch_xval.cross_validation.fold_models import FoldModels
 from botorch_xval.cross_validation.folds import Folds, by_size
-from botorch_xval.cross_validation.full_fit import Center, FullFit
+from botorch_xval.cross_validation.full_fit import FullFit
 from botorch_xval.cross_validation.links import affine
 from botorch_xval.cross_validation.trace import follow, is_trace
 from botorch_xval.fitting.coordinates import Array

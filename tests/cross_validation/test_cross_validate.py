@@ -597,11 +597,12 @@ def test_adaptive_is_between_fixed_and_warm(m):
 def test_every_way_to_fit_takes_all_kinds_of_folds(fit):
     X, Y = noisy_waves(12)
     labels = [i // 3 for i in range(12)]
-    result = cross_validate(normalized_gp, X, Y, groups=labels, fit=fit)
+    given = {"fit": fit, "draws": 100}
+    result = cross_validate(normalized_gp, X, Y, groups=labels, **given)
     assert result.folds.names == ["0", "1", "2", "3"]
     assert result.rows.tolist() == list(range(12))
     assert not result.log_density.isnan().any()
-    repeated = cross_validate(normalized_gp, X, Y, folds=k_fold(3, 0, 2), fit=fit)
+    repeated = cross_validate(normalized_gp, X, Y, folds=k_fold(3, 0, 2), **given)
     assert repeated.rows.tolist() == 2 * list(range(12))
     assert (repeated.fold_of[:12] < 3).all() and (repeated.fold_of[12:] >= 3).all()
     assert repeated.elpd == pytest.approx(repeated.log_density.sum().item() / 2)

@@ -23,13 +23,15 @@ from helpers import (
 
 from botorch_xval import FitOptions, ScalarChoiceGP, cross_validate, k_fold
 from botorch_xval.cross_validation import warm
-from botorch_xval.cross_validation.cross_validate import FITS
+from botorch_xval.cross_validation.cross_validate import FITS as ALL_FITS
 from botorch_xval.fitting import drive, search
 from botorch_xval.fitting.coordinates import LogCoordinates, WhitenedCoordinates
 
 NOISE = "likelihood.noise_covar.raw_noise"
 MEAN = "model.mean_module.raw_constant"
 FOLDED = ("refit", "warm", "adaptive")  # ways that search for each fold
+# Draws are no searches.
+FITS = [fit for fit in ALL_FITS if fit != "posterior"]
 FULL = ("warm", "fixed", "adaptive", "sampled")  # ways with a fit to all rows
 TABLE = tuning_trials(9)
 MODELS = {

@@ -156,7 +156,7 @@ def test_what_is_refused():
             )
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("fit", [each for each in FITS if each != "posterior"])
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_scores_are_those_of_transformed_outcomes_with_the_slope(name, fit):
     """A model of the transformed outcomes has the same folds."""

@@ -6,10 +6,8 @@ from functools import partial
 
 import pytest
 import torch
-from botorch.exceptions.errors import UnsupportedError
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.models import KroneckerMultiTaskGP, MultiTaskGP, SingleTaskGP
-from botorch.models.map_saas import EnsembleMapSaasSingleTaskGP
 from fold_helpers import standard_waves
 from helpers import (
     SAME,
@@ -21,7 +19,7 @@ from helpers import (
     optimizer,
 )
 
-from botorch_xval import FitOptions, cross_validate, k_fold
+from botorch_xval import cross_validate, k_fold
 from botorch_xval.cross_validation import predictions as predict
 from botorch_xval.cross_validation.cross_validate import FITS
 from botorch_xval.cross_validation.links import affine
@@ -135,16 +133,6 @@ def test_correlated_outputs_are_predicted_together(fit):
     posterior = found.models[3].posterior(X[[3]], observation_noise=True)
     assert_close(found.mean[3], posterior.mean[0], **SAME)
     assert found.whitened is None
-
-
-def test_an_ensemble_is_refused():
-    X, Y = standard_waves(6)
-    options = FitOptions(options={"maxiter": 1})
-    for fit, message in (("refit", "shape `k x m`"), ("fixed", "targets of shape")):
-        with pytest.raises(UnsupportedError, match=message):
-            cross_validate(
-                EnsembleMapSaasSingleTaskGP, X, Y, fit=fit, fit_options=options
-            )
 
 
 class Undecided(CalledKernel):

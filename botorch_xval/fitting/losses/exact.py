@@ -62,12 +62,14 @@ from botorch_xval.fitting.losses.left_out import (
     Data,
     LeftOut,
     affine_change,
+    hold_out,
     leave_out,
 )
 from botorch_xval.fitting.losses.mean_and_noise import Mean, Noise, task_column
 from botorch_xval.fitting.losses.nodes import Node, Workspace
 from botorch_xval.fitting.losses.objective import (
     GROUP_ELEMENTS,
+    FoldsAt,
     Objective,
     StackedObjective,
 )
@@ -334,6 +336,76 @@ class Exact(StackedObjective):
                         logger.debug("folds are not as the model of all rows")
                         return None
         return alike, found
+
+    @torch.no_grad()
+    def hold_out(
+        self, theta: Array, model: int, held_out: Tensor, folds: Objective
+    ) -> FoldsAt | None:
+        """See :meth:`Objective.hold_out`."""
+        is_evidence = self._criterion is evidence  # of whose losses the formulas are
+        if self._learned() is not None or not (
+            is_evidence and isinstance(folds, Exact)
+        ):
+            return None
+        held_out = held_out.to(self.device)
+        numbers = np.arange(folds.num_models).reshape(len(held_out), -1)[:, model]
+        everything = self._data(model)
+        affine = [
+            affine_change(everything, folds._data(int(i)), ~rows)
+            for i, rows in zip(numbers, held_out, strict=True)
+        ]
+        alike = np.array([each is not None for each in affine])
+        chosen = alike.nonzero()[0]
+        if not len(chosen):
+            return None
+        factors = self._targets.new_tensor([affine[j] for j in chosen])
+        rows = held_out.nonzero()[:, 1].view(len(held_out), -1)[chosen]
+        points = torch.as_tensor(theta, device=self.device)
+        width = max(1, GROUP_ELEMENTS // self.num_points**2)
+        parts = [
+            self._held_out(part, model, rows, *factors.mT)
+            for part in points.split(width)
+        ]
+        losses, means, variances, noise = (
+            torch.cat(each) for each in zip(*parts, strict=True)
+        )
+        for b in {0, len(chosen) // 2, len(chosen) - 1}:
+            first = [0, len(theta) - 1]
+            own, _ = folds(theta[first], [int(numbers[chosen[b]])] * 2)
+            if not np.allclose(losses[first, b].cpu(), own, 1e-6, 1e-6, equal_nan=True):
+                logger.debug("folds are not as the model of all rows")
+                return None
+        return FoldsAt(alike, losses, means, variances, noise)
+
+    def _held_out(
+        self, theta: Tensor, model: int, rows: Tensor, scales: Tensor, shifts: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Losses per point, means, variances and noise of folds at points, `a x p`."""
+        n, a = self.num_points, len(theta)
+        self._select([model] * a)
+        values, _ = self._values.transform(theta)
+        covariance, residuals = self._covariance(values)
+        factor = torch.empty_like(covariance)
+        good = cholesky(covariance, factor)
+        targets = self._targets[model, :n]
+        found = hold_out(
+            torch.cholesky_inverse(factor)[:, :n, :n],
+            2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1),
+            targets,
+            targets - residuals[:, :n],
+            rows,
+            scales,
+            shifts,
+        )
+        priors = torch.zeros(a, dtype=theta.dtype, device=self.device)
+        self._values.add_priors(values, priors, torch.zeros_like(values))
+        losses = found.losses + priors[:, None]
+        losses[~good] = torch.nan
+        noise = self._noise(values, self._index, self._chosen_tasks).expand(a, n)
+        observed = scales[:, None] * targets[rows] + shifts[:, None]
+        left = n - rows.shape[1]
+        means = observed - found.errors
+        return losses / left, means, found.variances, noise[:, rows]
 
     def _data(self, model: int) -> Data:
         """What a model is trained on."""

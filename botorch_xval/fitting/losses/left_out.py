@@ -40,7 +40,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Data", "LeftOut", "affine_change", "leave_out"]
+__all__ = ["Data", "HeldOut", "LeftOut", "affine_change", "hold_out", "leave_out"]
 
 ROUNDING = 1e-10  # of outcomes that are affine to others
 BLOCK = 4_000_000  # elements of the rows of a matrix that are taken at a time
@@ -121,6 +121,56 @@ class LeftOut:
 
     noise_slopes: Tensor
     """Derivatives of these, `f x s x p`."""
+
+
+class HeldOut(NamedTuple):
+    """Folds of one model at `a` points of its parameters, on the scale of each fold."""
+
+    losses: Tensor
+    """Negative log marginal likelihoods of the rows that are left, `a x f`."""
+
+    errors: Tensor
+    """Outcomes of the rows that are left out minus their predictions, `a x f x s`."""
+
+    variances: Tensor
+    """Variances of the errors, with noise, `a x f x s`."""
+
+
+def hold_out(
+    inverse: Tensor,
+    log_det: Tensor,
+    targets: Tensor,
+    means: Tensor,
+    rows: Tensor,
+    scales: Tensor,
+    shifts: Tensor,
+) -> HeldOut:
+    """Losses and errors of the folds of one model at many points, without derivatives.
+
+    Args:
+        inverse: `Q` at each point, `a x n x n`.
+        log_det: Logarithms of the determinants of `K`, `a`.
+        targets: Outcomes, `n`.
+        means: Of the prior process in all rows, `a x n`.
+        rows: Numbers of the rows that each fold leaves out, `f x s`.
+        scales: By fold what its outcomes are multiplied by, `f`.
+        shifts: By fold what is added to them then, `f`.
+    """
+    (a, n), s = means.shape, rows.shape[1]
+    ones = torch.ones_like(targets)
+    parts = torch.stack([targets, ones]).expand(a, 2, n)
+    parts = torch.cat([parts, means[:, None]], dim=1)  # a x 3 x n
+    weighted = parts @ inverse
+    factors = torch.stack([scales, shifts, -torch.ones_like(scales)], dim=-1)  # f x 3
+    inside = torch.linalg.inv(inverse[:, rows[:, :, None], rows[:, None, :]])
+    own = torch.einsum("fc,acfs->afs", factors, weighted[:, :, rows])  # w_S
+    errors = (inside @ own[..., None])[..., 0]
+    products = weighted @ parts.mT  # a x 3 x 3
+    quadratic = torch.einsum("fc,acd,fd->af", factors, products, factors)
+    quadratic -= (own * errors).sum(dim=-1)
+    log_dets = log_det[:, None] - torch.linalg.slogdet(inside)[1]
+    losses = 0.5 * (quadratic + log_dets + (n - s) * math.log(2 * math.pi))
+    return HeldOut(losses, errors, inside.diagonal(dim1=-2, dim2=-1))
 
 
 def leave_out(

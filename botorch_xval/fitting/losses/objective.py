@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ from botorch_xval.fitting.losses.together import (
 
 __all__ = [
     "GROUP_ELEMENTS",
+    "FoldsAt",
     "Objective",
     "SharedParameters",
     "Stack",
@@ -60,6 +61,26 @@ COPIES = 80  # of its covariance matrix that the evaluation of a model may take 
 
 class SharedParameters(Exception):
     """Parameters without the batch shape of their model."""
+
+
+class FoldsAt(NamedTuple):
+    """What one factorization at each of `a` points says of the folds of a model."""
+
+    alike: NDArray[np.bool_]
+    """For which folds it holds, `f`; what follows is of those, `b`."""
+
+    losses: Tensor
+    """Their losses per training point, `a x b`."""
+
+    means: Tensor
+    """Predicted means of the rows that are left out, `a x b x s`, on the scale of the
+    outcomes of the fold's model."""
+
+    variances: Tensor
+    """Their variances with noise, `a x b x s`."""
+
+    noise: Tensor
+    """Variances of the noise, `a x b x s`."""
 
 
 class Objective(ABC):
@@ -180,6 +201,25 @@ class Objective(ABC):
         Returns:
             For which folds it holds, `f`; and for each model what it says of those, the
             losses per training point, with derivatives by `theta`.
+        """
+        return None
+
+    def hold_out(
+        self, theta: Array, model: int, held_out: Tensor, folds: Objective
+    ) -> FoldsAt | None:
+        """A model without the rows of each fold, at many points of its parameters.
+
+        As :meth:`without`, without derivatives.
+
+        Args:
+            theta: The points, `a x p`.
+            model: The number of the model.
+            held_out: Boolean mask, `f x n`, as many rows in each fold.
+            folds: The objective of the models of the folds, with as many models for
+                each fold as there are here.
+
+        Returns:
+            None if there is no closed form.
         """
         return None
 

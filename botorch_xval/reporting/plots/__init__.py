@@ -7,10 +7,10 @@ No plot changes a setting of matplotlib.
 * Of fits: `plot_losses`, `plot_active_models`, `plot_evaluations`, `LiveLosses`.
 * Of a comparison: `plot_scores`, `plot_differences`, `plot_comparison`.
 * Of a cross-validation: `plot_predictions`, `plot_residuals`, `plot_normal_quantiles`,
-  `plot_pit`, `plot_calibration`, `plot_influence`, and the most telling six of these in
-  one figure, `plot_diagnostics`; `plot_trace` over the rows in their order;
-  `plot_pointwise` of a difference between two;
-  `plot_hyperparameters` of the table of its models.
+  `plot_pit`, `plot_calibration`, `plot_influence`, `plot_pareto_k`, and the most
+  telling six of these in one figure, `plot_diagnostics`; `plot_trace` over the rows in
+  their order; `plot_pointwise` of a difference between two; `plot_hyperparameters` of
+  the table of its models.
 """
 
 from botorch_xval.reporting.plots.calibration import (
@@ -33,6 +33,7 @@ from botorch_xval.reporting.plots.fits import (
 from botorch_xval.reporting.plots.hyperparameters import (
     plot_hyperparameters,
     plot_influence,
+    plot_pareto_k,
 )
 from botorch_xval.reporting.plots.trace import plot_trace
 from botorch_xval.reporting.plots.validation import (
@@ -52,6 +53,7 @@ __all__ = [
     "plot_hyperparameters",
     "plot_influence",
     "plot_losses",
+    "plot_pareto_k",
     "plot_normal_quantiles",
     "plot_pit",
     "plot_pointwise",

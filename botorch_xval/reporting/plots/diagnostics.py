@@ -17,7 +17,10 @@ from botorch_xval.reporting.plots.calibration import (
     plot_pit,
 )
 from botorch_xval.reporting.plots.fits import plot_evaluations
-from botorch_xval.reporting.plots.hyperparameters import plot_influence
+from botorch_xval.reporting.plots.hyperparameters import (
+    plot_influence,
+    plot_pareto_k,
+)
 from botorch_xval.reporting.plots.validation import (
     plot_predictions,
     plot_residuals,
@@ -39,7 +42,7 @@ def plot_diagnostics(
 
     They are predictions, residuals, normal quantiles, PIT values, calibration, and the
     influence of every fold. A result without influences (`fit="refit"` or "fixed") has
-    the evaluations of every fold instead.
+    the evaluations of every fold instead, one by `fit="posterior"` Pareto's `k`.
 
     Args:
         result: A cross-validation.
@@ -71,6 +74,8 @@ def plot_diagnostics(
     plot_calibration(result, each[4], output=output)
     if result.fit_table().influence.notna().any():
         plot_influence(result, each[5], names=folds)
+    elif result.fit_table().pareto_k.notna().any():
+        plot_pareto_k(result, each[5], names=folds)
     else:
         plot_evaluations(result.records, each[5], label="fold")
     return drawn

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from botorch_xval.cross_validation.psis import largest_shape
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.reporting.plots.style import (
     COLORS,
@@ -17,7 +18,7 @@ from botorch_xval.reporting.plots.style import (
     tidy,
 )
 
-__all__ = ["plot_hyperparameters", "plot_influence"]
+__all__ = ["plot_hyperparameters", "plot_influence", "plot_pareto_k"]
 
 COLUMNS = {"output", "part", "parameter", "value", "positive", "prior_low"}
 
@@ -77,6 +78,65 @@ def plot_influence(
     tidy(ax)
     if how.nunique() > 1:
         ax.legend(frameon=False, title="fitted", loc="best")
+    return ax
+
+
+def plot_pareto_k(
+    result: CrossValidation,
+    ax: Axes | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    named: int = 5,
+) -> Axes:
+    """Draw how far the draws of all rows can stand for those of each fold.
+
+    Args:
+        result: A cross-validation by `fit="posterior"`.
+        ax: Where to draw; default: new axes.
+        names: Names of all folds; default: those of the result.
+        named: How many of the largest shapes to name.
+
+    Returns:
+        The axes: folds against Pareto's `k` of their importance weights. Folds above
+        the dashed line have draws of their own, and a color of their own.
+
+    Raises:
+        ValueError: If the result has no such weights, or `ax` is no axes.
+    """
+    check_type("result", result, CrossValidation, "pass one of `cross_validate`")
+    table = result.fit_table().dropna(subset="pareto_k")
+    if table.empty or result.mixture is None:
+        raise ValueError(
+            "result: expected a cross-validation with importance weights, got one that "
+            'has none; cross-validate with fit="posterior"'
+        )
+    ax = axes_of(ax)
+    worst = table.loc[table.groupby("fold", sort=False).pareto_k.idxmax()]
+    limit = largest_shape(result.mixture.weights.shape[1])
+    value = worst.pareto_k.to_numpy()
+    # Without a tail that can be fitted a shape is infinite.
+    value = np.where(np.isinf(value), max(1.0, limit) + 1.0, value)
+    place, is_far = np.arange(len(value)), worst.pareto_k.to_numpy() > limit
+    for chosen, color, words in (
+        (~is_far, COLORS[0], f"reweighted ({(~is_far).sum()})"),
+        (is_far, COLORS[1], f"drawn again ({is_far.sum()})"),
+    ):
+        if chosen.any():
+            x, y = place[chosen], value[chosen]
+            ax.plot(x, y, "o", markersize=4, color=color, label=words)
+    ax.axhline(0, color="0.6", linewidth=1, zorder=0)
+    ax.axhline(limit, color="black", linewidth=1, linestyle="--", zorder=0)
+    largest = np.argsort(-value, kind="stable")[:named]
+    numbers = {name: i for i, name in enumerate(result.folds.names)}
+    folds = worst.fold.to_numpy()
+    texts = [
+        str(folds[i] if names is None else names[numbers[folds[i]]]) for i in largest
+    ]
+    name_points(ax, place[largest], value[largest], texts)
+    ax.set_xlabel("fold")
+    ax.set_ylabel("Pareto k of the weights")
+    tidy(ax)
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from helpers import assert_close
+from helpers import assert_close, mll_of, noisy_waves, normalized_gp
 from torch import Tensor
 from torch.func import jacrev
 
 from botorch_xval.fitting.losses.left_out import leave_out
+from botorch_xval.fitting.losses.make import make_objective
 
 N = 9
 
@@ -93,3 +95,28 @@ def test_folds_are_those_of_their_own_rows(tasks, s):
         assert_close(found.variance_slopes[i], by[2])
         assert_close(found.noise[i], noise)
         assert_close(found.noise_slopes[i], by[3])
+
+
+def test_folds_at_many_points_are_those_at_each():
+    X, Y = noisy_waves(9)
+    full, folds = (
+        make_objective([mll_of(normalized_gp(x, y)) for x, y in parts])
+        for parts in (
+            [(X, Y)],
+            [(X[rest], Y[rest]) for rest in ~torch.eye(9, dtype=torch.bool)],
+        )
+    )
+    generator = np.random.default_rng(0)
+    theta = full.start + 0.3 * generator.standard_normal((5, full.start.shape[1]))
+    theta = np.maximum(theta, full.bounds[0].lb + 0.1)
+    held_out, numbers = torch.eye(9, dtype=torch.bool), np.arange(9)[:, None]
+    found = full.hold_out(theta, 0, held_out, folds)
+    assert 1 < found.alike.sum() < 9  # some hold out the extreme value of an input
+    for a, point in enumerate(theta):
+        alike, (one,) = full.without(point[None], held_out, folds, numbers)
+        assert (alike == found.alike).all()
+        observed = one.scales * full.stack.targets.reshape(-1)[alike] + one.shifts
+        assert_close(found.losses[a], one.losses)
+        assert_close(observed - found.means[a, :, 0], one.errors[:, 0])
+        assert_close(found.variances[a], one.variances)
+        assert_close(found.noise[a], one.noise)

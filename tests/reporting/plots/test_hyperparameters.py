@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import assert_close, tuning_trials
+from helpers import assert_close, noisy_waves, normalized_gp, tuning_trials
 from reporting_helpers import dots
 
 from botorch_xval import ScalarChoiceGP, cross_validate, hyperparameters
-from botorch_xval.reporting.plots import plot_hyperparameters, plot_influence
+from botorch_xval.reporting.plots import (
+    plot_diagnostics,
+    plot_hyperparameters,
+    plot_influence,
+    plot_pareto_k,
+)
 
 
 def test_influences_are_those_of_the_fits(warm):
@@ -23,6 +28,25 @@ def test_influences_are_those_of_the_fits(warm):
 def test_a_result_without_influences_says_so(fixed):
     with pytest.raises(ValueError, match="no influences"):
         plot_influence(fixed)
+
+
+def test_shapes_are_those_of_the_weights(fixed):
+    X, Y = noisy_waves(9)
+    Y[4] += 60
+    result = cross_validate(normalized_gp, X, Y, fit="posterior", draws=200)
+    ax = plot_pareto_k(result, named=2)
+    table = result.fit_table()
+    assert_close(np.sort(dots(ax)[:, 1]), np.sort(table.pareto_k.to_numpy()))
+    largest = table.fold[table.pareto_k.nlargest(2).index]
+    assert {text.get_text() for text in ax.texts} == set(largest)
+    redrawn = (table.how == "redrawn").sum()
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert redrawn > 0 and f"drawn again ({redrawn})" in labels
+    assert any((np.array(line.get_ydata()) > 0.5).all() for line in ax.lines)
+    drawn = plot_diagnostics(result)
+    assert "Pareto" in drawn[1, 2].get_ylabel()
+    with pytest.raises(ValueError, match="has none; cross-validate with fit"):
+        plot_pareto_k(fixed)
 
 
 def test_hyperparameters_over_folds_with_prior_and_full_fit():

@@ -1,0 +1,146 @@
+"""Fully Bayesian models: against quadrature over their hyper-parameters, and BoTorch.
+
+A run of NUTS takes seconds, most of which compiles it. There are three in all.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from botorch.exceptions.errors import UnsupportedError
+from botorch.models.fully_bayesian import FullyBayesianSingleTaskGP
+from botorch.models.transforms import Standardize
+from helpers import assert_close
+from scipy import stats
+from scipy.special import logsumexp
+from torch import Tensor
+
+from botorch_xval import cross_validate
+from botorch_xval.cross_validation import nuts
+from botorch_xval.cross_validation.fold_models import FoldData
+from botorch_xval.cross_validation.folds import Folds
+from botorch_xval.cross_validation.result import CrossValidation
+
+pytest.importorskip("numpyro")
+# JAX warns of what it deprecates in NumPyro's calls.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+HELD_OUT = [1, 5]
+
+
+def data() -> tuple[Tensor, Tensor]:
+    X = torch.linspace(0, 1, 8).double()[:, None]
+    noise = torch.tensor([0.1, -0.2, 0.0, 0.2, -0.1, 1.5, 0.1, -0.1]).double()
+    return X, 3 * ((4 * X).sin() + noise[:, None]) + 5
+
+
+def build(train_X: Tensor, train_Y: Tensor) -> FullyBayesianSingleTaskGP:
+    return FullyBayesianSingleTaskGP(train_X, train_Y, outcome_transform=Standardize(1))
+
+
+@pytest.fixture(scope="module")
+def found() -> CrossValidation:
+    held_out = torch.eye(8, dtype=torch.bool)[HELD_OUT]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nuts, "WARMUP", 100)
+        return cross_validate(
+            build, *data(), folds=held_out, fit="posterior", draws=200
+        )
+
+
+def exact(X: Tensor, Y: Tensor, i: int) -> float:
+    """The log density of a held-out outcome by quadrature; the mean is normal."""
+    x, y = X[:, 0].numpy(), Y[:, 0].numpy()
+    rest = np.setdiff1d(np.arange(len(x)), [i])
+    unit = y[rest].std(ddof=1)
+    z = (y - y[rest].mean()) / unit
+    lengths, noises = np.linspace(-3.5, 8.5, 81), np.linspace(-9, 1.5, 61)
+    grid = np.stack(np.meshgrid(lengths, noises), axis=-1).reshape(-1, 2)
+    length, noise = np.exp(grid.T)
+    # Log densities of logarithms: a log-normal length, Gamma(0.9, 10) noise.
+    prior = stats.norm.logpdf(grid[:, 0], math.sqrt(2), math.sqrt(3))
+    prior += stats.gamma.logpdf(noise, 0.9, scale=0.1) + grid[:, 1]
+    distance = math.sqrt(5) * np.abs(x[:, None] - x) / length[:, None, None]
+    covariance = (1 + distance + distance**2 / 3) * np.exp(-distance) + 1
+    covariance += (noise + 1e-4)[:, None, None] * np.eye(len(x))
+
+    def evidence(rows: np.ndarray) -> float:
+        own = covariance[:, rows[:, None], rows]
+        sides = np.broadcast_to(z[rows, None], (len(own), len(rows), 1))
+        quadratic = np.linalg.solve(own, sides)[..., 0] @ z[rows]
+        log_det = np.linalg.slogdet(own)[1]
+        total = quadratic + log_det + len(rows) * math.log(2 * math.pi)
+        return logsumexp(prior - 0.5 * total)
+
+    return evidence(np.arange(len(x))) - evidence(rest) - math.log(unit)
+
+
+def test_folds_are_those_of_quadrature(found):
+    table = found.fit_table()
+    assert table.how.tolist() == ["reweighted", "nuts"]
+    assert table.pareto_k[1] > 0.6
+    assert "fold's training rows" in table.message[1]
+    for place, i in enumerate(HELD_OUT):
+        expected = exact(*data(), i)
+        # Of 200 draws; that of an outlier is made by few of them.
+        error = 4 * found.mixture.relative_errors(found.observed)[place, 0].item()
+        assert 0.05 < error < 1.5
+        assert found.log_density[place, 0].item() == pytest.approx(expected, abs=error)
+    assert found.mixture.weights.shape == (2, 200, 1)
+    equal = torch.full((200,), 1 / 200, dtype=torch.float64)
+    assert_close(found.mixture.weights[1, :, 0], equal)
+    assert found.mixture.weights[0].max() > 1.2 / 200
+    assert found.whitened is None and found.failed == {}
+
+
+@pytest.mark.filterwarnings("ignore::botorch.exceptions.InputDataWarning")
+def test_likelihoods_and_predictions_of_draws_belong_together():
+    X, Y = data()
+    held_out = torch.eye(8, dtype=torch.bool)
+    folds = Folds(held_out, [f"row {i}" for i in range(8)])
+
+    def raw(train_X: Tensor, train_Y: Tensor) -> FullyBayesianSingleTaskGP:
+        return FullyBayesianSingleTaskGP(train_X, train_Y)
+
+    given = FoldData(raw, type(None), X, (Y - Y.mean()) / Y.std(), None, folds)
+    generator = torch.Generator().manual_seed(0)
+    samples = {
+        "mean": 0.1 * torch.randn(20, generator=generator).double(),
+        "noise": 0.1 + torch.rand(20, generator=generator).double(),
+        "lengthscale": 0.2 + torch.rand(20, 1, 1, generator=generator).double(),
+    }
+    model = given.build_model(slice(None), "all rows")
+    model.load_mcmc_samples(samples)
+    whole = nuts._log_likelihoods(model.eval())
+    for i in (0, 4):
+        fold = given.build_model(*given.training(i))
+        fold.load_mcmc_samples(samples)
+        members = nuts.predict_one(fold.eval(), X[i : i + 1], None)
+        # p(y) = p(y_-i) p(y_i | y_-i)
+        own = stats.norm.logpdf(
+            given.train_Y[i].item(), members["mean"][0], members["variance"][0].sqrt()
+        )
+        assert_close(nuts._log_likelihoods(fold) + own, whole, atol=1e-6)
+
+
+def test_a_run_for_each_fold_keeps_its_model(monkeypatch):
+    monkeypatch.setattr(nuts, "WARMUP", 50)
+    X, Y = data()
+    held_out = torch.eye(8, dtype=torch.bool)[[2]]
+    found = cross_validate(
+        build, X, Y, folds=held_out, draws=100, keep_models=True, progress=True
+    )
+    assert found.fit_table().how.tolist() == ["nuts"]
+    assert found.fit_table().pareto_k.isna().all()
+    (model,) = found.models
+    assert model.num_mcmc_samples == 100
+    assert_close(found.mean, model.posterior(X[2:3]).mixture_mean)
+    noisy = model.posterior(X[2:3], observation_noise=True)
+    assert_close(found.variance, noisy.mixture_variance)
+
+
+def test_other_ways_to_fit_are_refused():
+    with pytest.raises(UnsupportedError, match=r"expected one of \('refit', 'poster"):
+        cross_validate(build, *data(), fit="fixed")
