@@ -29,7 +29,7 @@ __all__ = ["Proposal", "laplace"]
 STEP = 1e-4  # of the central differences of gradients
 WIDEST = 3.0  # standard deviation of a coordinate, mostly a logarithm
 SAME = 0.5  # distance of two modes, in standard deviations, that count as one
-SMALLEST = 1e-3  # share of the mass of a mode
+SMALLEST = 1e-6  # share of the mass of a mode
 DEGREES = 5.0  # of freedom
 
 
@@ -115,7 +115,7 @@ def laplace(posterior: HyperPosterior, starts: Sequence[Array]) -> Proposal:
     ]
     total = sum(share for _, share in kept)
     return Proposal(
-        np.array([share / total for _, share in kept]),
+        np.array([share / total / 2 + 0.5 / len(kept) for _, share in kept]),
         np.stack([mode[0] for mode, _ in kept]),
         np.stack([mode[1] for mode, _ in kept]),
     )
