@@ -29,6 +29,10 @@ FEW_STEPS = optimizer(maxiter=3)  # where the quality of the fit does not matter
 
 
 @pytest.mark.parametrize("known", [False, True])
+
+FITS = [fit for fit in ALL_FITS if fit != "posterior"]  # draws have no optimum
+
+
 @pytest.mark.parametrize("m", [1, 2])
 def test_predictions_in_closed_form_are_the_posteriors(m, known, monkeypatch):
     """In several parts, and none is asked for its posterior but two for comparison."""
@@ -71,7 +75,6 @@ def test_an_outcome_transform_is_affine_up_to_rounding():
 
 
 @pytest.mark.filterwarnings("ignore:The model inputs are of type torch.float32")
-FITS = [fit for fit in ALL_FITS if fit != "posterior"]  # draws have no optimum
 
 
 @pytest.mark.parametrize("fit", FITS)
