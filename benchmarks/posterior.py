@@ -26,10 +26,7 @@ from problems import SINGLE
 from botorch_xval import CrossValidation, cross_validate
 from botorch_xval.cross_validation import posterior
 
-PROBLEMS = (
-    *("branin-15", "linnerud-20", "diabetes-20", "hartmann-20", "tuning-20-tight"),
-    *("copper-25", "hartmann3-30", "scotland-32"),
-)
+PROBLEMS = ("branin-15", "diabetes-20", "linnerud-20", "copper-25", "hartmann-20")
 DRAWS = 1000
 
 

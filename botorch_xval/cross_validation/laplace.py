@@ -29,7 +29,8 @@ __all__ = ["Proposal", "laplace"]
 STEP = 1e-4  # of the central differences of gradients
 WIDEST = 3.0  # standard deviation of a coordinate, mostly a logarithm
 SAME = 0.5  # distance of two modes, in standard deviations, that count as one
-SMALLEST = 1e-3  # share of the mass of a mode
+SMALLEST = 1e-6  # share of the mass of a mode
+WIDER = 1.5  # than the curvature says
 DEGREES = 5.0  # of freedom
 
 
@@ -80,7 +81,9 @@ def laplace(posterior: HyperPosterior, starts: Sequence[Array]) -> Proposal:
         starts: Optima of the loss, `p` each, from which modes are searched.
 
     Returns:
-        The proposal; a mode of less than a thousandth of the mass is left out.
+        The proposal. It is wider than the modes are, and half of its mass is that of
+        all modes alike: a mode whose curvature says little of its mass, such as a small
+        noise with one of many short lengthscales, is not to be missed.
 
     Raises:
         ValueError: If no search has found a mode.
@@ -115,9 +118,9 @@ def laplace(posterior: HyperPosterior, starts: Sequence[Array]) -> Proposal:
     ]
     total = sum(share for _, share in kept)
     return Proposal(
-        np.array([share / total for _, share in kept]),
+        np.array([share / total / 2 + 0.5 / len(kept) for _, share in kept]),
         np.stack([mode[0] for mode, _ in kept]),
-        np.stack([mode[1] for mode, _ in kept]),
+        WIDER * np.stack([mode[1] for mode, _ in kept]),
     )
 
 

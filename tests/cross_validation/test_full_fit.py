@@ -51,12 +51,10 @@ def test_the_hessian_is_that_of_the_summed_loss():
 
 def test_a_model_that_cannot_be_fitted_says_so():
     X, Y = standard_waves(10)
-    Y = Y.clone()
-    Y[0] = torch.nan
 
     def model(X, Y):
-        built = untransformed(X, torch.zeros_like(Y))
-        built.train_targets = Y[:, 0]
+        built = untransformed(X, Y)
+        built.train_targets = torch.full_like(Y[:, 0], torch.nan)
         return built
 
     with pytest.raises(ModelFittingError, match="could not be fitted to all rows"):

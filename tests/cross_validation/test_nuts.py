@@ -115,7 +115,7 @@ def test_likelihoods_and_predictions_of_draws_belong_together():
     model.load_mcmc_samples(samples)
     whole = nuts._log_likelihoods(model.eval())
     for i in (0, 4):
-        fold = given.build_model(*given.training(i))
+        fold = given.model_of(i)
         fold.load_mcmc_samples(samples)
         members = nuts.predict_one(fold.eval(), X[i : i + 1], None)
         # p(y) = p(y_-i) p(y_i | y_-i)
