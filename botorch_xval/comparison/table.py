@@ -79,7 +79,8 @@ class Comparison:
         (:data:`~botorch_xval.cross_validation.clusters.OVERLAP`).
         `benchmarks/calibration.py` simulates how often it holds. It takes all
         differences as equally probable beforehand, and does not know that the best one
-        was chosen: among many configurations, or nearly equal ones, it is too sure.
+        was chosen: among many configurations, nearly equal ones, or with fitted
+        hyper-parameters and few rows it is too sure.
 
         Returns:
             Columns: `size`, `rank` (1: best), `configuration`, `rows`, the number of

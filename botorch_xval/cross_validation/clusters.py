@@ -35,8 +35,8 @@ __all__ = [
 
 OVERLAP = 2.0
 """How many standard errors of a paired difference count as one root-mean-square error,
-since folds share training rows. In `benchmarks/calibration.py` it is 1.3 to 1.9 for
-leave-one-out of Gaussian processes with known hyper-parameters, and 2 and more with
+since folds share training rows. In `benchmarks/calibration.py` it is 1.4 to 1.8 for
+leave-one-out of Gaussian processes with known hyper-parameters, and 1.2 to 2.5 with
 fitted ones."""
 
 Array = NDArray[np.float64]
