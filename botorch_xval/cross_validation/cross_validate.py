@@ -433,7 +433,7 @@ class _Work:
                 values["noise_variance"],
                 baseline[own],
             )
-            values |= _of_outcomes(linked)
+            values |= linked.moments()
         return CrossValidation(
             rows=rows[order],
             fold_of=fold_of[order],
@@ -444,20 +444,6 @@ class _Work:
             failed=self.failed,
             full_evaluations=full_evaluations,
         )
-
-
-def _of_outcomes(linked: Linked) -> dict[str, Tensor]:
-    """Moments of outcomes, from those of their links."""
-    found = []
-    for j, link in enumerate(linked.links):
-        mean, variance, noise = (
-            part[:, j] for part in (linked.mean, linked.variance, linked.noise_variance)
-        )
-        center, spread = link.moments(mean, variance)
-        _, without = link.moments(mean, (variance - noise).clamp_min(0))
-        found.append(torch.stack([center, spread, spread - without]))
-    parts = torch.stack(found, dim=-1)
-    return dict(zip(("mean", "variance", "noise_variance"), parts, strict=True))
 
 
 def _leave_out(full: FullFit, is_needed: bool) -> LeaveOut | None:
