@@ -6,6 +6,17 @@ from botorch_xval.cross_validation.cross_validate import (
     optimism,
 )
 from botorch_xval.cross_validation.folds import Folds, k_fold, leave_one_out
+from botorch_xval.cross_validation.outliers import (
+    WithoutRows,
+    find_outliers,
+    outliers,
+    refit_without,
+)
+from botorch_xval.cross_validation.recalibration import (
+    Recalibration,
+    recalibrate,
+    recalibrate_nested,
+)
 from botorch_xval.cross_validation.result import (
     CrossValidation,
     FoldFit,
@@ -28,15 +39,22 @@ __all__ = [
     "Estimate",
     "FoldFit",
     "Folds",
+    "Recalibration",
+    "WithoutRows",
     "ax_diagnostics",
     "cross_validate",
     "crps",
     "difference",
+    "find_outliers",
     "k_fold",
     "leave_one_out",
     "log_density",
     "optimism",
+    "outliers",
     "pit",
+    "recalibrate",
+    "recalibrate_nested",
+    "refit_without",
     "squared_error",
     "summarize",
     "z_score",

@@ -17,6 +17,7 @@ from botorch_xval.models.scalar_choice import (
     PriorConfiguration,
     ScalarChoiceGP,
 )
+from botorch_xval.models.scaled_variance import ScaledVariance
 
 __all__ = [
     "BOTORCH_DEFAULT",
@@ -27,6 +28,7 @@ __all__ = [
     "FactorizedScalarChoiceKernel",
     "PriorConfiguration",
     "ScalarChoiceGP",
+    "ScaledVariance",
     "WeightedMixtureKernel",
     "default_configurations",
     "default_model",

@@ -1,0 +1,312 @@
+r"""What would more trials bring? The learning curve of a comparison, extrapolated.
+
+The mean log predictive density of a row, with `n` rows, is taken as
+
+.. math:: f(n) = a - b \, u_c(n), \qquad
+    u_c(n) = \frac{n^{-c} - N^{-c}}{n_1^{-c} - N^{-c}},
+
+a power law (Viering & Loog 2023, section 4.1) from the smallest size :math:`n_1` to the
+largest, `N`: `a` is the score at `N`, :math:`b \ge 0` what was gained since, and `c`
+from 1/2 to 2. Three numbers are much for a few noisy sizes. So `b` has a half-normal
+prior of a quarter of a nat per doubling (nats have no unit: whatever is predicted,
+deviations are then a fifth smaller), which keeps noise from becoming a gain, and `c` is
+not chosen but averaged over. With flat priors on `a` and `c`, and means :math:`y` of
+covariance :math:`\Sigma` at the sizes, `a` and `b` are normal given `c`, and
+
+.. math:: p(c \mid y) \propto |\Lambda_c|^{-1/2} e^{-\chi^2_c / 2} \Pr(b > 0 \mid c, y),
+
+with the precision :math:`\Lambda_c` of `a` and `b`, and the weighted sum of squares
+:math:`\chi^2_c` that is left, of the prior, too (generalized least squares). Sizes
+share rows, and a row that is hard is hard at every size, so :math:`\Sigma` comes from
+the scores of each row at all sizes. If the means scatter around every such curve by
+more than :math:`\Sigma` says, it is widened by as much.
+
+What the bands leave out: other shapes of a curve (a model that learns nothing before it
+has so many rows), and what is common to all rows of one dataset; take replicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from botorch_xval.comparison.table import Comparison, mean_by_row
+
+__all__ = ["LearningCurve", "check_learning_curve", "learning_curve"]
+
+Array: TypeAlias = NDArray[Any]
+DRAWS = 4000
+EXPONENTS = np.linspace(0.5, 2.0, 31)
+PER_DOUBLING = 0.25  # nats that a doubling of the rows gains, by the prior
+INTERVAL = 0.95
+FEWEST = 3
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Curves of all configurations, as draws of what they may be."""
+
+    scores: pd.DataFrame
+    """One line per configuration and size: `configuration`, `size`, `score` (nats per
+    row) and its `standard_error`; what the curves were fitted to."""
+
+    draws: dict[str, Array]
+    """By configuration draws of `a` and `b` (nats per row) and `c`, `draws x 3`."""
+
+    def predict(self, sizes: Sequence[float]) -> pd.DataFrame:
+        """The curves at some sizes.
+
+        Args:
+            sizes: Numbers of rows.
+
+        Returns:
+            One line per configuration and size: `configuration`, `size`, `score` (the
+            median), `standard_error`, `low` and `high` (95 %), in nats per row. It is
+            the expected score, without the noise of a score of finitely many rows.
+        """
+        rows = []
+        for name in self.draws:
+            for size, values in zip(sizes, self._at(name, sizes).T, strict=True):
+                rows.append({"configuration": name, "size": size, **_band(values)})
+        return pd.DataFrame(rows)
+
+    def gain(self, more: int = 20) -> pd.DataFrame:
+        """What further rows would bring.
+
+        Args:
+            more: How many rows more than the largest size.
+
+        Returns:
+            One line per configuration: `configuration`, `size` (the largest), `more`,
+            `gain` (the median), `standard_error`, `low` and `high` (95 %), in nats per
+            row.
+
+        Raises:
+            ValueError: If `more` is not a positive number.
+        """
+        if not more > 0:
+            raise ValueError(f"more: expected a positive number of rows, got {more}")
+        rows = []
+        for name in self.draws:
+            last = self._sizes(name)[-1]
+            now, then = self._at(name, [last, last + more]).T
+            entry = {"configuration": name, "size": int(last), "more": more}
+            band = _band(then - now)
+            rows.append({**entry, "gain": band.pop("score"), **band})
+        return pd.DataFrame(rows)
+
+    def sentence(self, configuration: str, more: int = 20) -> str:
+        """What further rows would bring to one configuration, in words."""
+        table = self.gain(more).set_index("configuration")
+        row = table.loc[configuration]
+        return (
+            f"{more} more rows than {row['size']} would gain {configuration!r} about "
+            f"{row.gain:.3f} nats a row, standard error {row.standard_error:.3f} "
+            f"(95 %: {row.low:.3f} to {row.high:.3f})."
+        )
+
+    def __str__(self) -> str:
+        """What twenty further rows would bring."""
+        return "\n".join(self.sentence(name) for name in self.draws)
+
+    def _sizes(self, name: str) -> Array:
+        own = self.scores[self.scores.configuration == name]
+        return np.sort(own["size"].to_numpy(dtype=float))
+
+    def _at(self, name: str, sizes: Sequence[float]) -> Array:
+        """Draws of the curve at some sizes, `draws x sizes`."""
+        known, (a, b, c) = self._sizes(name), self.draws[name].T[..., None]
+        return a - b * _shape(np.asarray(sizes, float), c, known[0], known[-1])
+
+
+def learning_curve(comparison: Comparison, *, seed: int = 0) -> LearningCurve:
+    """Fit the learning curve of every configuration.
+
+    Args:
+        comparison: Of at least three sizes. Configurations that left a race at some
+            size have no curve.
+        seed: Of the draws.
+
+    Returns:
+        The curves.
+
+    Raises:
+        ValueError: If there are fewer sizes, or rows without a score leave too few.
+    """
+    sizes = _check(comparison, FEWEST)
+    lines, draws = [], {}
+    for name in _complete(comparison):
+        means, covariance = _moments(comparison, name, sizes)
+        draws[name] = _draw(np.array(sizes, float), means, covariance, seed)
+        lines.append(
+            pd.DataFrame(
+                {
+                    "configuration": name,
+                    "size": sizes,
+                    "score": means,
+                    "standard_error": np.sqrt(np.diag(covariance)),
+                }
+            )
+        )
+    return LearningCurve(pd.concat(lines, ignore_index=True), draws)
+
+
+def check_learning_curve(
+    comparison: Comparison, num_held_out: int = 1, *, seed: int = 0
+) -> pd.DataFrame:
+    """Fit curves to the smaller sizes, and predict the scores of the larger ones.
+
+    Such a score is the curve, and the noise of its rows, which are partly those of the
+    smaller sizes. Both are in the band.
+
+    Args:
+        comparison: Of at least three sizes more than are held out.
+        num_held_out: How many of the largest sizes to predict.
+        seed: Of the draws.
+
+    Returns:
+        One line per configuration and held-out size: `configuration`, `size`, `last`
+        (the largest size of the fit), `last_score`, `score` (predicted), its
+        `standard_error`, `low`, `high` (95 %), and `found`, in nats per row.
+
+    Raises:
+        ValueError: If there are too few sizes.
+    """
+    if not isinstance(num_held_out, Integral) or num_held_out < 1:
+        raise ValueError(f"num_held_out: expected 1 or more, got {num_held_out}")
+    sizes = _check(comparison, FEWEST + num_held_out)
+    at, kept = np.array(sizes, float), len(sizes) - num_held_out
+    rng = np.random.default_rng([seed, 1])
+    rows = []
+    for name in _complete(comparison):
+        means, full = _moments(comparison, name, sizes)
+        draws = _draw(at[:kept], means[:kept], full[:kept, :kept], seed)
+        a, b, c = draws.T[..., None]
+        curve = a - b * _shape(at, c, at[0], at[kept - 1])  # draws x sizes
+        # The noise of the held-out means, given that of the others.
+        weights = np.linalg.solve(full[:kept, :kept], full[:kept, kept:]).T
+        rest = full[kept:, kept:] - weights @ full[:kept, kept:]
+        noise = (means[:kept] - curve[:, :kept]) @ weights.T
+        noise += rng.multivariate_normal(np.zeros(num_held_out), rest, size=len(draws))
+        for j, size in enumerate(sizes[kept:]):
+            band = _band(curve[:, kept + j] + noise[:, j])
+            entry = {"configuration": name, "size": size, "last": sizes[kept - 1]}
+            last = float(means[kept - 1])
+            found = float(means[kept + j])
+            rows.append({**entry, "last_score": last, **band, "found": found})
+    return pd.DataFrame(rows)
+
+
+def _check(comparison: Comparison, fewest: int) -> list[int]:
+    """The sizes, in order."""
+    if not isinstance(comparison, Comparison):
+        raise ValueError(
+            f"comparison: expected a Comparison, got {type(comparison).__name__}; pass "
+            "a result of `compare`"
+        )
+    sizes = sorted(int(size) for size in comparison.points["size"].unique())
+    if len(sizes) < fewest:
+        raise ValueError(
+            f"comparison: expected at least {fewest} sizes for a curve, got {sizes}; "
+            "compare at more `sizes`, which may be added to a folder"
+        )
+    return sizes
+
+
+def _complete(comparison: Comparison) -> list[str]:
+    """Configurations that took part in every round of every size."""
+    points = comparison.points
+    rounds = points.groupby(["size", "configuration"])["round"].max().unstack()
+    stayed = rounds.eq(rounds.max(axis=1), axis=0).all()
+    return [name for name in dict.fromkeys(points.configuration) if stayed[name]]
+
+
+def _moments(
+    comparison: Comparison, name: str, sizes: Sequence[int]
+) -> tuple[Array, Array]:
+    """Mean scores at all sizes, and their covariance by the rows that they share."""
+    points = comparison.points
+    columns = {}
+    for size in sizes:
+        scored = mean_by_row(points[points["size"] == size]).log_density
+        columns[size] = scored.dropna(axis=1, how="all").dropna()[name]
+    scores = pd.DataFrame(columns)  # rows x sizes, NaN where a row is not part
+    counts = scores.count()
+    if (counts < 3).any():
+        raise ValueError(
+            f"comparison: expected at least 3 rows with a score at every size, got "
+            f"{counts.to_dict()} of {name!r}"
+        )
+    means = scores.mean()
+    away = ((scores - means) / np.sqrt(counts * (counts - 1))).fillna(0.0).to_numpy()
+    return means.to_numpy(), away.T @ away
+
+
+def _shape(n: Array, c: Array | float, first: float, last: float) -> Array:
+    """`u_c(n)`: 1 at the first size, 0 at the last, negative beyond."""
+    return np.expm1(c * np.log(last / n)) / np.expm1(c * np.log(last / first))
+
+
+def _draw(sizes: Array, means: Array, covariance: Array, seed: int) -> Array:
+    """Draws of `a`, `b` and `c`, `draws x 3`."""
+    # A little on the diagonal, where scores of a row at two sizes are nearly the same.
+    covariance = covariance + 1e-6 * np.diag(np.diag(covariance).clip(1e-12))
+    first, last = sizes[0], sizes[-1]
+    free = len(sizes) - 3
+    if free:  # without the prior: do the means lie on a curve at all?
+        rest = min(_solve(sizes, means, covariance, c)[2] for c in EXPONENTS)
+        covariance = covariance * max(1.0, rest / free)
+    prior = (PER_DOUBLING * np.log2(last / first)) ** -2
+    parts = [_solve(sizes, means, covariance, c, prior) for c in EXPONENTS]
+    center, spread = (np.array([part[i] for part in parts]) for i in (0, 1))
+    deviation = np.sqrt(spread[:, 1, 1])
+    below = norm.cdf(-center[:, 1] / deviation)  # the probability of `b < 0`
+    logs = 0.5 * np.linalg.slogdet(spread)[1] - 0.5 * np.array([p[2] for p in parts])
+    logs += norm.logsf(-center[:, 1] / deviation)
+    weights = np.exp(logs - logs.max())
+    rng = np.random.default_rng(seed)
+    i = rng.choice(len(EXPONENTS), DRAWS, p=weights / weights.sum())
+    p = below[i] + (1 - below[i]) * rng.uniform(size=DRAWS)
+    b = center[i, 1] + deviation[i] * norm.ppf(p.clip(1e-300, 1 - 1e-16))
+    b = b.clip(min=0.0)  # rounding, far in the tail
+    slope = spread[i, 0, 1] / spread[i, 1, 1]
+    rest = (spread[i, 0, 0] - slope * spread[i, 0, 1]).clip(min=0.0)
+    a = center[i, 0] + slope * (b - center[i, 1])
+    a += np.sqrt(rest) * rng.standard_normal(DRAWS)
+    return np.column_stack([a, b, EXPONENTS[i]])
+
+
+def _solve(
+    sizes: Array, means: Array, covariance: Array, c: float, prior: float = 0.0
+) -> tuple[Array, Array, float]:
+    """Generalized least squares: `a` and `b`, their covariance, and what is left.
+
+    `prior` is the precision of `b` around zero.
+    """
+    X = np.stack([np.ones_like(sizes), -_shape(sizes, c, sizes[0], sizes[-1])], axis=1)
+    weighted = np.linalg.solve(covariance, X).T
+    spread = np.linalg.inv(weighted @ X + np.diag([0.0, prior]))
+    center = spread @ weighted @ means
+    rest = means - X @ center
+    left = rest @ np.linalg.solve(covariance, rest) + prior * center[1] ** 2
+    return center, spread, float(left)
+
+
+def _band(values: Array) -> dict[str, float]:
+    low, middle, high = np.quantile(
+        values, [(1 - INTERVAL) / 2, 0.5, (1 + INTERVAL) / 2]
+    )
+    deviation = values.std(ddof=1)
+    return {
+        "score": float(middle),
+        "standard_error": float(deviation),
+        "low": float(low),
+        "high": float(high),
+    }
