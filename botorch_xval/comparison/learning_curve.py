@@ -37,7 +37,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from botorch_xval.comparison.table import Comparison, mean_by_row
+from botorch_xval.comparison.table import Comparison
 
 __all__ = ["LearningCurve", "check_learning_curve", "learning_curve"]
 
@@ -104,10 +104,10 @@ class LearningCurve:
 
     def sentence(self, configuration: str, more: int = 20) -> str:
         """What further rows would bring to one configuration, in words."""
-        table = self.gain(more).set_index("configuration")
-        row = table.loc[configuration]
+        table = self.gain(more)
+        row = next(table[table.configuration == configuration].itertuples())
         return (
-            f"{more} more rows than {row['size']} would gain {configuration!r} about "
+            f"{more} more rows than {row.size} would gain {configuration!r} about "
             f"{row.gain:.3f} nats a row, standard error {row.standard_error:.3f} "
             f"(95 %: {row.low:.3f} to {row.high:.3f})."
         )
@@ -231,21 +231,29 @@ def _complete(comparison: Comparison) -> list[str]:
 def _moments(
     comparison: Comparison, name: str, sizes: Sequence[int]
 ) -> tuple[Array, Array]:
-    """Mean scores at all sizes, and their covariance by the rows that they share."""
+    """Mean scores at all sizes, and their covariance by the rows that they share.
+
+    Rows of one group, if there is a column `group`, are one.
+    """
     points = comparison.points
     columns = {}
-    for size in sizes:
-        scored = mean_by_row(points[points["size"] == size]).log_density
+    for size, part in points.groupby("size"):
+        scored = part.groupby(["row", "configuration"]).log_density.mean().unstack()
         columns[size] = scored.dropna(axis=1, how="all").dropna()[name]
-    scores = pd.DataFrame(columns)  # rows x sizes, NaN where a row is not part
-    counts = scores.count()
-    if (counts < 3).any():
+    scores = pd.DataFrame(columns)[list(sizes)]  # rows x sizes, NaN: not part of it
+    groups = scores.index.to_numpy()
+    if "group" in points:
+        groups = points.groupby("row")["group"].first()[scores.index].to_numpy()
+    known = scores.notna()
+    count = known.groupby(groups).any().sum()
+    if (count < 3).any():
         raise ValueError(
-            f"comparison: expected at least 3 rows with a score at every size, got "
-            f"{counts.to_dict()} of {name!r}"
+            "comparison: expected at least 3 rows (or groups) with a score at every "
+            f"size, got {count.to_dict()} of {name!r}"
         )
     means = scores.mean()
-    away = ((scores - means) / np.sqrt(counts * (counts - 1))).fillna(0.0).to_numpy()
+    away = ((scores - means) / known.sum()).fillna(0.0).groupby(groups).sum()
+    away = (away * np.sqrt(count / (count - 1))).to_numpy()
     return means.to_numpy(), away.T @ away
 
 

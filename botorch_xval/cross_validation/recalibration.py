@@ -143,19 +143,24 @@ class Recalibration:
         for j, frame in pairs.dropna(subset="log_density").groupby("output"):
             factor = float(self.factor[j])
             spread = math.exp(far * float(self.log_error[j]))
-            gain = frame.log_density_after - frame.log_density
-            fall = frame.crps - frame.crps_after
+            gains = pd.DataFrame(
+                {
+                    "gain": frame.log_density_after - frame.log_density,
+                    "fall": frame.crps - frame.crps_after,
+                }
+            )
+            errors = gains.groupby(frame.row).mean().sem()  # repetitions are one row
             row = {
                 "factor": factor,
                 "low": factor / spread,
                 "high": factor * spread,
                 "mean_square_z": float((frame.z_score**2).mean()),
                 "points": len(frame),
-                "log_density_gain": float(gain.mean()),
-                "log_density_gain_se": float(gain.sem()),
+                "log_density_gain": float(gains.gain.mean()),
+                "log_density_gain_se": float(errors.gain),
                 "crps": float(frame.crps.mean()),
-                "crps_gain": float(fall.mean()),
-                "crps_gain_se": float(fall.sem()),
+                "crps_gain": float(gains.fall.mean()),
+                "crps_gain_se": float(errors.fall),
                 "coverage_95": float(((frame.pit - 0.5).abs() <= 0.475).mean()),
                 "coverage_95_after": float(
                     ((frame.pit_after - 0.5).abs() <= 0.475).mean()
@@ -229,6 +234,7 @@ def recalibrate(result: CrossValidation) -> Recalibration:
     Raises:
         ValueError: If the result is of fixed hyper-parameters, or fewer than three
             folds have a score.
+        UnsupportedError: If predictions are mixtures.
     """
     _check(result)
     deviation, z = _errors(result)
@@ -326,6 +332,11 @@ def _check(result: CrossValidation) -> None:
         )
     if any(fit.how == "fixed" for fit in result.fits):
         raise ValueError(_FIXED)
+    if getattr(result, "mixture", None) is not None:
+        raise UnsupportedError(
+            "result: expected Gaussian predictions, got mixtures, which have no single "
+            "variance to scale; their draws say how uncertain hyper-parameters are"
+        )
     count = len(result.folds.names) - len(result.failed)
     if count < 3:
         raise ValueError(
