@@ -60,7 +60,7 @@ class LearningCurve:
     draws: dict[str, Array]
     """By configuration draws of `a` and `b` (nats per row) and `c`, `draws x 3`."""
 
-    def predict(self, sizes: Sequence[float]) -> pd.DataFrame:
+    def predict(self, sizes: Sequence[float] | Array) -> pd.DataFrame:
         """The curves at some sizes.
 
         Args:
@@ -120,7 +120,7 @@ class LearningCurve:
         own = self.scores[self.scores.configuration == name]
         return np.sort(own["size"].to_numpy(dtype=float))
 
-    def _at(self, name: str, sizes: Sequence[float]) -> Array:
+    def _at(self, name: str, sizes: Sequence[float] | Array) -> Array:
         """Draws of the curve at some sizes, `draws x sizes`."""
         known, (a, b, c) = self._sizes(name), self.draws[name].T[..., None]
         return a - b * _shape(np.asarray(sizes, float), c, known[0], known[-1])

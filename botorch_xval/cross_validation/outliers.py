@@ -12,9 +12,13 @@ score is
 
 which a few wild rows do not move, and which does not call all rows wrong where all
 variances are too small. The largest of `n` scores grows with `n`, the more so as median
-and spread are of the same few rows; an outlier is one beyond the limit that the largest
-of `n` independent normal errors passes with a probability of `level` (by simulation).
-For many rows this is Bonferroni's limit, :math:`\Phi^{-1}(1 - \alpha / 2n)`.
+and spread are of the same few rows, and errors of refitted folds have heavier tails
+than a normal distribution, as their variances are estimated from few rows. So an
+outlier is one beyond the limit that the largest of `n` independent errors, of Student's
+distribution with `n / 4` (at least 3) degrees of freedom, passes with a probability of
+`level` (by simulation). For many rows this is Bonferroni's limit, :math:`\Phi^{-1}(1 -
+\alpha / 2n)`. The degrees of freedom are a rule of thumb, found with simulated tables;
+`benchmarks/outliers.py` says how often clean tables of other kinds have an outlier.
 
 A wrong row also spoils the predictions of its neighbors, whose errors then stand out,
 too. :func:`find_outliers` takes away the strangest row, cross-validates again, and
@@ -61,7 +65,7 @@ def outliers(
             error counts.
         names: Names of all rows, such as `EncodedTable.rows`; default: their numbers.
         level: The probability that a table without an outlier has one here, over all
-            outputs; if errors are independent and normal.
+            outputs; roughly, see above.
 
     Returns:
         One line per row and output: `row`, `name`, `output`, `observed`, `mean`,
@@ -116,7 +120,8 @@ def limit_of(n: int, level: float) -> float:
     """What the largest of `n` robust errors passes with a probability of `level`.
 
     Args:
-        n: How many independent normal errors.
+        n: How many independent errors of Student's distribution with `n / 4` degrees of
+            freedom, at least three.
         level: The probability.
 
     Returns:
@@ -124,7 +129,7 @@ def limit_of(n: int, level: float) -> float:
     """
     rng = np.random.default_rng(0)
     largest = [
-        np.abs(_robust(rng.standard_normal((BLOCK, n)))).max(axis=1)
+        np.abs(_robust(rng.standard_t(max(3, n / 4), (BLOCK, n)))).max(axis=1)
         for _ in range(SIMULATIONS // BLOCK)
     ]
     return float(np.quantile(np.concatenate(largest), 1 - level))

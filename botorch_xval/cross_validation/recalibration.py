@@ -318,6 +318,15 @@ def recalibrate_nested(
     return Recalibration(result, learn(torch.arange(n)), torch.stack(each), True)
 
 
+def is_scalable(result: CrossValidation) -> bool:
+    """Whether :func:`recalibrate` takes a result."""
+    try:
+        _check(result)
+    except (ValueError, UnsupportedError):
+        return False
+    return True
+
+
 _FIXED = (
     "fit: expected refitted folds, got fixed hyper-parameters, whose errors are too "
     'small, and so is a factor learned from them; cross-validate with fit="warm"'

@@ -89,7 +89,7 @@ def test_at_most_a_tenth_of_the_rows_is_left_out(wrong):
 
 @pytest.mark.parametrize("n", [8, 30, 200])
 def test_the_limit_is_passed_at_the_stated_rate(n):
-    z = np.random.default_rng(5).standard_normal((4000, n))
+    z = np.random.default_rng(5).standard_t(max(3, n / 4), (4000, n))
     center = np.median(z, axis=1, keepdims=True)
     spread = stats.median_abs_deviation(z, axis=1, scale="normal")
     largest = (np.abs(z - center) / spread[:, None]).max(axis=1)
@@ -98,12 +98,12 @@ def test_the_limit_is_passed_at_the_stated_rate(n):
 
 def test_for_many_rows_the_limit_is_bonferronis():
     bonferroni = stats.norm.isf(0.05 / 2 / 2000)
-    assert abs(limit_of(2000, 0.05) - bonferroni) < 0.1
-    assert limit_of(20, 0.05) > stats.norm.isf(0.05 / 2 / 20) + 0.5
+    assert abs(limit_of(2000, 0.05) - bonferroni) < 0.2
+    assert limit_of(20, 0.05) > stats.norm.isf(0.05 / 2 / 20) + 2
 
 
-def test_clean_tables_have_outliers_at_about_the_stated_rate():
-    # Outcomes of the model itself; leave-one-out errors at true hyper-parameters.
+def test_clean_tables_of_known_hyper_parameters_have_few_outliers():
+    # Normal errors, which have lighter tails than those of refitted folds.
     rng = np.random.default_rng(3)
     X = rng.uniform(size=(25, 2))
     squared = ((X[:, None] - X) ** 2).sum(axis=-1)
@@ -114,7 +114,7 @@ def test_clean_tables_have_outliers_at_about_the_stated_rate():
     center = np.median(z, axis=1, keepdims=True)
     spread = stats.median_abs_deviation(z, axis=1, scale="normal")
     largest = (np.abs(z - center) / spread[:, None]).max(axis=1)
-    assert 0.02 < (largest > limit_of(25, 0.05)).mean() < 0.07
+    assert (largest > limit_of(25, 0.05)).mean() < 0.02
 
 
 def test_several_outputs_and_repeated_folds():
