@@ -71,8 +71,8 @@ def measure(name: str, n: int) -> dict[str, object]:
 
 def report(rows: pd.DataFrame) -> str:
     lines = [
-        "Gains of log density in nats per row, standard errors in brackets; of new rows "
-        "with the factor of all rows.",
+        "Gains of log density in nats per row, standard errors in brackets; of new "
+        "rows with the factor of all rows.",
         "",
         "| problem | rows | factor (95 %) | mean z² | gain by other folds | by nested "
         "folds | of new rows | CRPS of new rows | advice by other folds | by nested |",
@@ -94,7 +94,9 @@ def report(rows: pd.DataFrame) -> str:
         }
         words = "; ".join(
             f"{how} say 'use it' of {own.sum()}, of which {(own & better).sum()} gain "
-            "on new rows" + f" ({part.new[own].mean():+.3f} in the mean)" * own.any()
+            "on new rows"
+            + f" ({part.new[own].mean():+.3f} in the mean)"
+            * bool(own.any())
             for how, own in use.items()
         )
         gains = (

@@ -14,8 +14,9 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.cross_validate import FITS, cross_validate
-from botorch_xval.cross_validation.outliers import FEWEST, WithoutRows, find_outliers
+from botorch_xval.cross_validation.outliers import FEWEST, WithoutRows
 from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.cross_validation.without_rows import find_outliers
 from botorch_xval.data.tables import EncodedTable, encode_table, read_table
 from botorch_xval.data.trials import encode_tuning_trials
 from botorch_xval.fitting.fit import fit_gpytorch_mll

@@ -6,17 +6,9 @@ from botorch_xval.cross_validation.cross_validate import (
     optimism,
 )
 from botorch_xval.cross_validation.folds import Folds, k_fold, leave_one_out
-from botorch_xval.cross_validation.outliers import (
-    WithoutRows,
-    find_outliers,
-    outliers,
-    refit_without,
-)
-from botorch_xval.cross_validation.recalibration import (
-    Recalibration,
-    recalibrate,
-    recalibrate_nested,
-)
+from botorch_xval.cross_validation.nested_recalibration import recalibrate_nested
+from botorch_xval.cross_validation.outliers import WithoutRows, outliers
+from botorch_xval.cross_validation.recalibration import Recalibration, recalibrate
 from botorch_xval.cross_validation.result import (
     CrossValidation,
     FoldFit,
@@ -32,6 +24,7 @@ from botorch_xval.cross_validation.scores import (
     summarize,
     z_score,
 )
+from botorch_xval.cross_validation.without_rows import find_outliers, refit_without
 
 __all__ = [
     "FITS",

@@ -15,8 +15,8 @@ Whether the factor helps is tested on predictions whose factor was learned witho
 
 * :func:`recalibrate` takes for each fold the factor of all points of other rows, which
   costs nothing. But these were predicted by models that have seen the fold's rows.
-* :func:`recalibrate_nested` cross-validates again without the rows of each fold, so
-  that nothing of them is in its factor.
+* :func:`~botorch_xval.cross_validation.recalibrate_nested` cross-validates again
+  without the rows of each fold, so that nothing of them is in its factor.
 
 Held-out errors share training rows and are correlated; standard errors take folds as
 independent, and are rather too small.
@@ -25,7 +25,6 @@ independent, and are rather too small.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,25 +34,15 @@ import numpy as np
 import pandas as pd
 import torch
 from botorch.exceptions.errors import UnsupportedError
-from botorch.models.model import Model
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import Tensor
 
-from botorch_xval.cross_validation.cross_validate import cross_validate
-from botorch_xval.cross_validation.folds import (
-    FoldsLike,
-    Groups,
-    k_fold,
-    leave_one_out,
-    list_labels,
-    make_folds,
-)
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.models.scaled_variance import ScaledVariance
 
-__all__ = ["Recalibration", "recalibrate", "recalibrate_nested"]
+__all__ = ["FIXED", "Recalibration", "is_scalable", "recalibrate"]
 
 Array = NDArray[np.float64]
 LARGEST = 1e3  # factor on a standard deviation
@@ -221,7 +210,7 @@ def recalibrate(result: CrossValidation) -> Recalibration:
 
     The factor of a fold, for the test, is that of all points of other rows. Their
     predictions come from models that were trained on the fold's rows; see
-    :func:`recalibrate_nested` for a test without this.
+    :func:`~botorch_xval.cross_validation.recalibrate_nested` for a test without this.
 
     Args:
         result: Of refitted folds. Errors at fixed hyper-parameters are too small. Of a
@@ -249,75 +238,6 @@ def recalibrate(result: CrossValidation) -> Recalibration:
     )
 
 
-def recalibrate_nested(
-    model: Callable[..., Model],
-    train_X: Tensor,
-    train_Y: Tensor,
-    train_Yvar: Tensor | None = None,
-    *,
-    folds: FoldsLike = k_fold(5),  # noqa: B008
-    inner: Callable[[int], Any] = leave_one_out,
-    groups: Groups | None = None,
-    fit: str = "refit",
-    **cross_validate_kwargs: Any,
-) -> Recalibration:
-    """Learn the factors, and test them by nested cross-validation.
-
-    The factor of each fold comes from a cross-validation of its training rows alone. No
-    outcome of the fold is in it. With `f` folds these are `f + 2` cross-validations.
-
-    Args:
-        model: See :func:`~botorch_xval.cross_validation.cross_validate`.
-        train_X: Inputs, `n x d`.
-        train_Y: Outcomes, `n x m`.
-        train_Yvar: Known variances of the observation noise, `n x m`.
-        folds: The outer ones, on which the factors are tested.
-        inner: Makes the folds from which a factor is learned, from a number of rows (of
-            labels, with `groups`).
-        groups: `n` labels, for the outer and the inner folds.
-        fit: How folds are fitted; not "fixed".
-        **cross_validate_kwargs: Further arguments of `cross_validate`.
-
-    Returns:
-        The factors. `factor` is that of the inner folds of all rows.
-
-    Raises:
-        ValueError: If an argument is not as described.
-    """
-    if fit == "fixed":
-        raise ValueError(_FIXED)
-    n = len(train_X)
-    labels = None if groups is None else list_labels(groups, n)
-    outer = make_folds(folds, n, labels)
-
-    def learn(rows: Tensor) -> Tensor:
-        own = None if labels is None else [labels[i] for i in rows.tolist()]
-        rows = rows.to(train_X.device)
-        found = cross_validate(
-            model,
-            train_X[rows],
-            train_Y[rows],
-            None if train_Yvar is None else train_Yvar[rows],
-            folds=inner,
-            groups=own,
-            fit=fit,
-            **cross_validate_kwargs,
-        )
-        return recalibrate(found).factor
-
-    result = cross_validate(
-        model,
-        train_X,
-        train_Y,
-        train_Yvar,
-        folds=outer,
-        fit=fit,
-        **cross_validate_kwargs,
-    )
-    each = [learn((~held_out).nonzero()[:, 0]) for held_out in outer.held_out]
-    return Recalibration(result, learn(torch.arange(n)), torch.stack(each), True)
-
-
 def is_scalable(result: CrossValidation) -> bool:
     """Whether :func:`recalibrate` takes a result."""
     try:
@@ -327,7 +247,7 @@ def is_scalable(result: CrossValidation) -> bool:
     return True
 
 
-_FIXED = (
+FIXED = (
     "fit: expected refitted folds, got fixed hyper-parameters, whose errors are too "
     'small, and so is a factor learned from them; cross-validate with fit="warm"'
 )
@@ -340,7 +260,7 @@ def _check(result: CrossValidation) -> None:
             "one of `cross_validate`"
         )
     if any(fit.how == "fixed" for fit in result.fits):
-        raise ValueError(_FIXED)
+        raise ValueError(FIXED)
     if getattr(result, "mixture", None) is not None:
         raise UnsupportedError(
             "result: expected Gaussian predictions, got mixtures, which have no single "

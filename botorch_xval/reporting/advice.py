@@ -23,7 +23,15 @@ from botorch_xval.cross_validation.recalibration import is_scalable, recalibrate
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.reporting.hyperparameters import hyperparameters
 
-__all__ = ["changed_values", "curve_of", "more_rows", "recalibrations", "suspicious"]
+__all__ = [
+    "MORE",
+    "changed_values",
+    "curve_of",
+    "first_of",
+    "more_rows",
+    "recalibrations",
+    "suspicious",
+]
 
 MORE = 20
 COLUMNS = {
@@ -49,20 +57,27 @@ def curve_of(comparison: Comparison) -> LearningCurve | None:
     return curve if curve.draws else None
 
 
-def more_rows(
-    comparison: Comparison, curve: LearningCurve, order: Sequence[str]
-) -> str:
-    """What further rows would bring the best configuration that has a curve.
+def first_of(curve: LearningCurve, order: Sequence[str]) -> str:
+    """The best configuration that has a curve.
+
+    Args:
+        curve: The curves.
+        order: Names of the configurations, the best one first.
+    """
+    return next(name for name in [*order, *curve.draws] if name in curve.draws)
+
+
+def more_rows(comparison: Comparison, curve: LearningCurve, name: str) -> str:
+    """What further rows would bring a configuration.
 
     Args:
         comparison: The scores.
         curve: Their curves.
-        order: Names of the configurations, the best one first.
+        name: The configuration.
 
     Returns:
         HTML; with four sizes also what the smaller ones would have predicted.
     """
-    name = next(name for name in [*order, *curve.draws] if name in curve.draws)
     texts = [curve.sentence(name, MORE)]
     if comparison.points["size"].nunique() > FEWEST:
         table = check_learning_curve(comparison)

@@ -207,12 +207,13 @@ def _advice(
 ) -> str:
     text = ""
     if curve := advice.curve_of(comparison):
-        sentences = advice.more_rows(comparison, curve, order)
-        ax = plots.plot_learning_curve(curve, more=advice.MORE)
+        best = advice.first_of(curve, order)
+        sentences = advice.more_rows(comparison, curve, best)
+        ax = plots.plot_learning_curve(curve, more=advice.MORE, named=[best])
         text += f"<h3>More trials</h3>{sentences}" + _figure(
             figure_of(ax),
-            "Scores by dataset size, one standard error either way, and the curves "
-            "through them, in bands of 95 %; dashed beyond the largest size.",
+            "Scores by dataset size, one standard error either way, and the curve "
+            "through them in its band of 95 %, dashed beyond the largest size.",
         )
     if without:
         own = {name: without[name] for name in order if name in without}
@@ -221,7 +222,9 @@ def _advice(
     if factors := advice.recalibrations({name: results[name] for name in order}):
         text += (
             "<h3>Recalibration</h3><p>A factor on the predicted variance, by the CRPS "
-            f"of held-out points.</p>{factors}"
+            "of held-out points, tested with factors from other folds. Their models "
+            "have seen the fold's rows; a test without this is "
+            f"<code>recalibrate_nested</code>.</p>{factors}"
         )
     return text
 

@@ -1,4 +1,4 @@
-"""Outliers: planted ones, the rate without one, and what others gain without them."""
+"""Outliers: planted ones, their scores, and the rate of the limit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from helpers import assert_close, noisy_waves, normalized_gp, unit_waves
 from scipy import stats
 
 from botorch_xval import CrossValidation, cross_validate, k_fold
-from botorch_xval.cross_validation import find_outliers, outliers, refit_without
-from botorch_xval.cross_validation.outliers import WithoutRows, limit_of
+from botorch_xval.cross_validation import outliers
+from botorch_xval.cross_validation.outliers import limit_of
 
 NAMES = [f"trial {i}" for i in range(30)]
 
@@ -44,47 +44,10 @@ def test_scores_are_those_of_scipy(wrong):
 
 
 def test_a_planted_outlier_comes_first_and_spoils_its_neighbors(wrong):
-    X, Y, result = wrong
+    _, _, result = wrong
     table = outliers(result, NAMES)
     assert table.name[0] == "trial 7" and table.is_outlier[0]
     assert table.is_outlier.sum() > 1  # rows beside it are predicted badly
-    found = find_outliers(result, normalized_gp, X, Y, names=NAMES, fit="warm")
-    assert found.rows == [7] and found.left_out.name.to_list() == ["trial 7"]
-    assert_close(found.left_out.robust_z[0], table.robust_z[0])
-    assert str(found).startswith("Without trial 7 the log density of the other 29 rows")
-
-
-def test_others_are_compared_with_and_without(wrong):
-    X, Y, result = wrong
-    found = refit_without(result, [7], normalized_gp, X, Y, fit="warm")
-    others = [i for i in range(30) if i != 7]
-    alone = cross_validate(normalized_gp, X[others], Y[others], fit="warm")
-    assert found.points.row.to_list() == others
-    assert_close(found.points["with"], result.log_density[others, 0])
-    assert_close(found.points["without"], alone.log_density[:, 0])
-    gain = alone.log_density[:, 0] - result.log_density[others, 0]
-    assert_close(found.difference, gain.mean())
-    assert_close(found.standard_error, gain.std() / 29**0.5)
-    assert found.difference > 0.5
-    same = find_outliers(result, normalized_gp, X, Y, fit="warm")
-    assert_close(same.points["without"], found.points["without"])
-
-
-def test_without_an_outlier_nothing_is_left_out():
-    X, Y, result = planted(0.0)
-    found = find_outliers(result, normalized_gp, X, Y, fit="warm")
-    assert found.rows == [] and str(found) == "No row stands out."
-    assert found.result is result and found.difference == 0
-
-
-def test_at_most_a_tenth_of_the_rows_is_left_out(wrong):
-    X, Y, result = wrong
-    for most, expected in ((0, 0), (1, 1)):
-        found = find_outliers(result, normalized_gp, X, Y, most=most, level=0.9999)
-        assert len(found.rows) == expected
-    found = find_outliers(result, normalized_gp, X, Y, level=0.9999, fit="warm")
-    assert len(found.rows) == 3 and found.rows[0] == 7
-    assert set(found.points.row) == set(range(30)) - set(found.rows)
 
 
 @pytest.mark.parametrize("n", [8, 30, 200])
@@ -127,14 +90,6 @@ def test_several_outputs_and_repeated_folds():
     z = result.to_frame().query("row == 3 and output == 1").z_score
     assert len(z) == 2
     assert_close(table.z_score[0], z.mean())
-    found = refit_without(
-        result, [3], normalized_gp, X, Y, fit="warm", keep_models=True
-    )
-    assert isinstance(found, WithoutRows) and len(found.points) == 19
-    assert len(found.left_out) == 1 and found.left_out.output[0] == 1
-    assert len(found.result.models) == len(result.folds.names)
-    other = result.log_density.sum(dim=-1)[result.rows == 4].mean()
-    assert_close(found.points["with"][3], other)
 
 
 def test_wrong_arguments_are_refused_in_words():
@@ -146,11 +101,6 @@ def test_wrong_arguments_are_refused_in_words():
         outliers(result, level=1.0)
     with pytest.raises(ValueError, match="result: expected a CrossValidation"):
         outliers(X)
-    for rows in ([], [8], [-1]):
-        with pytest.raises(ValueError, match="rows: expected some numbers from 0 to 7"):
-            refit_without(result, rows, normalized_gp, X, Y)
-    with pytest.raises(ValueError, match="the outcomes of the result, got others"):
-        refit_without(result, [1], normalized_gp, X, Y + 1)
     few = cross_validate(normalized_gp, X[:4], Y[:4])
     with pytest.raises(ValueError, match="at least 5 rows with a score, got 4"):
         outliers(few)

@@ -20,7 +20,6 @@ from botorch_xval.cross_validation import (
     Recalibration,
     crps,
     recalibrate,
-    recalibrate_nested,
 )
 
 
@@ -135,42 +134,6 @@ def test_the_factor_of_a_fold_has_not_seen_it():
             assert_close(scale, found.fold_factor[j].expand_as(scale))
 
 
-def test_nested_factors_know_no_outcome_of_their_fold():
-    X, Y = unit_waves(20)
-    arguments = {"folds": k_fold(4), "inner": k_fold(4), "fit": "warm"}
-    found = recalibrate_nested(normalized_gp, X, Y, **arguments)
-    changed = Y.clone()
-    own = found.result.folds.held_out[1]
-    changed[own] += 3.0
-    other = recalibrate_nested(normalized_gp, X, changed, **arguments)
-    assert torch.equal(found.fold_factor[1], other.fold_factor[1])
-    assert not torch.equal(found.fold_factor[0], other.fold_factor[0])
-    assert found.is_nested and "without any of the fold's rows" in str(found)
-    # The factor of all rows, and the folds' own cross-validation.
-    alone = recalibrate(
-        cross_validate(normalized_gp, X, Y, folds=k_fold(4), fit="warm")
-    )
-    assert_close(found.factor, alone.factor)
-    train = (~own).nonzero()[:, 0]
-    inner = cross_validate(
-        normalized_gp, X[train], Y[train], folds=k_fold(4), fit="warm"
-    )
-    assert_close(found.fold_factor[1], recalibrate(inner).factor)
-
-
-def test_nested_folds_keep_groups_together():
-    X, Y = unit_waves(18)
-    labels = [i % 6 for i in range(18)]
-    found = recalibrate_nested(
-        normalized_gp, X, Y, groups=labels, folds=k_fold(3), fit="warm"
-    )
-    assert found.fold_factor.shape == (3, 1)
-    for held_out in found.result.folds.held_out:
-        outside = {labels[i] for i in (~held_out).nonzero()[:, 0].tolist()}
-        inside = {labels[i] for i in held_out.nonzero()[:, 0].tolist()}
-        assert not inside & outside
-
-
 def test_real_folds_are_scaled_in_all_that_is_shown():
     X, Y = noisy_waves(14, 2)
     result = cross_validate(normalized_gp, X, Y, fit="warm")
@@ -248,8 +211,6 @@ def test_wrong_arguments_are_refused_in_words():
     fixed = cross_validate(normalized_gp, X, Y, fit="fixed")
     with pytest.raises(ValueError, match="got fixed hyper-parameters"):
         recalibrate(fixed)
-    with pytest.raises(ValueError, match="got fixed hyper-parameters"):
-        recalibrate_nested(normalized_gp, X, Y, fit="fixed")
     with pytest.raises(ValueError, match="result: expected a CrossValidation"):
         recalibrate(X)
     with pytest.raises(ValueError, match="at least 3 folds with a score, got 2"):

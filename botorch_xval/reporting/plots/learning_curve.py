@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -20,14 +22,19 @@ GRID = 60
 
 
 def plot_learning_curve(
-    curve: LearningCurve, ax: Axes | None = None, *, more: int = 20
+    curve: LearningCurve,
+    ax: Axes | None = None,
+    *,
+    more: int = 20,
+    named: Sequence[str] | None = None,
 ) -> Axes:
-    """Draw the curve of every configuration, beyond the largest size, too.
+    """Draw the curves of configurations, beyond the largest size, too.
 
     Args:
         curve: A result of :func:`~botorch_xval.comparison.learning_curve`.
         ax: Where to draw; default: new axes.
         more: How many rows beyond the largest size to draw.
+        named: Which configurations to draw; default: all.
 
     Returns:
         The axes: points are the scores with one standard error either way; a line is
@@ -39,8 +46,15 @@ def plot_learning_curve(
     check_type("curve", curve, LearningCurve, "pass one of `learning_curve`")
     if not more > 0:
         raise ValueError(f"more: expected a positive number of rows, got {more}")
+    chosen = list(curve.draws if named is None else named)
+    if unknown := [name for name in chosen if name not in curve.draws]:
+        raise ValueError(
+            f"named: expected some of {list(curve.draws)}, got {unknown[0]!r}"
+        )
     ax = axes_of(ax)
     for i, name in enumerate(curve.draws):
+        if name not in chosen:
+            continue
         color = COLORS[i % len(COLORS)]
         own = curve.scores[curve.scores.configuration == name]
         first, last = own["size"].min(), own["size"].max()
