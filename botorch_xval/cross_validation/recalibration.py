@@ -337,5 +337,5 @@ def _advice(row: dict[str, Any]) -> str:
     if gain > DECISIVE * error and fall > -DECISIVE * fall_error:
         return "use it"
     if gain < -DECISIVE * error or fall < -DECISIVE * fall_error:
-        return "leave it, it predicts worse"
-    return "not decisive, leave it"
+        return "no gain, leave it"
+    return "not decisive"

@@ -160,7 +160,7 @@ def changed_values(
     if largest.empty:
         return ""
     parts = (
-        f"{'.'.join(dict.fromkeys([row.part.split('.')[-1], row.parameter]))} from "
+        f"{row.parameter} ({row.part.replace('covar_module', 'covariance')}) from "
         f"{row.value:.3g} to {row.value_after:.3g}"
         for row in largest.itertuples()
     )

@@ -64,7 +64,7 @@ def test_recovers_known_factors_of_over_and_underconfidence():
         assert abs(row.coverage_95_after - 0.95) < 0.02
     assert table.coverage_95[0] < 0.7 and table.coverage_95[1] > 0.99
     assert list(table.advice[:2]) == ["use it", "use it"]
-    assert "leave it" in table.advice[2]
+    assert table.advice[2] in ("not decisive", "no gain, leave it")
 
 
 def test_the_factor_has_the_least_crps():
