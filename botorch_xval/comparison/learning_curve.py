@@ -2,27 +2,31 @@ r"""What would more trials bring? The learning curve of a comparison, extrapolat
 
 The mean log predictive density of a row, with `n` rows, is taken as
 
-.. math:: f(n) = a - b \, u_c(n), \qquad
-    u_c(n) = \frac{n^{-c} - N^{-c}}{n_1^{-c} - N^{-c}},
+.. math:: f(n) = a - b \, u_c(n) + w(\log_2 n), \qquad
+    u_c(n) = \frac{n^{-c} - N^{-c}}{n_1^{-c} - N^{-c}}.
 
-a power law (Viering & Loog 2023, section 4.1) from the smallest size :math:`n_1` to the
-largest, `N`: `a` is the score at `N`, :math:`b \ge 0` what was gained since, and `c`
-from 1/2 to 2. Three numbers are much for a few noisy sizes. So `b` has a half-normal
-prior of a quarter of a nat per doubling (nats have no unit: whatever is predicted,
-deviations are then a fifth smaller), which keeps noise from becoming a gain, and `c` is
-not chosen but averaged over. With flat priors on `a` and `c`, and means :math:`y` of
-covariance :math:`\Sigma` at the sizes, `a` and `b` are normal given `c`, and
+The first two terms are a power law (Viering & Loog 2023, section 4.1) from the smallest
+size :math:`n_1` to the largest, `N`: `a` is its score at `N`, :math:`b \ge 0` what was
+gained since, and `c` from 1/2 to 2. Real curves are no power laws: a model learns
+little, and then much, as it finds another optimum. So `w` is a Brownian motion from
+:math:`n_1` on, with a deviation of 0.4 nats per doubling of the rows. Nats have no
+unit, and neither have the numbers here. Three parameters are much for a few noisy
+sizes: `b` has a half-normal prior of half a nat per doubling, and `c` is not chosen but
+averaged over. With flat priors on `a` and `c`, and means :math:`y` at the sizes, whose
+covariance :math:`\Sigma` is that of their noise and of `w`, `a` and `b` are normal
+given `c`, and
 
 .. math:: p(c \mid y) \propto |\Lambda_c|^{-1/2} e^{-\chi^2_c / 2} \Pr(b > 0 \mid c, y),
 
 with the precision :math:`\Lambda_c` of `a` and `b`, and the weighted sum of squares
 :math:`\chi^2_c` that is left, of the prior, too (generalized least squares). Sizes
-share rows, and a row that is hard is hard at every size, so :math:`\Sigma` comes from
-the scores of each row at all sizes. If the means scatter around every such curve by
-more than :math:`\Sigma` says, it is widened by as much.
+share rows, and a row that is hard is hard at every size, so the noise and its
+covariances come from the scores of each row at all sizes.
 
-What the bands leave out: other shapes of a curve (a model that learns nothing before it
-has so many rows), and what is common to all rows of one dataset; take replicates.
+The prior and the deviation of `w` were chosen by how well the larger sizes of some
+problems are predicted; `benchmarks/learning_curves.py` says how well those of others
+are. What is common to all rows of one dataset is noise, too, and only replicates show
+it.
 """
 
 from __future__ import annotations
@@ -44,7 +48,8 @@ __all__ = ["LearningCurve", "check_learning_curve", "learning_curve"]
 Array: TypeAlias = NDArray[Any]
 DRAWS = 4000
 EXPONENTS = np.linspace(0.5, 2.0, 31)
-PER_DOUBLING = 0.25  # nats that a doubling of the rows gains, by the prior
+PER_DOUBLING = 0.5  # nats that a doubling of the rows gains, by the prior
+DRIFT = 0.4  # nats by which a doubling may differ from that, one standard deviation
 INTERVAL = 0.95
 FEWEST = 3
 
@@ -56,6 +61,9 @@ class LearningCurve:
     scores: pd.DataFrame
     """One line per configuration and size: `configuration`, `size`, `score` (nats per
     row) and its `standard_error`; what the curves were fitted to."""
+
+    covariances: dict[str, Array]
+    """By configuration the covariance of the noise of its scores, `sizes x sizes`."""
 
     draws: dict[str, Array]
     """By configuration draws of `a` and `b` (nats per row) and `c`, `draws x 3`."""
@@ -78,7 +86,7 @@ class LearningCurve:
         return pd.DataFrame(rows)
 
     def gain(self, more: int = 20) -> pd.DataFrame:
-        """What further rows would bring.
+        """What further rows would bring; negative if they would harm.
 
         Args:
             more: How many rows more than the largest size.
@@ -95,7 +103,7 @@ class LearningCurve:
             raise ValueError(f"more: expected a positive number of rows, got {more}")
         rows = []
         for name in self.draws:
-            last = self._sizes(name)[-1]
+            last = self.scores["size"].max()
             now, then = self._at(name, [last, last + more]).T
             entry = {"configuration": name, "size": int(last), "more": more}
             band = _band(then - now)
@@ -116,14 +124,17 @@ class LearningCurve:
         """What twenty further rows would bring."""
         return "\n".join(self.sentence(name) for name in self.draws)
 
-    def _sizes(self, name: str) -> Array:
-        own = self.scores[self.scores.configuration == name]
-        return np.sort(own["size"].to_numpy(dtype=float))
-
     def _at(self, name: str, sizes: Sequence[float] | Array) -> Array:
         """Draws of the curve at some sizes, `draws x sizes`."""
-        known, (a, b, c) = self._sizes(name), self.draws[name].T[..., None]
-        return a - b * _shape(np.asarray(sizes, float), c, known[0], known[-1])
+        own = self.scores[self.scores.configuration == name]
+        known, score = (own[c].to_numpy(dtype=float) for c in ("size", "score"))
+        new, (a, b, c) = np.asarray(sizes, float), self.draws[name].T[..., None]
+        law, found = (a - b * _shape(n, c, known[0], known[-1]) for n in (new, known))
+        drift = _drift(known[0], new, known)
+        weights = np.linalg.solve(_total(known, self.covariances[name]), drift.T).T
+        rest = _drift(known[0], new, new) - weights @ drift.T
+        noise = _normal(rest, len(law), seed=len(known))
+        return law + (score - found) @ weights.T + noise
 
 
 def learning_curve(comparison: Comparison, *, seed: int = 0) -> LearningCurve:
@@ -141,10 +152,12 @@ def learning_curve(comparison: Comparison, *, seed: int = 0) -> LearningCurve:
         ValueError: If there are fewer sizes, or rows without a score leave too few.
     """
     sizes = _check(comparison, FEWEST)
-    lines, draws = [], {}
+    lines, covariances, draws = [], {}, {}
+    at = np.array(sizes, float)
     for name in _complete(comparison):
         means, covariance = _moments(comparison, name, sizes)
-        draws[name] = _draw(np.array(sizes, float), means, covariance, seed)
+        draws[name] = _draw(at, means, _total(at, covariance), seed)
+        covariances[name] = covariance
         lines.append(
             pd.DataFrame(
                 {
@@ -155,7 +168,12 @@ def learning_curve(comparison: Comparison, *, seed: int = 0) -> LearningCurve:
                 }
             )
         )
-    return LearningCurve(pd.concat(lines, ignore_index=True), draws)
+    if not lines:
+        raise ValueError(
+            "comparison: expected a configuration that took part in all rounds of all "
+            "sizes, got none; compare without a race"
+        )
+    return LearningCurve(pd.concat(lines, ignore_index=True), covariances, draws)
 
 
 def check_learning_curve(
@@ -183,18 +201,18 @@ def check_learning_curve(
         raise ValueError(f"num_held_out: expected 1 or more, got {num_held_out}")
     sizes = _check(comparison, FEWEST + num_held_out)
     at, kept = np.array(sizes, float), len(sizes) - num_held_out
-    rng = np.random.default_rng([seed, 1])
     rows = []
     for name in _complete(comparison):
         means, full = _moments(comparison, name, sizes)
+        full = _total(at, full)
         draws = _draw(at[:kept], means[:kept], full[:kept, :kept], seed)
         a, b, c = draws.T[..., None]
         curve = a - b * _shape(at, c, at[0], at[kept - 1])  # draws x sizes
-        # The noise of the held-out means, given that of the others.
+        # What is left of the held-out means, given that of the others.
         weights = np.linalg.solve(full[:kept, :kept], full[:kept, kept:]).T
         rest = full[kept:, kept:] - weights @ full[:kept, kept:]
         noise = (means[:kept] - curve[:, :kept]) @ weights.T
-        noise += rng.multivariate_normal(np.zeros(num_held_out), rest, size=len(draws))
+        noise += _normal(rest, len(draws), seed + 1)
         for j, size in enumerate(sizes[kept:]):
             band = _band(curve[:, kept + j] + noise[:, j])
             entry = {"configuration": name, "size": size, "last": sizes[kept - 1]}
@@ -262,16 +280,32 @@ def _shape(n: Array, c: Array | float, first: float, last: float) -> Array:
     return np.expm1(c * np.log(last / n)) / np.expm1(c * np.log(last / first))
 
 
+def _drift(first: float, one: Array, other: Array) -> Array:
+    """Covariances of the Brownian motion at some sizes and others."""
+    logs = (np.log2(np.asarray(n) / first).clip(min=0.0) for n in (one, other))
+    return DRIFT**2 * np.minimum.outer(*logs)
+
+
+def _total(sizes: Array, noise: Array) -> Array:
+    """Covariance of the means at some sizes around a power law.
+
+    With a little on the diagonal, where scores of a row at two sizes are nearly equal.
+    """
+    little = 1e-6 * np.diag(np.diag(noise).clip(1e-12))
+    return noise + _drift(sizes[0], sizes, sizes) + little
+
+
+def _normal(covariance: Array, count: int, seed: int) -> Array:
+    """Normal draws, `count x sizes`, of a covariance that may be singular."""
+    values, vectors = np.linalg.eigh(covariance)
+    factor = vectors * np.sqrt(values.clip(min=0.0))
+    rng = np.random.default_rng([seed, 1])
+    return rng.standard_normal((count, len(values))) @ factor.T
+
+
 def _draw(sizes: Array, means: Array, covariance: Array, seed: int) -> Array:
     """Draws of `a`, `b` and `c`, `draws x 3`."""
-    # A little on the diagonal, where scores of a row at two sizes are nearly the same.
-    covariance = covariance + 1e-6 * np.diag(np.diag(covariance).clip(1e-12))
-    first, last = sizes[0], sizes[-1]
-    free = len(sizes) - 3
-    if free:  # without the prior: do the means lie on a curve at all?
-        rest = min(_solve(sizes, means, covariance, c)[2] for c in EXPONENTS)
-        covariance = covariance * max(1.0, rest / free)
-    prior = (PER_DOUBLING * np.log2(last / first)) ** -2
+    prior = (PER_DOUBLING * np.log2(sizes[-1] / sizes[0])) ** -2
     parts = [_solve(sizes, means, covariance, c, prior) for c in EXPONENTS]
     center, spread = (np.array([part[i] for part in parts]) for i in (0, 1))
     deviation = np.sqrt(spread[:, 1, 1])
@@ -292,7 +326,7 @@ def _draw(sizes: Array, means: Array, covariance: Array, seed: int) -> Array:
 
 
 def _solve(
-    sizes: Array, means: Array, covariance: Array, c: float, prior: float = 0.0
+    sizes: Array, means: Array, covariance: Array, c: float, prior: float
 ) -> tuple[Array, Array, float]:
     """Generalized least squares: `a` and `b`, their covariance, and what is left.
 

@@ -30,19 +30,19 @@ def test_points_lines_and_bands_are_those_of_the_curve(curve):
     for i, name in enumerate(["ours", "default"]):
         drawn = lines_of_color(ax, COLORS[i])
         solid, dashed = (line for line in drawn if len(line) > 3)
-        expected = curve.predict([6, 14, 20])
-        expected = expected[expected.configuration == name].score.to_numpy()
+        grid = np.concatenate([solid[:, 0], dashed[1:, 0]])
+        expected = curve.predict(grid)
+        expected = expected[expected.configuration == name].set_index("size").score
         assert solid[0, 0] == 6 and solid[-1, 0] == dashed[0, 0] == 14
         assert dashed[-1, 0] == 20
         ends = [solid[0, 1], solid[-1, 1], dashed[-1, 1]]
-        assert_close(ends, expected)
+        assert_close(ends, expected[[6, 14, 20]])
         scores = curve.scores[curve.scores.configuration == name]
         points = next(line for line in drawn if len(line) == 3)
         assert_close(points, scores[["size", "score"]].to_numpy(float))
     assert len(ax.collections) >= 4  # bands and error bars
-    low = curve.predict([20.0]).low.min()
     bottom = min(p.vertices[:, 1].min() for c in ax.collections for p in c.get_paths())
-    assert bottom <= low
+    assert bottom <= curve.predict(grid).low.min()
 
 
 def test_some_configurations_keep_their_colors(curve):

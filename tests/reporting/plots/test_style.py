@@ -57,6 +57,7 @@ def subjects(warm, fixed) -> dict[Callable[..., Any], Any]:
                     "standard_error": 0.1,
                 }
             ),
+            {"default": 0.01 * np.eye(3)},
             {"default": np.array([[-1.4, 0.6, 1.0], [-1.3, 0.5, 1.0]])},
         ),
     }
