@@ -1,32 +1,10 @@
 r"""What would more trials bring? The learning curve of a comparison, extrapolated.
 
-The mean log predictive density of a row, with `n` rows, is taken as
-
-.. math:: f(n) = a - b \, u_c(n) + w(\log_2 n), \qquad
-    u_c(n) = \frac{n^{-c} - N^{-c}}{n_1^{-c} - N^{-c}}.
-
-The first two terms are a power law (Viering & Loog 2023, section 4.1) from the smallest
-size :math:`n_1` to the largest, `N`: `a` is its score at `N`, :math:`b \ge 0` what was
-gained since, and `c` from 1/2 to 2. Real curves are no power laws: a model learns
-little, and then much, as it finds another optimum. So `w` is a Brownian motion from
-:math:`n_1` on, with a deviation of 0.4 nats per doubling of the rows. Nats have no
-unit, and neither have the numbers here. Three parameters are much for a few noisy
-sizes: `b` has a half-normal prior of half a nat per doubling, and `c` is not chosen but
-averaged over. With flat priors on `a` and `c`, and means :math:`y` at the sizes, whose
-covariance :math:`\Sigma` is that of their noise and of `w`, `a` and `b` are normal
-given `c`, and
-
-.. math:: p(c \mid y) \propto |\Lambda_c|^{-1/2} e^{-\chi^2_c / 2} \Pr(b > 0 \mid c, y),
-
-with the precision :math:`\Lambda_c` of `a` and `b`, and the weighted sum of squares
-:math:`\chi^2_c` that is left, of the prior, too (generalized least squares). Sizes
-share rows, and a row that is hard is hard at every size, so the noise and its
-covariances come from the scores of each row at all sizes.
-
-The prior and the deviation of `w` were chosen by how well the larger sizes of some
-problems are predicted; `benchmarks/learning_curves.py` says how well those of others
-are. What is common to all rows of one dataset is noise, too, and only replicates show
-it.
+Mean log densities by dataset size follow a power law and a Brownian motion around it
+(:mod:`~botorch_xval.comparison.power_law`). Sizes share rows, and a row that is hard is
+hard at every size, so the noise of the means and its covariances come from the scores
+of each row at all sizes. What is common to all rows of one dataset is noise, too, and
+only replicates show it.
 """
 
 from __future__ import annotations
@@ -39,17 +17,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
 
+from botorch_xval.comparison.power_law import (
+    draw_laws,
+    drift,
+    normal_draws,
+    shape,
+    total,
+)
 from botorch_xval.comparison.table import Comparison
 
 __all__ = ["LearningCurve", "check_learning_curve", "learning_curve"]
 
 Array: TypeAlias = NDArray[Any]
-DRAWS = 4000
-EXPONENTS = np.linspace(0.5, 2.0, 31)
-PER_DOUBLING = 0.5  # nats that a doubling of the rows gains, by the prior
-DRIFT = 0.4  # nats by which a doubling may differ from that, one standard deviation
 INTERVAL = 0.95
 FEWEST = 3
 
@@ -129,11 +109,11 @@ class LearningCurve:
         own = self.scores[self.scores.configuration == name]
         known, score = (own[c].to_numpy(dtype=float) for c in ("size", "score"))
         new, (a, b, c) = np.asarray(sizes, float), self.draws[name].T[..., None]
-        law, found = (a - b * _shape(n, c, known[0], known[-1]) for n in (new, known))
-        drift = _drift(known[0], new, known)
-        weights = np.linalg.solve(_total(known, self.covariances[name]), drift.T).T
-        rest = _drift(known[0], new, new) - weights @ drift.T
-        noise = _normal(rest, len(law), seed=len(known))
+        law, found = (a - b * shape(n, c, known[0], known[-1]) for n in (new, known))
+        shared = drift(known[0], new, known)
+        weights = np.linalg.solve(total(known, self.covariances[name]), shared.T).T
+        rest = drift(known[0], new, new) - weights @ shared.T
+        noise = normal_draws(rest, len(law), seed=len(known))
         return law + (score - found) @ weights.T + noise
 
 
@@ -156,7 +136,7 @@ def learning_curve(comparison: Comparison, *, seed: int = 0) -> LearningCurve:
     at = np.array(sizes, float)
     for name in _complete(comparison):
         means, covariance = _moments(comparison, name, sizes)
-        draws[name] = _draw(at, means, _total(at, covariance), seed)
+        draws[name] = draw_laws(at, means, total(at, covariance), seed)
         covariances[name] = covariance
         lines.append(
             pd.DataFrame(
@@ -204,15 +184,15 @@ def check_learning_curve(
     rows = []
     for name in _complete(comparison):
         means, full = _moments(comparison, name, sizes)
-        full = _total(at, full)
-        draws = _draw(at[:kept], means[:kept], full[:kept, :kept], seed)
+        full = total(at, full)
+        draws = draw_laws(at[:kept], means[:kept], full[:kept, :kept], seed)
         a, b, c = draws.T[..., None]
-        curve = a - b * _shape(at, c, at[0], at[kept - 1])  # draws x sizes
+        curve = a - b * shape(at, c, at[0], at[kept - 1])  # draws x sizes
         # What is left of the held-out means, given that of the others.
         weights = np.linalg.solve(full[:kept, :kept], full[:kept, kept:]).T
         rest = full[kept:, kept:] - weights @ full[:kept, kept:]
         noise = (means[:kept] - curve[:, :kept]) @ weights.T
-        noise += _normal(rest, len(draws), seed + 1)
+        noise += normal_draws(rest, len(draws), seed + 1)
         for j, size in enumerate(sizes[kept:]):
             band = _band(curve[:, kept + j] + noise[:, j])
             entry = {"configuration": name, "size": size, "last": sizes[kept - 1]}
@@ -273,72 +253,6 @@ def _moments(
     away = ((scores - means) / known.sum()).fillna(0.0).groupby(groups).sum()
     away = (away * np.sqrt(count / (count - 1))).to_numpy()
     return means.to_numpy(), away.T @ away
-
-
-def _shape(n: Array, c: Array | float, first: float, last: float) -> Array:
-    """`u_c(n)`: 1 at the first size, 0 at the last, negative beyond."""
-    return np.expm1(c * np.log(last / n)) / np.expm1(c * np.log(last / first))
-
-
-def _drift(first: float, one: Array, other: Array) -> Array:
-    """Covariances of the Brownian motion at some sizes and others."""
-    logs = (np.log2(np.asarray(n) / first).clip(min=0.0) for n in (one, other))
-    return DRIFT**2 * np.minimum.outer(*logs)
-
-
-def _total(sizes: Array, noise: Array) -> Array:
-    """Covariance of the means at some sizes around a power law.
-
-    With a little on the diagonal, where scores of a row at two sizes are nearly equal.
-    """
-    little = 1e-6 * np.diag(np.diag(noise).clip(1e-12))
-    return noise + _drift(sizes[0], sizes, sizes) + little
-
-
-def _normal(covariance: Array, count: int, seed: int) -> Array:
-    """Normal draws, `count x sizes`, of a covariance that may be singular."""
-    values, vectors = np.linalg.eigh(covariance)
-    factor = vectors * np.sqrt(values.clip(min=0.0))
-    rng = np.random.default_rng([seed, 1])
-    return rng.standard_normal((count, len(values))) @ factor.T
-
-
-def _draw(sizes: Array, means: Array, covariance: Array, seed: int) -> Array:
-    """Draws of `a`, `b` and `c`, `draws x 3`."""
-    prior = (PER_DOUBLING * np.log2(sizes[-1] / sizes[0])) ** -2
-    parts = [_solve(sizes, means, covariance, c, prior) for c in EXPONENTS]
-    center, spread = (np.array([part[i] for part in parts]) for i in (0, 1))
-    deviation = np.sqrt(spread[:, 1, 1])
-    below = norm.cdf(-center[:, 1] / deviation)  # the probability of `b < 0`
-    logs = 0.5 * np.linalg.slogdet(spread)[1] - 0.5 * np.array([p[2] for p in parts])
-    logs += norm.logsf(-center[:, 1] / deviation)
-    weights = np.exp(logs - logs.max())
-    rng = np.random.default_rng(seed)
-    i = rng.choice(len(EXPONENTS), DRAWS, p=weights / weights.sum())
-    p = below[i] + (1 - below[i]) * rng.uniform(size=DRAWS)
-    b = center[i, 1] + deviation[i] * norm.ppf(p.clip(1e-300, 1 - 1e-16))
-    b = b.clip(min=0.0)  # rounding, far in the tail
-    slope = spread[i, 0, 1] / spread[i, 1, 1]
-    rest = (spread[i, 0, 0] - slope * spread[i, 0, 1]).clip(min=0.0)
-    a = center[i, 0] + slope * (b - center[i, 1])
-    a += np.sqrt(rest) * rng.standard_normal(DRAWS)
-    return np.column_stack([a, b, EXPONENTS[i]])
-
-
-def _solve(
-    sizes: Array, means: Array, covariance: Array, c: float, prior: float
-) -> tuple[Array, Array, float]:
-    """Generalized least squares: `a` and `b`, their covariance, and what is left.
-
-    `prior` is the precision of `b` around zero.
-    """
-    X = np.stack([np.ones_like(sizes), -_shape(sizes, c, sizes[0], sizes[-1])], axis=1)
-    weighted = np.linalg.solve(covariance, X).T
-    spread = np.linalg.inv(weighted @ X + np.diag([0.0, prior]))
-    center = spread @ weighted @ means
-    rest = means - X @ center
-    left = rest @ np.linalg.solve(covariance, rest) + prior * center[1] ** 2
-    return center, spread, float(left)
 
 
 def _band(values: Array) -> dict[str, float]:
