@@ -1,7 +1,7 @@
 """How often rows of clean tables are called outliers, and how often wrong rows are.
 
     python benchmarks/outliers.py            # half an hour on one thread
-    python benchmarks/outliers.py 20         # fewer tables of each kind
+    python benchmarks/outliers.py 10         # ten tables of each kind
 
 Tables are drawn from a Gaussian process and cross-validated by BoTorch's default model
 with `fit="warm"`. The limit was chosen on clean tables of three inputs (of other
@@ -26,8 +26,7 @@ from torch import Tensor
 from botorch_xval import cross_validate
 from botorch_xval.cross_validation import find_outliers, outliers
 
-SIZES = (20, 40)
-TABLES = 60
+TABLES = {20: 60, 40: 20}  # by number of rows
 # Inputs, smoothness (nu), lengthscale, variance of the noise, its degrees of freedom,
 # and by how many deviations of the noise the first row is off; signals have variance 1.
 KINDS = {
@@ -71,38 +70,43 @@ def measure(kind: str, n: int, tables: int) -> dict[str, object]:
         found.append((bool(once), plain, 0 in once, len(once), 0 in rows, len(rows)))
     names = ("any", "plain", "wrong once", "once", "wrong in turn", "in turn")
     means = np.mean(found, axis=0).tolist()
-    return {"kind": kind, "n": n, **dict(zip(names, means, strict=True))}
+    return {
+        "kind": kind,
+        "n": n,
+        "tables": tables,
+        **dict(zip(names, means, strict=True)),
+    }
 
 
-def report(rows: list[dict], tables: int) -> str:
+def report(rows: list[dict]) -> str:
     lines = [
-        f"{tables} tables of each kind. Clean tables should have an outlier in 5 %; "
-        "plain z-scores are those beyond Bonferroni's limit of a normal distribution.",
+        "Clean tables should have an outlier in 5 %; plain z-scores are those beyond "
+        "Bonferroni's limit of a normal distribution.",
         "",
-        "| tables | rows | with an outlier | with a plain z-score beyond its limit | "
-        "outliers per table by one look | in turn | the wrong row found by one look | "
+        "| tables | number | rows | with an outlier | with a plain z-score beyond its "
+        "limit | outliers per table by one look | in turn | the wrong row found by one look | "
         "in turn |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         wrong = row["kind"].startswith("off")
         found = [f"{row[k]:.0%}" * wrong for k in ("wrong once", "wrong in turn")]
         lines.append(
-            f"| {row['kind']} | {row['n']} | {row['any']:.0%} | {row['plain']:.0%} | "
-            f"{row['once']:.2f} | {row['in turn']:.2f} | {found[0]} | {found[1]} |"
+            f"| {row['kind']} | {row['tables']} | {row['n']} | {row['any']:.0%} | "
+            f"{row['plain']:.0%} | {row['once']:.2f} | {row['in turn']:.2f} | {found[0]} | {found[1]} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    tables = int(sys.argv[1]) if len(sys.argv) > 1 else TABLES
     rows = []
-    for n in SIZES:
+    for n, tables in TABLES.items():
         for kind in KINDS:
-            rows.append(measure(kind, n, tables))
+            count = int(sys.argv[1]) if len(sys.argv) > 1 else tables
+            rows.append(measure(kind, n, count))
             print(rows[-1], flush=True)
-            (RESULTS / "outliers.md").write_text(report(rows, tables))
+            (RESULTS / "outliers.md").write_text(report(rows))
 
 
 if __name__ == "__main__":
