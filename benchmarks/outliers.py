@@ -84,8 +84,8 @@ def report(rows: list[dict]) -> str:
         "Bonferroni's limit of a normal distribution.",
         "",
         "| tables | number | rows | with an outlier | with a plain z-score beyond its "
-        "limit | outliers per table by one look | in turn | the wrong row found by one look | "
-        "in turn |",
+        "limit | outliers per table by one look | in turn | the wrong row found by one "
+        "look | in turn |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -93,7 +93,8 @@ def report(rows: list[dict]) -> str:
         found = [f"{row[k]:.0%}" * wrong for k in ("wrong once", "wrong in turn")]
         lines.append(
             f"| {row['kind']} | {row['tables']} | {row['n']} | {row['any']:.0%} | "
-            f"{row['plain']:.0%} | {row['once']:.2f} | {row['in turn']:.2f} | {found[0]} | {found[1]} |"
+            f"{row['plain']:.0%} | {row['once']:.2f} | {row['in turn']:.2f} | "
+            f"{found[0]} | {found[1]} |"
         )
     return "\n".join(lines) + "\n"
 
