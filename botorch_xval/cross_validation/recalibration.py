@@ -72,7 +72,7 @@ class Recalibration:
         """Standard error of the logarithm of each factor, `m`, by the jackknife.
 
         Folds are left out one by one (Efron & Tibshirani 1993, eq. 11.5) and taken as
-        independent.
+        independent. If it is nested, new fits without their rows are part of it.
         """
         held_out = self.result.folds.held_out
         times = float(held_out.sum() / held_out.any(dim=0).sum())  # of a row

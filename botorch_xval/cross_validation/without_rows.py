@@ -117,7 +117,8 @@ def refit_without(
             f"rows: expected some numbers from 0 to {n - 1}, got {list(rows)}"
         )
     observed = result.observed
-    if len(train_Y) != n or not torch.equal(train_Y[result.rows], observed.to(train_Y)):
+    own = train_Y[result.rows.to(train_Y.device)] if len(train_Y) == n else train_Y
+    if own.shape != observed.shape or not torch.equal(own, observed.to(own)):
         raise ValueError("train_Y: expected the outcomes of the result, got others")
     kept = np.setdiff1d(np.arange(n), left)
     index = torch.as_tensor(kept, device=train_X.device)
