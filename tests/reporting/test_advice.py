@@ -27,7 +27,7 @@ def found():
         n: find_outliers(results[n], m, X, Y, names=NAMES, most=1, **fit)
         for n, m in models.items()
     }
-    comparison = compare(models, X, Y, sizes=[8, 12, 16, 20], fit="warm")
+    comparison = compare(models, X, Y, sizes=[5, 7, 9, 11], fit="warm")
     return comparison, results, without
 
 
@@ -44,7 +44,7 @@ def test_more_rows_of_the_best_configuration(found):
         .query("configuration == 'default'")
         .itertuples()
     )
-    assert f"predicts {check.score:.3f} at 20" in text
+    assert f"predicts {check.score:.3f} at 11" in text
     inside = check.low <= check.found <= check.high
     assert ("inside the band" in text) == inside
 
@@ -52,7 +52,7 @@ def test_more_rows_of_the_best_configuration(found):
 def test_two_sizes_are_no_curve(found):
     comparison, _, _ = found
     points, fits = (
-        frame[frame["size"] > 12] for frame in (comparison.points, comparison.fits)
+        frame[frame["size"] > 7] for frame in (comparison.points, comparison.fits)
     )
     assert advice.curve_of(type(comparison)(points, fits)) is None
 
