@@ -3,11 +3,12 @@
     python benchmarks/next_trial.py              # five minutes
     python benchmarks/next_trial.py hartmann-40 wine-60
 
-Folds of `leave_future_out`, from a third of the rows on, of problems of `problems.py` in
-the order of their rows: by "refit", and by "warm" and "adaptive", which follow the trace,
-with one start and with several; and "fixed", whose hyper-parameters and transforms know
-the future. Scores are sums of log densities minus that of refits from several starts;
-folds are missed whose loss is more than 0.05 nats above the lowest that any way found.
+Folds of `leave_future_out`, from a third of the rows on, of problems of `problems.py`
+in the order of their rows: by "refit", and by "warm" and "adaptive", which follow the
+trace, with one start and with several; and "fixed", whose hyper-parameters and
+transforms know the future. Scores are sums of log densities minus that of refits from
+several starts; folds are missed whose loss is more than 0.05 nats above the lowest that
+any way found.
 Writes `results/next_trial.md`.
 """
 

@@ -16,12 +16,18 @@ from botorch.models import MixedSingleTaskGP, SingleTaskGP
 from botorch.models.transforms import Normalize, Warp
 from botorch.test_functions import (
     Ackley,
+    Beale,
     Branin,
+    Cosine8,
+    DixonPrice,
     Griewank,
     Hartmann,
     Levy,
     Michalewicz,
+    Powell,
+    Rastrigin,
     Rosenbrock,
+    SixHumpCamel,
     StyblinskiTang,
 )
 from gpytorch.kernels import AdditiveKernel, MaternKernel, RBFKernel, ScaleKernel
@@ -31,7 +37,15 @@ from torch import Tensor
 from botorch_xval import ScalarChoiceGP
 from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
 
-__all__ = ["CHOSEN_ON", "FOLDS", "SINGLE", "Problem", "data_of"]
+__all__ = [
+    "CHOSEN_ON",
+    "CURVES",
+    "FOLDS",
+    "FRESH_CURVES",
+    "SINGLE",
+    "Problem",
+    "data_of",
+]
 
 Build = Callable[..., SingleTaskGP]
 Data = tuple[Tensor, Tensor, Build]
@@ -50,6 +64,12 @@ FUNCTIONS = {
     "griewank": lambda: Griewank(3),
     "michalewicz": lambda: Michalewicz(5),
     "styblinski": lambda: StyblinskiTang(10),
+    "beale": lambda: Beale(),
+    "camel": lambda: SixHumpCamel(),
+    "cosine": lambda: Cosine8(),
+    "dixonprice": lambda: DixonPrice(3),
+    "powell": lambda: Powell(4),
+    "rastrigin": lambda: Rastrigin(2),
 }
 
 
@@ -265,3 +285,42 @@ FOLDS: tuple[str, ...] = (
     "diabetes-80",
 )
 """Problems whose leave-one-out folds are fitted, too."""
+
+CURVES: dict[str, Problem] = {
+    "tuning-tight": partial(_tuning, 200, "tight"),
+    "tuning-default": partial(_tuning, 200, None),
+    "hartmann": partial(_function, "hartmann", 200),
+    "hartmann-noisy": partial(_function, "hartmann", 200, noise=0.2),
+    "levy-noisy": partial(_function, "levy", 200, noise=0.05),
+    "rosenbrock-noisy": partial(_function, "rosenbrock", 200, noise=0.05),
+    "iris": partial(_table, "iris", None),
+    "accuracy-loose": partial(_tuning, 200, "loose", 3, "accuracy"),
+    "accuracy-default": partial(_tuning, 200, None, 3, "accuracy"),
+    "diabetes": partial(_table, "diabetes", 200),
+    "diabetes-gamma priors": partial(_table, "diabetes", 200, with_gamma_priors),
+    "wine": partial(_table, "wine", None),
+    "cancer": partial(_table, "cancer", 200),
+    "branin-noisy": partial(_function, "branin", 200, noise=0.1),
+    "ackley-noisy": partial(_function, "ackley", 200, noise=0.1),
+    "griewank": partial(_function, "griewank", 200),
+    "michalewicz-noisy": partial(_function, "michalewicz", 200, noise=0.05),
+    "styblinski-noisy": partial(_function, "styblinski", 200, noise=0.02),
+    "hartmann3-noisy": partial(_function, "hartmann3", 200, noise=0.1),
+    "star98": partial(_table, "star98", 200),
+    "ccard": partial(_table, "ccard", None),
+}
+"""Problems with enough rows to compare dataset sizes, and to keep others aside."""
+
+FRESH_CURVES: dict[str, Problem] = {
+    "tuning-loose, other rows": partial(_tuning, 200, "loose", 5),
+    "engel": partial(_table, "engel", 200),
+    "fair": partial(_table, "fair", 200),
+    "randhie": partial(_table, "randhie", 200),
+    "beale-noisy": partial(_function, "beale", 200, noise=0.05),
+    "camel-noisy": partial(_function, "camel", 200, noise=0.1),
+    "cosine-noisy": partial(_function, "cosine", 200, noise=0.1),
+    "dixonprice": partial(_function, "dixonprice", 200),
+    "powell-noisy": partial(_function, "powell", 200, noise=0.05),
+    "rastrigin-noisy": partial(_function, "rastrigin", 200, noise=0.2),
+}
+"""More of them, not looked at before the bands of learning curves were chosen."""

@@ -6,7 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from botorch.exceptions.errors import ModelFittingError
 from botorch.models.model import Model
 from gpytorch.mlls import (
@@ -18,8 +20,10 @@ from gpytorch.mlls import (
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.cross_validate import FITS, cross_validate
+from botorch_xval.cross_validation.outliers import FEWEST, WithoutRows
 from botorch_xval.cross_validation.result import CrossValidation
-from botorch_xval.data.tables import EncodedTable, encode_table
+from botorch_xval.cross_validation.without_rows import find_outliers
+from botorch_xval.data.tables import EncodedTable, encode_table, read_table
 from botorch_xval.data.trials import encode_tuning_trials
 from botorch_xval.fitting.fit import fit_gpytorch_mll
 from botorch_xval.models.configurations import default_configurations
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             table = encode_tuning_trials()
         else:
             table = encode_table(
-                args.table,
+                _read(args),
                 target=args.target,
                 choices=args.choices,
                 log_scalars="all" if args.log_scalars == ["all"] else args.log_scalars,
@@ -74,6 +78,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"botorch-xval: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _read(args: argparse.Namespace) -> pd.DataFrame | str:
+    """The table, with the names of its rows as index, if there is such a column."""
+    if args.label is None:
+        return args.table
+    frame = read_table(args.table, choices=args.choices)
+    if args.label not in frame:
+        raise ValueError(
+            f"--label: expected a column of the table, got {args.label!r}; known: "
+            f"{', '.join(frame)}"
+        )
+    args.ignore = [name for name in args.ignore if name != args.label]
+    frame.index = [f"{args.label} {value}" for value in frame.pop(args.label)]
+    return frame
 
 
 def _fit(table: EncodedTable, args: argparse.Namespace) -> None:
@@ -121,7 +140,8 @@ def _fit(table: EncodedTable, args: argparse.Namespace) -> None:
 def _row_names(table: EncodedTable) -> list[str]:
     values = table.Y[:, 0].tolist()
     return [
-        f"row {row} ({table.target_name} {format_number(value)})"
+        f"{f'row {row}' if isinstance(row, int) else row} "
+        f"({table.target_name} {format_number(value)})"
         for row, value in zip(table.rows, values, strict=True)
     ]
 
@@ -150,7 +170,7 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
     points = comparison.points[comparison.points["size"] == size]
     rows = points.drop_duplicates("row").row.head(size).to_list()
     print(f"Charts: all configurations once more, {size} rows, warm starts ...")
-    results, notes = _results(table, rows, models, mlls)
+    results, without, notes = _results(table, rows, models, mlls)
     notes += [
         f"Scores are of leave-one-out cross-validation with fit={args.fit!r}, "
         f"{args.replicates} shuffle(s) of the rows with seed {args.seed}, at "
@@ -163,7 +183,7 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
             "A configuration that is named after a criterion is fitted by that, of its "
             "training rows; the others by the evidence."
         )
-    _write_report(folder, table, comparison, results, rows, notes)
+    _write_report(folder, table, comparison, results, without, rows, notes)
     print(
         f"\nWritten to {folder}: report.html with everything, scores.csv, points.csv, "
         "fits.csv, scores.png, losses.png, and cells/ to go on from after an "
@@ -188,23 +208,26 @@ def _results(
     rows: list[int],
     models: dict[str, Callable[..., Model]],
     mlls: dict[str, type[MarginalLogLikelihood]],
-) -> tuple[dict[str, CrossValidation], list[str]]:
-    """A cross-validation of every configuration, and notes on those that failed."""
-    results, notes = {}, []
+) -> tuple[dict[str, CrossValidation], dict[str, WithoutRows], list[str]]:
+    """A cross-validation of every configuration, with and without outliers, and notes
+    on those that failed.
+    """
+    results, without, notes = {}, {}, []
+    names = _row_names(table)
     for name, model in models.items():
+        data = model, table.X[rows], table.Y[rows]
+        how: dict[str, Any] = {"fit": "warm", "mll": mlls[name], "keep_models": True}
         try:
-            results[name] = cross_validate(
-                model,
-                table.X[rows],
-                table.Y[rows],
-                fit="warm",
-                mll=mlls[name],
-                keep_models=True,
-                progress=True,
+            results[name] = cross_validate(*data, progress=True, **how)
+            if len(rows) - len(results[name].failed) < FEWEST:
+                continue
+            without[name] = find_outliers(
+                results[name], *data, names=[names[row] for row in rows], **how
             )
         except ModelFittingError as error:
-            notes.append(f"No charts of {name}: {error}")
-    return results, notes
+            what = "outliers" if name in results else "charts"
+            notes.append(f"No {what} of {name}: {error}")
+    return results, without, notes
 
 
 def _write_report(
@@ -212,6 +235,7 @@ def _write_report(
     table: EncodedTable,
     comparison: Comparison,
     results: dict[str, CrossValidation],
+    without: dict[str, WithoutRows],
     rows: list[int],
     notes: list[str],
 ) -> None:
@@ -249,6 +273,7 @@ def _write_report(
         data=table.summary(),
         features=table.feature_names,
         row_names=[names[row] for row in rows],
+        without=without,
         figures=figures,
         notes=notes,
     )
@@ -369,6 +394,9 @@ def _add_table(table: argparse.ArgumentParser) -> None:
     )
     table.add_argument(
         "--choices", type=_names, default=[], metavar="A,B", help="unordered columns"
+    )
+    table.add_argument(
+        "--label", metavar="COLUMN", help="names of the rows, for reports"
     )
     table.add_argument(
         "--ignore", type=_names, default=[], metavar="A,B", help="columns to leave out"

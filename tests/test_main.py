@@ -181,6 +181,16 @@ def test_a_users_table_is_scored_as_by_the_python_interface(
     assert "14 of 14 rows; none left out" in capsys.readouterr().out
 
 
+def test_rows_have_the_names_of_a_column(trials, tmp_path):
+    table = pd.read_csv(trials)
+    table.insert(0, "run", [f"b-{i}" for i in range(len(table))])
+    table.to_csv(tmp_path / "named.csv", index=False)
+    out = tmp_path / "model.html"
+    arguments = [*OPTIONS[:-2], "--label", "run", "--out", str(out)]
+    assert main(["fit", str(tmp_path / "named.csv"), *arguments]) == 0
+    assert "run b-3 (log(loss) " in out.read_text()
+
+
 def test_a_race_on_the_command_line(trials, tmp_path, capsys, no_report):
     arguments = [*OPTIONS[:-1], "12", "--race", "--out", str(tmp_path)]
     assert main(["compare", str(trials), *arguments]) == 0
@@ -235,6 +245,7 @@ def test_criteria_on_the_command_line(trials, tmp_path, no_report):
         (["--choices", "optimizer,nesterov"], "'nesterov'"),
         (["--ignore", "sed"], "did you mean 'seed'"),
         (["--log-scalars", "optimizer"], "'optimizer'"),
+        (["--label", "name"], "--label: expected a column of the table, got 'name'"),
         (["--sizes", "15"], "from 3 to 14 (the rows of train_X), got [15]"),
         (["--replicates", "0"], "replicates: expected at least 1, got 0"),
     ],

@@ -1,6 +1,11 @@
 """Which configuration predicts best: comparisons over dataset sizes."""
 
 from botorch_xval.comparison.compare import compare
+from botorch_xval.comparison.learning_curve import (
+    LearningCurve,
+    check_learning_curve,
+    learning_curve,
+)
 from botorch_xval.comparison.race import leaving, rounds, significance
 from botorch_xval.comparison.selection import selection_bias
 from botorch_xval.comparison.table import Comparison
@@ -12,7 +17,10 @@ from botorch_xval.comparison.weights import (
 
 __all__ = [
     "Comparison",
+    "LearningCurve",
+    "check_learning_curve",
     "compare",
+    "learning_curve",
     "leaving",
     "pseudo_bma_plus_weights",
     "pseudo_bma_weights",

@@ -13,7 +13,10 @@ from botorch_xval.cross_validation.folds import (
 )
 from botorch_xval.cross_validation.folds_like import buffered, hold_out_only
 from botorch_xval.cross_validation.mixtures import Mixture
+from botorch_xval.cross_validation.nested_recalibration import recalibrate_nested
+from botorch_xval.cross_validation.outliers import WithoutRows, outliers
 from botorch_xval.cross_validation.psis import smooth_weights
+from botorch_xval.cross_validation.recalibration import Recalibration, recalibrate
 from botorch_xval.cross_validation.result import (
     CrossValidation,
     FoldFit,
@@ -29,6 +32,7 @@ from botorch_xval.cross_validation.scores import (
     summarize,
     z_score,
 )
+from botorch_xval.cross_validation.without_rows import find_outliers, refit_without
 
 __all__ = [
     "FITS",
@@ -37,18 +41,25 @@ __all__ = [
     "FoldFit",
     "Folds",
     "Mixture",
+    "Recalibration",
+    "WithoutRows",
     "ax_diagnostics",
     "buffered",
     "cross_validate",
     "crps",
     "difference",
+    "find_outliers",
     "hold_out_only",
     "k_fold",
     "leave_future_out",
     "leave_one_out",
     "log_density",
     "optimism",
+    "outliers",
     "pit",
+    "recalibrate",
+    "recalibrate_nested",
+    "refit_without",
     "smooth_weights",
     "squared_error",
     "summarize",

@@ -65,6 +65,19 @@ class Linked:
     baseline: Tensor
     """Mean links of the training rows of the fold, `k x m`."""
 
+    def moments(self) -> dict[str, Tensor]:
+        """`mean`, `variance` and `noise_variance` of the outcomes, `k x m` each."""
+        found = []
+        for j, link in enumerate(self.links):
+            mean, variance, noise = (
+                part[:, j] for part in (self.mean, self.variance, self.noise_variance)
+            )
+            center, spread = link.moments(mean, variance)
+            _, without = link.moments(mean, (variance - noise).clamp_min(0))
+            found.append(torch.stack([center, spread, spread - without]))
+        parts = torch.stack(found, dim=-1)
+        return dict(zip(("mean", "variance", "noise_variance"), parts, strict=True))
+
 
 @dataclass(frozen=True)
 class FoldFit:

@@ -306,19 +306,10 @@ class Work:
 
 def _of_outcomes(linked: Linked, mixture: Mixture | None) -> dict[str, Tensor]:
     """Moments of outcomes, from those of their links."""
+    if mixture is None:
+        return linked.moments()
     names = ("mean", "variance", "noise_variance")
-    if mixture is not None:
-        return dict(zip(names, mixture.outcome_moments(linked.links), strict=True))
-    found = []
-    for j, link in enumerate(linked.links):
-        mean, variance, noise = (
-            part[:, j] for part in (linked.mean, linked.variance, linked.noise_variance)
-        )
-        center, spread = link.moments(mean, variance)
-        _, without = link.moments(mean, (variance - noise).clamp_min(0))
-        found.append(torch.stack([center, spread, spread - without]))
-    parts = torch.stack(found, dim=-1)
-    return dict(zip(names, parts, strict=True))
+    return dict(zip(names, mixture.outcome_moments(linked.links), strict=True))
 
 
 def _whitened(result: CrossValidation, closed: LeaveOut) -> Tensor:

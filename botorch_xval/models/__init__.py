@@ -18,6 +18,7 @@ from botorch_xval.models.scalar_choice import (
     PriorConfiguration,
     ScalarChoiceGP,
 )
+from botorch_xval.models.scaled_variance import ScaledVariance
 
 __all__ = [
     "BOTORCH_DEFAULT",
@@ -29,6 +30,7 @@ __all__ = [
     "LeaveOneOutCRPS",
     "PriorConfiguration",
     "ScalarChoiceGP",
+    "ScaledVariance",
     "WeightedMixtureKernel",
     "default_configurations",
     "default_model",

@@ -20,8 +20,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from botorch_xval.comparison.table import Comparison
+from botorch_xval.cross_validation.outliers import WithoutRows
 from botorch_xval.cross_validation.result import CrossValidation, difference
-from botorch_xval.reporting import plots
+from botorch_xval.reporting import advice, plots
 from botorch_xval.reporting.diagnosis import summarize_fits
 from botorch_xval.reporting.expressions import describe, document, model_panels
 from botorch_xval.reporting.hyperparameters import hyperparameters
@@ -56,6 +57,7 @@ def write_report(
     data: str,
     features: Sequence[str] | None = None,
     row_names: Sequence[str] | None = None,
+    without: Mapping[str, WithoutRows] | None = None,
     figures: Mapping[str, Figure] | None = None,
     notes: Sequence[str] = (),
 ) -> None:
@@ -71,6 +73,8 @@ def write_report(
         data: One sentence on the data, such as how many rows were left out.
         features: Names of the input columns; default: `x0`, `x1`, ...
         row_names: Names of the rows of the results; default: their numbers.
+        without: By name of a configuration its outliers, and the cross-validation
+            without them (:func:`~botorch_xval.cross_validation.find_outliers`).
         figures: Further charts, by caption. They are closed.
         notes: Sentences on how the models were fitted.
 
@@ -87,6 +91,8 @@ def write_report(
     }
     if len(order) > 1:
         sections["Which points decide?"] = _decisive(order, results, row_names)
+    if text := _advice(order, comparison, results, without or {}, features):
+        sections["What to do with it"] = text
     sections["Each configuration"] = _diagnostics(order, results, features, row_names)
     if figures:
         charts = [_figure(figure, caption) for caption, figure in figures.items()]
@@ -205,6 +211,37 @@ def _decisive(
         "The difference of every held-out row. A difference that hangs on one or two "
         "rows says more about these rows than about the configurations.",
     )
+
+
+def _advice(
+    order: list[str],
+    comparison: Comparison,
+    results: Mapping[str, CrossValidation],
+    without: Mapping[str, WithoutRows],
+    features: Sequence[str] | None,
+) -> str:
+    text = ""
+    if curve := advice.curve_of(comparison):
+        best = advice.first_of(curve, order)
+        sentences = advice.more_rows(comparison, curve, best)
+        ax = plots.plot_learning_curve(curve, more=advice.MORE, named=[best])
+        text += f"<h3>More trials</h3>{sentences}" + _figure(
+            figure_of(ax),
+            "Scores by dataset size, one standard error either way, and the curve "
+            "through them in its band of 95 %, dashed beyond the largest size.",
+        )
+    if without:
+        own = {name: without[name] for name in order if name in without}
+        found = advice.suspicious(own, results, features)
+        text += f"<h3>Suspicious trials</h3>{found}"
+    if factors := advice.recalibrations({name: results[name] for name in order}):
+        text += (
+            "<h3>Recalibration</h3><p>A factor on the predicted variance, by the CRPS "
+            "of held-out points, tested with factors from other folds. Their models "
+            "have seen the fold's rows; a test without this is "
+            f"<code>recalibrate_nested</code>.</p>{factors}"
+        )
+    return text
 
 
 def _diagnostics(

@@ -26,14 +26,11 @@ from botorch_xval.cross_validation.links import affine
 from botorch_xval.fitting.losses import exact
 from botorch_xval.fitting.losses.parameters import Unsupported
 
+FITS = [fit for fit in ALL_FITS if fit != "posterior"]  # draws have no optimum
 FEW_STEPS = optimizer(maxiter=3)  # where the quality of the fit does not matter
 
 
 @pytest.mark.parametrize("known", [False, True])
-
-FITS = [fit for fit in ALL_FITS if fit != "posterior"]  # draws have no optimum
-
-
 @pytest.mark.parametrize("m", [1, 2])
 def test_predictions_in_closed_form_are_the_posteriors(m, known, monkeypatch):
     """In several parts, and none is asked for its posterior but two for comparison."""
@@ -76,8 +73,6 @@ def test_an_outcome_transform_is_affine_up_to_rounding():
 
 
 @pytest.mark.filterwarnings("ignore:The model inputs are of type torch.float32")
-
-
 @pytest.mark.parametrize("fit", FITS)
 def test_single_precision_has_the_scores_of_double(fit):
     X, Y = noisy_waves(20)  # enough rows for a single optimum

@@ -17,6 +17,7 @@ from helpers import noisy_waves, normalized_gp
 from pages import BROWSER, Page
 
 from botorch_xval import Comparison, ScalarChoiceGP, compare, cross_validate
+from botorch_xval.cross_validation import recalibrate, refit_without
 from botorch_xval.reporting.plots import plot_evaluations
 from botorch_xval.reporting.report import write_report
 
@@ -35,11 +36,18 @@ def report(tmp_path_factory: pytest.TempPathFactory):
         "loose & co": partial(ScalarChoiceGP, priors="loosest"),
         "default": normalized_gp,
     }
-    comparison = compare(models, X, Y, sizes=[8, 12], fit="warm")
+    comparison = compare(models, X, Y, sizes=[8, 10, 12], fit="warm")
     results = {
         name: cross_validate(model, X, Y, fit="warm", keep_models=True)
         for name, model in models.items()
     }
+    names = [f"trial {i}" for i in range(12)]
+    without = {
+        "default": refit_without(
+            results["default"], [3], normalized_gp, X, Y, fit="warm", keep_models=True
+        )
+    }
+    without["default"].left_out["name"] = "trial 3"
     path = tmp_path_factory.mktemp("report") / "report.html"
     records = results["default"].records
     write_report(
@@ -49,7 +57,8 @@ def report(tmp_path_factory: pytest.TempPathFactory):
         target="log(loss)",
         data="12 of 13 rows; 1 left out: no loss (row 7).",
         features=["a", "b"],
-        row_names=[f"trial {i}" for i in range(12)],
+        row_names=names,
+        without=without,
         figures={"What the folds cost.": plot_evaluations(records).figure},
         notes=["Fitted by warm starts."],
     )
@@ -112,10 +121,11 @@ def test_weights_groups_and_selection_bias_are_where_one_looks(tmp_path):
 def test_the_report_has_all_its_parts_and_needs_nothing_else(report):
     page, _, results, _ = report
     headings = [each.text for each in page.root.find("h2")]
-    assert headings[:6] == [
+    assert headings[:7] == [
         "The answer",
         "Scores",
         "Which points decide?",
+        "What to do with it",
         "Each configuration",
         "How the folds are fitted",
         "Data and method",
@@ -125,13 +135,28 @@ def test_the_report_has_all_its_parts_and_needs_nothing_else(report):
     assert "1 left out: no loss (row 7)" in text and "Fitted by warm starts." in text
     assert "botorch 0." in text and "12 fits: " in text
     images = page.root.find("img")
-    assert len(images) == 1 + 1 + 2 * 3 + 1
+    assert len(images) == 1 + 1 + 1 + 2 * 3 + 1
     for image in images:
         kind, data = image.attributes["src"].split(",", 1)
         assert kind == "data:image/svg+xml;base64"
         assert base64.b64decode(data).lstrip().startswith(b"<?xml")
         assert image.attributes["alt"]
     assert not re.search(r'(src|href)="(?!data:)', page.source)
+
+
+def test_it_says_what_to_do(report):
+    page, _, results, _ = report
+    assert [each.text for each in page.root.find("h3")][:3] == [
+        "More trials",
+        "Suspicious trials",
+        "Recalibration",
+    ]
+    text = page.root.text
+    assert "20 more rows than 12 would gain" in text
+    assert "Without trial 3 the log density of the other 11 rows" in text
+    for name, result in results.items():
+        factor = recalibrate(result).factor.item()
+        assert f"{name}: Variance times {factor:.2f}" in text
 
 
 def test_every_fold_can_be_followed_by_its_trial(report):

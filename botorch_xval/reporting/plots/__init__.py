@@ -5,7 +5,8 @@ default. It returns the axes that it drew on; `ax.figure.savefig(...)` saves the
 No plot changes a setting of matplotlib.
 
 * Of fits: `plot_losses`, `plot_active_models`, `plot_evaluations`, `LiveLosses`.
-* Of a comparison: `plot_scores`, `plot_differences`, `plot_comparison`.
+* Of a comparison: `plot_scores`, `plot_differences`, `plot_comparison`, and
+  `plot_learning_curve` of its curves.
 * Of a cross-validation: `plot_predictions`, `plot_residuals`, `plot_normal_quantiles`,
   `plot_pit`, `plot_calibration`, `plot_influence`, `plot_pareto_k`, and the most
   telling six of these in one figure, `plot_diagnostics`; `plot_trace` over the rows in
@@ -35,6 +36,7 @@ from botorch_xval.reporting.plots.hyperparameters import (
     plot_influence,
     plot_pareto_k,
 )
+from botorch_xval.reporting.plots.learning_curve import plot_learning_curve
 from botorch_xval.reporting.plots.trace import plot_trace
 from botorch_xval.reporting.plots.validation import (
     plot_pointwise,
@@ -52,6 +54,7 @@ __all__ = [
     "plot_evaluations",
     "plot_hyperparameters",
     "plot_influence",
+    "plot_learning_curve",
     "plot_losses",
     "plot_pareto_k",
     "plot_normal_quantiles",

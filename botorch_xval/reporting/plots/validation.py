@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
+from botorch_xval.cross_validation.outliers import FEWEST, outliers
 from botorch_xval.cross_validation.result import INTERVAL, CrossValidation
 from botorch_xval.reporting.plots.style import (
     COLORS,
@@ -108,7 +109,8 @@ def plot_residuals(
         names: Names of all rows of the data; default: their numbers.
 
     Returns:
-        The axes. Rows with an error beyond three standard deviations are named.
+        The axes. Rows with an error beyond three standard deviations are named;
+        orange ones are outliers (:func:`~botorch_xval.cross_validation.outliers`).
 
     Raises:
         ValueError: If an argument is not as described, or every fold has failed.
@@ -118,16 +120,19 @@ def plot_residuals(
     limit = stats.norm.ppf((1 + INTERVAL) / 2)
     ax.axhspan(-limit, limit, color="0.94", zorder=0, label=f"{INTERVAL:.0%}")
     ax.axhline(0, color="0.6", linewidth=1, zorder=1)
-    ax.plot(
-        points["mean"],
-        points.z_score,
-        linestyle="none",
-        marker="o",
-        markersize=4,
-        color=COLORS[0],
-        alpha=0.75,
-    )
-    far = points[points.z_score.abs() > FAR]
+    wrong = _is_outlier(result, points, output)
+    for chosen, color in ((~wrong, COLORS[0]), (wrong, COLORS[1])):
+        if chosen.any():
+            ax.plot(
+                points["mean"][chosen],
+                points.z_score[chosen],
+                linestyle="none",
+                marker="o",
+                markersize=4,
+                color=color,
+                alpha=0.75,
+            )
+    far = points[(points.z_score.abs() > FAR) | wrong]
     texts = [_row_name(row, names) for row in far.row]
     name_points(ax, far["mean"].to_numpy(), far.z_score.to_numpy(), texts)
     ax.set_xlabel(_labelled("predicted", scale))
@@ -232,6 +237,17 @@ def points_of(
             "ones; see `message` in its `fit_table()`"
         )
     return points
+
+
+def _is_outlier(
+    result: CrossValidation, points: pd.DataFrame, output: int
+) -> pd.Series:
+    """Whether each point is of a row that stands out; none of a few rows."""
+    if points.row.nunique() < FEWEST:
+        return pd.Series(False, index=points.index)
+    table = outliers(result)
+    found = table.row[table.is_outlier & (table.output == output)]
+    return points.row.isin(found)
 
 
 def _labelled(what: str, scale: str) -> str:

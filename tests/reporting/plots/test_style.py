@@ -7,11 +7,13 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import assert_close, noisy_waves, normalized_gp, optimizer
 from reporting_helpers import record
 
 from botorch_xval import Comparison, compare, difference, hyperparameters
+from botorch_xval.comparison import LearningCurve
 from botorch_xval.reporting import plots
 from botorch_xval.reporting.plots.style import axes_of, figure_of, name_points
 
@@ -29,7 +31,7 @@ OF_RESULT = [
 ]
 OF_TABLE = [plots.plot_pointwise, plots.plot_hyperparameters]
 SEVERAL = [plots.plot_comparison, plots.plot_diagnostics]
-ONE = [*OF_RECORDS, *OF_COMPARISON, *OF_RESULT, *OF_TABLE]
+ONE = [*OF_RECORDS, *OF_COMPARISON, *OF_RESULT, *OF_TABLE, plots.plot_learning_curve]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,18 @@ def subjects(warm, fixed) -> dict[Callable[..., Any], Any]:
         **dict.fromkeys([*OF_RESULT, plots.plot_diagnostics], warm),
         plots.plot_pointwise: difference(warm, fixed),
         plots.plot_hyperparameters: hyperparameters(warm.models),
+        plots.plot_learning_curve: LearningCurve(
+            pd.DataFrame(
+                {
+                    "configuration": "default",
+                    "size": [4, 6, 8],
+                    "score": [-2.0, -1.5, -1.4],
+                    "standard_error": 0.1,
+                }
+            ),
+            {"default": 0.01 * np.eye(3)},
+            {"default": np.array([[-1.4, 0.6, 1.0], [-1.3, 0.5, 1.0]])},
+        ),
     }
 
 
@@ -86,7 +100,9 @@ def test_several_axes_are_those_that_are_given(plot, count, subjects):
 @pytest.mark.parametrize("plot", [*ONE, *SEVERAL])
 @pytest.mark.parametrize("wrong", [None, "result", 3.0])
 def test_another_thing_than_a_result_is_refused(plot, wrong):
-    pattern = r"(records|comparison|result|differences|table): expected .*, got .*; "
+    pattern = (
+        r"(records|comparison|result|differences|table|curve): expected .*, got .*; "
+    )
     with pytest.raises(ValueError, match=pattern):
         plot(wrong)
     assert not plt.get_fignums()

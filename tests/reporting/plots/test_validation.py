@@ -9,9 +9,10 @@ import pytest
 import torch
 from helpers import assert_close, noisy_waves, normalized_gp
 from matplotlib.colors import to_rgba
-from reporting_helpers import dots, sorted_rows
+from reporting_helpers import dots, lines_of_color, sorted_rows
 
-from botorch_xval import difference, optimism
+from botorch_xval import cross_validate, difference, optimism
+from botorch_xval.cross_validation import outliers
 from botorch_xval.reporting.plots import (
     plot_pointwise,
     plot_predictions,
@@ -44,6 +45,19 @@ def test_residuals_are_standardized(warm):
     mean = (warm.mean - warm.location) / warm.scale
     expected = torch.stack([mean[:, 1], z[:, 1]], dim=-1)
     assert_close(sorted_rows(dots(ax)), sorted_rows(expected.numpy()))
+
+
+def test_outliers_are_orange_and_named():
+    X, Y = noisy_waves(20)
+    Y[7] += 90.0
+    result = cross_validate(normalized_gp, X, Y, fit="warm")
+    ax = plot_residuals(result, names=[f"trial {i}" for i in range(20)])
+    table = outliers(result)
+    wrong = table[table.is_outlier]
+    (orange,) = lines_of_color(ax, COLORS[1])
+    assert_close(np.sort(orange[:, 1]), np.sort(wrong.z_score))
+    assert len(dots(ax)) == 20
+    assert {f"trial {row}" for row in wrong.row} <= {t.get_text() for t in ax.texts}
 
 
 def test_a_pointwise_difference_names_the_rows_that_decide(warm, fixed):

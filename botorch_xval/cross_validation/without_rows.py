@@ -1,0 +1,151 @@
+"""The same without some rows: one outlier after the other, or rows of your choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from botorch.models.model import Model
+from numpy.typing import NDArray
+from torch import Tensor
+
+from botorch_xval.cross_validation.cross_validate import cross_validate
+from botorch_xval.cross_validation.folds import restrict
+from botorch_xval.cross_validation.outliers import WithoutRows, outliers
+from botorch_xval.cross_validation.result import CrossValidation
+
+__all__ = ["find_outliers", "refit_without"]
+
+
+def find_outliers(
+    result: CrossValidation,
+    model: Callable[..., Model],
+    train_X: Tensor,
+    train_Y: Tensor,
+    train_Yvar: Tensor | None = None,
+    *,
+    names: Sequence[Hashable] | None = None,
+    level: float = 0.05,
+    most: int | None = None,
+    **cross_validate_kwargs: Any,
+) -> WithoutRows:
+    """Leave out one outlier after the other, the strangest first, until none is left.
+
+    Each costs a cross-validation of the other rows.
+
+    Args:
+        result: The cross-validation of all rows.
+        model: See :func:`refit_without`, also for the data.
+        train_X: Inputs, `n x d`.
+        train_Y: Outcomes, `n x m`.
+        train_Yvar: Known variances of the observation noise, `n x m`.
+        names: Names of all rows; default: their numbers.
+        level: See :func:`~botorch_xval.cross_validation.outliers`; that of the first
+            one.
+        most: How many rows to leave out at most; default: a tenth. If more stand out,
+            it is the model that is wrong.
+        **cross_validate_kwargs: Further arguments of `cross_validate` but `folds`.
+
+    Returns:
+        The outliers, in the order in which they were found, and scores of the other
+        rows with and without them.
+
+    Raises:
+        ValueError: See :func:`refit_without`, or if fewer than five rows have a score.
+    """
+    n = result.folds.held_out.shape[1]
+    labels = list(range(n) if names is None else names)
+    outliers(result, labels, level=level)  # are the arguments right?
+    found: list[pd.Series] = []
+    current, kept = result, np.arange(n)
+    while len(found) < (n // 10 if most is None else most):
+        worst = outliers(current, level=level).iloc[0]
+        if not worst.is_outlier:
+            break
+        row = int(kept[worst.row])
+        found.append(pd.Series({**worst, "row": row, "name": labels[row]}))
+        rows = [each["row"] for each in found]
+        data = train_X, train_Y, train_Yvar
+        current = refit_without(
+            result, rows, model, *data, **cross_validate_kwargs
+        ).result
+        kept = np.setdiff1d(np.arange(n), rows)
+    table = pd.DataFrame(found, columns=outliers(result).columns)
+    return WithoutRows(
+        table.reset_index(drop=True), _pairs(result, current, kept), current
+    )
+
+
+def refit_without(
+    result: CrossValidation,
+    rows: Sequence[int],
+    model: Callable[..., Model],
+    train_X: Tensor,
+    train_Y: Tensor,
+    train_Yvar: Tensor | None = None,
+    **cross_validate_kwargs: Any,
+) -> WithoutRows:
+    """Cross-validate without some rows, and compare over the others.
+
+    The difference says how much the rows disturb what is learned of the others. It does
+    not say that they are wrong; rows that are left out because they are predicted badly
+    flatter every score of what is left.
+
+    Args:
+        result: The cross-validation of all rows.
+        rows: Numbers of the rows to leave out, such as outliers.
+        model: See :func:`~botorch_xval.cross_validation.cross_validate`, also for the
+            other arguments; the same as those of the result, whose folds are taken.
+        train_X: Inputs, `n x d`.
+        train_Y: Outcomes, `n x m`.
+        train_Yvar: Known variances of the observation noise, `n x m`.
+        **cross_validate_kwargs: Further arguments of `cross_validate` but `folds`.
+
+    Returns:
+        Scores of the other rows with and without.
+
+    Raises:
+        ValueError: If there are no such rows, or the data are not those of the result.
+    """
+    n = result.folds.held_out.shape[1]
+    left = sorted({int(row) for row in rows})
+    if not left or left[0] < 0 or left[-1] >= n:
+        raise ValueError(
+            f"rows: expected some numbers from 0 to {n - 1}, got {list(rows)}"
+        )
+    observed = result.observed
+    own = train_Y[result.rows.to(train_Y.device)] if len(train_Y) == n else train_Y
+    if own.shape != observed.shape or not torch.equal(own, observed.to(own)):
+        raise ValueError("train_Y: expected the outcomes of the result, got others")
+    kept = np.setdiff1d(np.arange(n), left)
+    index = torch.as_tensor(kept, device=train_X.device)
+    found = cross_validate(
+        model,
+        train_X[index],
+        train_Y[index],
+        None if train_Yvar is None else train_Yvar[index],
+        folds=restrict(result.folds, kept),
+        **cross_validate_kwargs,
+    )
+    table = outliers(result).drop_duplicates("row")
+    table = table[table.row.isin(left)].reset_index(drop=True)
+    return WithoutRows(table, _pairs(result, found, kept), found)
+
+
+def _pairs(
+    before: CrossValidation, after: CrossValidation, kept: NDArray[np.int64]
+) -> pd.DataFrame:
+    """Log densities of the rows that are kept, with and without the others."""
+    without = _by_row(after)
+    both = {"with": _by_row(before), "without": without.set_axis(kept[without.index])}
+    points = pd.DataFrame(both).loc[kept].rename_axis("row").reset_index()
+    return points.assign(difference=points["without"] - points["with"])
+
+
+def _by_row(result: CrossValidation) -> pd.Series:
+    """Log density of each row, the mean of its repetitions."""
+    density = result.log_density.sum(dim=-1).cpu().numpy()
+    return pd.Series(density).groupby(result.rows.cpu().numpy()).mean()

@@ -1,0 +1,89 @@
+"""A plot of learning curves: what was found, and what more rows would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from botorch_xval.comparison.learning_curve import LearningCurve
+from botorch_xval.reporting.plots.style import (
+    COLORS,
+    MARKERS,
+    axes_of,
+    check_type,
+    tidy,
+)
+
+__all__ = ["plot_learning_curve"]
+
+GRID = 60
+
+
+def plot_learning_curve(
+    curve: LearningCurve,
+    ax: Axes | None = None,
+    *,
+    more: int = 20,
+    named: Sequence[str] | None = None,
+) -> Axes:
+    """Draw the curves of configurations, beyond the largest size, too.
+
+    Args:
+        curve: A result of :func:`~botorch_xval.comparison.learning_curve`.
+        ax: Where to draw; default: new axes.
+        more: How many rows beyond the largest size to draw.
+        named: Which configurations to draw; default: all.
+
+    Returns:
+        The axes: points are the scores with one standard error either way; a line is
+        the median of a curve, dashed where it is extrapolated, in a band of 95 %.
+
+    Raises:
+        ValueError: If an argument is something else.
+    """
+    check_type("curve", curve, LearningCurve, "pass one of `learning_curve`")
+    if not more > 0:
+        raise ValueError(f"more: expected a positive number of rows, got {more}")
+    chosen = list(curve.draws if named is None else named)
+    if unknown := [name for name in chosen if name not in curve.draws]:
+        raise ValueError(
+            f"named: expected some of {list(curve.draws)}, got {unknown[0]!r}"
+        )
+    ax = axes_of(ax)
+    for i, name in enumerate(curve.draws):
+        if name not in chosen:
+            continue
+        color = COLORS[i % len(COLORS)]
+        own = curve.scores[curve.scores.configuration == name]
+        first, last = own["size"].min(), own["size"].max()
+        grid = np.unique([*np.linspace(first, last + more, GRID), last])
+        band = curve.predict(grid)
+        band = band[band.configuration == name]
+        ax.fill_between(
+            band["size"], band.low, band.high, color=color, alpha=0.12, linewidth=0
+        )
+        for part, style in (
+            (band[band["size"] <= last], "-"),
+            (band[band["size"] >= last], "--"),
+        ):
+            ax.plot(part["size"], part.score, style, color=color, linewidth=1.5)
+        ax.errorbar(
+            own["size"],
+            own.score,
+            own.standard_error,
+            linestyle="none",
+            marker=MARKERS[i % len(MARKERS)],
+            markersize=5,
+            color=color,
+            elinewidth=1,
+            capsize=2,
+            label=name,
+        )
+    ax.axvline(last, color="0.8", linewidth=1, zorder=0)
+    ax.set_xlabel("dataset size (rows)")
+    ax.set_ylabel("mean log predictive density\nper held-out row (nats)")
+    tidy(ax)
+    ax.legend(frameon=False, loc="best")
+    return ax

@@ -1,0 +1,90 @@
+"""Rows are left out, and the others are predicted with and without them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers import assert_close, noisy_waves, normalized_gp, unit_waves
+
+from botorch_xval import CrossValidation, cross_validate, k_fold
+from botorch_xval.cross_validation import find_outliers, outliers, refit_without
+
+NAMES = [f"trial {i}" for i in range(30)]
+
+
+def planted(size: float) -> tuple[torch.Tensor, torch.Tensor, CrossValidation]:
+    X, Y = noisy_waves(30)
+    Y[7] += size
+    return X, Y, cross_validate(normalized_gp, X, Y, fit="warm")
+
+
+@pytest.fixture(scope="module")
+def wrong() -> tuple[torch.Tensor, torch.Tensor, CrossValidation]:
+    return planted(40.0)
+
+
+def test_only_the_planted_outlier_is_found(wrong):
+    X, Y, result = wrong
+    table = outliers(result, NAMES)
+    assert table.is_outlier.sum() > 1  # rows beside it are predicted badly
+    found = find_outliers(result, normalized_gp, X, Y, names=NAMES, fit="warm")
+    assert found.rows == [7] and found.left_out.name.to_list() == ["trial 7"]
+    assert_close(found.left_out.robust_z[0], table.robust_z[0])
+    assert str(found).startswith("Without trial 7 the log density of the other 29 rows")
+
+
+def test_others_are_compared_with_and_without(wrong):
+    X, Y, result = wrong
+    found = refit_without(result, [7], normalized_gp, X, Y, fit="warm")
+    others = [i for i in range(30) if i != 7]
+    alone = cross_validate(normalized_gp, X[others], Y[others], fit="warm")
+    assert found.points.row.to_list() == others
+    assert_close(found.points["with"], result.log_density[others, 0])
+    assert_close(found.points["without"], alone.log_density[:, 0])
+    gain = alone.log_density[:, 0] - result.log_density[others, 0]
+    assert_close(found.difference, gain.mean())
+    assert_close(found.standard_error, gain.std() / 29**0.5)
+    assert found.difference > 0.5
+    same = find_outliers(result, normalized_gp, X, Y, fit="warm")
+    assert_close(same.points["without"], found.points["without"])
+
+
+def test_without_an_outlier_nothing_is_left_out():
+    X, Y, result = planted(0.0)
+    found = find_outliers(result, normalized_gp, X, Y, fit="warm")
+    assert found.rows == [] and str(found) == "No row stands out."
+    assert found.result is result and found.difference == 0
+
+
+def test_at_most_a_tenth_of_the_rows_is_left_out(wrong):
+    X, Y, result = wrong
+    for most, expected in ((0, 0), (1, 1)):
+        found = find_outliers(result, normalized_gp, X, Y, most=most, level=0.9999)
+        assert len(found.rows) == expected
+    found = find_outliers(result, normalized_gp, X, Y, level=0.9999, fit="warm")
+    assert len(found.rows) == 3 and found.rows[0] == 7
+    assert set(found.points.row) == set(range(30)) - set(found.rows)
+
+
+def test_several_outputs_and_repeated_folds():
+    X, Y = noisy_waves(20, 2)
+    Y[3, 1] += 60.0
+    result = cross_validate(normalized_gp, X, Y, folds=k_fold(5, repeats=2), fit="warm")
+    found = refit_without(
+        result, [3], normalized_gp, X, Y, fit="warm", keep_models=True
+    )
+    assert len(found.points) == 19
+    assert len(found.left_out) == 1 and found.left_out.output[0] == 1
+    assert len(found.result.models) == len(result.folds.names)
+    other = result.log_density.sum(dim=-1)[result.rows == 4].mean()
+    assert_close(found.points["with"][3], other)
+
+
+def test_wrong_arguments_are_refused_in_words():
+    X, Y = unit_waves(8)
+    result = cross_validate(normalized_gp, X, Y, fit="warm")
+    for rows in ([], [8], [-1]):
+        with pytest.raises(ValueError, match="rows: expected some numbers from 0 to 7"):
+            refit_without(result, rows, normalized_gp, X, Y)
+    with pytest.raises(ValueError, match="the outcomes of the result, got others"):
+        refit_without(result, [1], normalized_gp, X, Y + 1)
