@@ -23,6 +23,8 @@ from gpytorch.priors import Prior
 from botorch_xval.fitting.fit import fit_or_raise
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.models import scalar_choice as models
+from botorch_xval.models import structured
+from botorch_xval.models.grammar import BOTORCH_PRIORS, ModelSpec
 from botorch_xval.models.kernels import (
     ChoiceKernel,
     FactorizedScalarChoiceKernel,
@@ -35,6 +37,7 @@ __all__ = [
     "IndependentMultiTaskGP",
     "IndependentSingleTaskGP",
     "ScalarChoiceGP",
+    "StructuredGP",
     "are_ours",
     "choice_columns",
     "fitted_together",
@@ -200,22 +203,80 @@ class ScalarChoiceGP(_IndependentFit, models.ScalarChoiceGP):
             UnsupportedError: If there are choices without one-hot code, fidelities, or
                 dependencies between parameters.
         """
-        if len(categorical_features):
-            names = [training_data.feature_names[i] for i in categorical_features]
-            raise UnsupportedError(
-                f"ScalarChoiceGP: expected choices in one-hot code, got {names} as "
-                "numbers; keep Ax's OneHot among the transforms"
-            )
-        if others:
-            raise UnsupportedError(
-                "ScalarChoiceGP: expected a search space of scalars and choices, got "
-                f"one with {sorted(others)}; use another botorch_model_class"
-            )
+        _check_space("ScalarChoiceGP", training_data, categorical_features, others)
         return {
             **super().construct_inputs(training_data),
             "choice_dims": choice_columns(training_data.feature_names),
             "priors": priors,
         }
+
+
+class StructuredGP(_IndependentFit, structured.StructuredGP):
+    """The :class:`~botorch_xval.models.StructuredGP` for Ax.
+
+    In `model_options` of a `ModelConfig` are the fields of its
+    :class:`~botorch_xval.models.ModelSpec` but `choice_dims`: the columns of one-hot
+    choices are found by their names.
+    """
+
+    @classmethod
+    def construct_inputs(
+        cls,
+        training_data: SupervisedDataset,
+        kernel: str = "rbf",
+        inputs: str = "ard",
+        choices: str = "numbers",
+        linear: bool = False,
+        warped: bool = False,
+        priors: str = BOTORCH_PRIORS,
+        categorical_features: Sequence[int] = (),
+        **others: Any,
+    ) -> dict[str, Any]:
+        """Keyword arguments of the model for Ax's data.
+
+        Args:
+            training_data: One outcome, or several with the same inputs.
+            kernel: See :class:`~botorch_xval.models.ModelSpec`, as all up to `priors`.
+            inputs: See there.
+            choices: See there.
+            linear: See there.
+            warped: See there.
+            priors: See there.
+            categorical_features: Columns of choices that are not in one-hot code.
+            **others: What else the search space has.
+
+        Returns:
+            The arguments.
+
+        Raises:
+            UnsupportedError: See :meth:`ScalarChoiceGP.construct_inputs`.
+            ValueError: If a field has none of its values, or if `choices` is not
+                "numbers" and there are no one-hot columns.
+        """
+        _check_space("StructuredGP", training_data, categorical_features, others)
+        columns = tuple(choice_columns(training_data.feature_names))
+        spec = ModelSpec(kernel, inputs, choices, linear, warped, priors, columns)
+        return {**super().construct_inputs(training_data), "spec": spec}
+
+
+def _check_space(
+    name: str,
+    training_data: SupervisedDataset,
+    categorical_features: Sequence[int],
+    others: dict[str, Any],
+) -> None:
+    """Refuse search spaces of other things than scalars and one-hot choices."""
+    if len(categorical_features):
+        names = [training_data.feature_names[i] for i in categorical_features]
+        raise UnsupportedError(
+            f"{name}: expected choices in one-hot code, got {names} as numbers; keep "
+            "Ax's OneHot among the transforms"
+        )
+    if others:
+        raise UnsupportedError(
+            f"{name}: expected a search space of scalars and choices, got one with "
+            f"{sorted(others)}; use another botorch_model_class"
+        )
 
 
 @covar_module_argparse.register(FactorizedScalarChoiceKernel)
@@ -251,5 +312,6 @@ def _factorized_arguments(
 
 
 register_model(ScalarChoiceGP)
+register_model(StructuredGP)
 for _kernel in (ChoiceKernel, FactorizedScalarChoiceKernel, WeightedMixtureKernel):
     register_kernel(_kernel)

@@ -6,6 +6,7 @@ from botorch_xval.models.configurations import (
     default_model,
     name_of_priors,
 )
+from botorch_xval.models.grammar import ModelSpec, first_specs, neighbors
 from botorch_xval.models.kernels import (
     ChoiceKernel,
     FactorizedScalarChoiceKernel,
@@ -17,6 +18,7 @@ from botorch_xval.models.scalar_choice import (
     PriorConfiguration,
     ScalarChoiceGP,
 )
+from botorch_xval.models.structured import StructuredGP
 
 __all__ = [
     "BOTORCH_DEFAULT",
@@ -25,10 +27,14 @@ __all__ = [
     "ChoiceKernel",
     "DirichletPrior",
     "FactorizedScalarChoiceKernel",
+    "ModelSpec",
     "PriorConfiguration",
     "ScalarChoiceGP",
+    "StructuredGP",
     "WeightedMixtureKernel",
     "default_configurations",
     "default_model",
+    "first_specs",
     "name_of_priors",
+    "neighbors",
 ]
