@@ -5,7 +5,7 @@ The rooms of the package, from left to right: `data`, `models`, `fitting`,
 their main names.
 """
 
-from botorch_xval.comparison import Comparison, compare
+from botorch_xval.comparison import Comparison, ModelSearch, compare, search
 from botorch_xval.cross_validation import (
     CrossValidation,
     FoldFit,
@@ -36,8 +36,10 @@ from botorch_xval.models import (
     ChoiceKernel,
     DirichletPrior,
     FactorizedScalarChoiceKernel,
+    ModelSpec,
     PriorConfiguration,
     ScalarChoiceGP,
+    StructuredGP,
     WeightedMixtureKernel,
 )
 from botorch_xval.reporting import (
@@ -68,10 +70,13 @@ __all__ = [
     "Folds",
     "IndependentResult",
     "ModelResult",
+    "ModelSearch",
+    "ModelSpec",
     "Objective",
     "PriorConfiguration",
     "ScalarChoiceGP",
     "Search",
+    "StructuredGP",
     "WeightedMixtureKernel",
     "compare",
     "cross_validate",
@@ -88,6 +93,7 @@ __all__ = [
     "make_objective",
     "minimize_each",
     "optimism",
+    "search",
     "summarize_fits",
     "write_page",
 ]
