@@ -23,8 +23,6 @@ from gpytorch.priors import Prior
 from botorch_xval.fitting.fit import fit_or_raise
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.models import scalar_choice as models
-from botorch_xval.models import structured
-from botorch_xval.models.grammar import BOTORCH_PRIORS, ModelSpec
 from botorch_xval.models.kernels import (
     ChoiceKernel,
     FactorizedScalarChoiceKernel,
@@ -33,12 +31,13 @@ from botorch_xval.models.kernels import (
 from botorch_xval.models.scalar_choice import PriorConfiguration
 
 __all__ = [
+    "IndependentFit",
     "IndependentMixedSingleTaskGP",
     "IndependentMultiTaskGP",
     "IndependentSingleTaskGP",
     "ScalarChoiceGP",
-    "StructuredGP",
     "are_ours",
+    "check_space",
     "choice_columns",
     "fitted_together",
     "with_independent_fit",
@@ -71,9 +70,7 @@ def fitted_together() -> Iterator[None]:
 
 def are_ours(model: Model) -> bool:
     """Whether a model, or every model of a `ModelListGP`, has this library's fit."""
-    return all(
-        isinstance(m, _IndependentFit) for m in getattr(model, "models", [model])
-    )
+    return all(isinstance(m, IndependentFit) for m in getattr(model, "models", [model]))
 
 
 def choice_columns(feature_names: Sequence[str]) -> list[int]:
@@ -88,7 +85,7 @@ def choice_columns(feature_names: Sequence[str]) -> list[int]:
     return [i for i, name in enumerate(feature_names) if ONE_HOT in name]
 
 
-class _IndependentFit:
+class IndependentFit:
     """A model whose `custom_fit` BoTorch's `fit_gpytorch_mll` calls."""
 
     def custom_fit(
@@ -126,7 +123,7 @@ class _IndependentFit:
 
 
 # Folds of a cross-validation are then fitted together.
-_IndependentFit.custom_fit.is_independent = True  # type: ignore[attr-defined]
+IndependentFit.custom_fit.is_independent = True  # type: ignore[attr-defined]
 
 
 def with_independent_fit(
@@ -161,7 +158,7 @@ def with_independent_fit(
     name = name or f"Independent{model_class.__name__}"
     made = type(
         name,
-        (_IndependentFit, model_class),
+        (IndependentFit, model_class),
         {"__doc__": model_class.__doc__, "__module__": __name__},
     )
     register_model(made)
@@ -173,7 +170,7 @@ IndependentMixedSingleTaskGP = with_independent_fit(MixedSingleTaskGP)
 IndependentMultiTaskGP = with_independent_fit(MultiTaskGP)
 
 
-class ScalarChoiceGP(_IndependentFit, models.ScalarChoiceGP):
+class ScalarChoiceGP(IndependentFit, models.ScalarChoiceGP):
     """The :class:`~botorch_xval.models.ScalarChoiceGP` for Ax.
 
     The columns of one-hot choices are found by their names. In `model_options` of a
@@ -203,7 +200,7 @@ class ScalarChoiceGP(_IndependentFit, models.ScalarChoiceGP):
             UnsupportedError: If there are choices without one-hot code, fidelities, or
                 dependencies between parameters.
         """
-        _check_space("ScalarChoiceGP", training_data, categorical_features, others)
+        check_space("ScalarChoiceGP", training_data, categorical_features, others)
         return {
             **super().construct_inputs(training_data),
             "choice_dims": choice_columns(training_data.feature_names),
@@ -211,61 +208,23 @@ class ScalarChoiceGP(_IndependentFit, models.ScalarChoiceGP):
         }
 
 
-class StructuredGP(_IndependentFit, structured.StructuredGP):
-    """The :class:`~botorch_xval.models.StructuredGP` for Ax.
-
-    In `model_options` of a `ModelConfig` are the fields of its
-    :class:`~botorch_xval.models.ModelSpec` but `choice_dims`: the columns of one-hot
-    choices are found by their names.
-    """
-
-    @classmethod
-    def construct_inputs(
-        cls,
-        training_data: SupervisedDataset,
-        kernel: str = "rbf",
-        inputs: str = "ard",
-        choices: str = "numbers",
-        linear: bool = False,
-        warped: bool = False,
-        priors: str = BOTORCH_PRIORS,
-        categorical_features: Sequence[int] = (),
-        **others: Any,
-    ) -> dict[str, Any]:
-        """Keyword arguments of the model for Ax's data.
-
-        Args:
-            training_data: One outcome, or several with the same inputs.
-            kernel: See :class:`~botorch_xval.models.ModelSpec`, as all up to `priors`.
-            inputs: See there.
-            choices: See there.
-            linear: See there.
-            warped: See there.
-            priors: See there.
-            categorical_features: Columns of choices that are not in one-hot code.
-            **others: What else the search space has.
-
-        Returns:
-            The arguments.
-
-        Raises:
-            UnsupportedError: See :meth:`ScalarChoiceGP.construct_inputs`.
-            ValueError: If a field has none of its values, or if `choices` is not
-                "numbers" and there are no one-hot columns.
-        """
-        _check_space("StructuredGP", training_data, categorical_features, others)
-        columns = tuple(choice_columns(training_data.feature_names))
-        spec = ModelSpec(kernel, inputs, choices, linear, warped, priors, columns)
-        return {**super().construct_inputs(training_data), "spec": spec}
-
-
-def _check_space(
+def check_space(
     name: str,
     training_data: SupervisedDataset,
     categorical_features: Sequence[int],
     others: dict[str, Any],
 ) -> None:
-    """Refuse search spaces of other things than scalars and one-hot choices."""
+    """Refuse search spaces of other things than scalars and one-hot choices.
+
+    Args:
+        name: Of the model, for the message.
+        training_data: Names its columns.
+        categorical_features: Columns of choices that are not in one-hot code.
+        others: What else the search space has.
+
+    Raises:
+        UnsupportedError: If there are such columns, or something else.
+    """
     if len(categorical_features):
         names = [training_data.feature_names[i] for i in categorical_features]
         raise UnsupportedError(
@@ -312,6 +271,5 @@ def _factorized_arguments(
 
 
 register_model(ScalarChoiceGP)
-register_model(StructuredGP)
 for _kernel in (ChoiceKernel, FactorizedScalarChoiceKernel, WeightedMixtureKernel):
     register_kernel(_kernel)

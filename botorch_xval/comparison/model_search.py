@@ -19,7 +19,7 @@ from botorch_xval.models.configurations import BOTORCH_DEFAULT
 from botorch_xval.models.grammar import ModelSpec
 from botorch_xval.models.structured import StructuredGP
 
-__all__ = ["ModelSearch", "rank"]
+__all__ = ["ModelSearch", "is_worth_a_change", "rank"]
 
 FORMAT = 1  # of saved searches
 WORTH = 1.0  # standard errors for which BoTorch's default is left
@@ -70,8 +70,8 @@ class ModelSearch:
     def spec(self) -> ModelSpec:
         """The specification of the model to take."""
         first = rank(self.comparison.points).iloc[0]
-        is_worth_it = first.difference > WORTH * first.difference_se
-        if not is_worth_it or first.rows < FEW_ROWS:
+        numbers = first[["difference", "difference_se", "rows"]]
+        if not is_worth_a_change(*numbers):
             return self.specs[0]
         return next(spec for spec in self.specs if spec.name == first.configuration)
 
@@ -152,6 +152,20 @@ class ModelSearch:
             raise ValueError(
                 f"{path}: expected a file written by ModelSearch.save ({error})"
             ) from error
+
+
+def is_worth_a_change(difference: float, error: float, rows: float) -> bool:
+    """Whether the best of several models is to take the place of the default.
+
+    Args:
+        difference: Mean over the held-out rows of the paired difference, in nats.
+        error: Its standard error.
+        rows: Number of held-out rows.
+
+    Returns:
+        Whether the difference is more than one standard error, of at least 20 rows.
+    """
+    return bool(difference > WORTH * error and rows >= FEW_ROWS)
 
 
 def rank(points: pd.DataFrame) -> pd.DataFrame:

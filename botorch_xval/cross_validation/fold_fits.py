@@ -17,12 +17,16 @@ from typing import NamedTuple
 import numpy as np
 from botorch.optim.core import OptimizationStatus
 from numpy.typing import NDArray
+from torch import Tensor
 
 from botorch_xval.cross_validation.fold_models import FoldModels
-from botorch_xval.cross_validation.full_fit import Center
-from botorch_xval.cross_validation.predictions import Prediction
 from botorch_xval.cross_validation.result import FoldFit
-from botorch_xval.fitting.coordinates import Array, LogCoordinates, WhitenedCoordinates
+from botorch_xval.fitting.coordinates import (
+    Array,
+    Center,
+    LogCoordinates,
+    WhitenedCoordinates,
+)
 from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.multistart import Tried, search_starts
 from botorch_xval.fitting.options import FitOptions
@@ -61,7 +65,7 @@ class FoldFits(NamedTuple):
     fits: list[FoldFit]
     """For each fold and output in turn."""
 
-    predictions: dict[int, Prediction]
+    predictions: dict[int, dict[str, Tensor]]
     """By position of a fold those of its held-out rows, where they are known."""
 
 
@@ -100,7 +104,7 @@ class FoldWork:
         self.fixed: dict[Key, tuple[Array, FoldFit]] = {}
         self.how = "refit"
         self.spent: dict[Key, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
-        self.predictions: dict[int, Prediction] = {}
+        self.predictions: dict[int, dict[str, Tensor]] = {}
         self.deadline = options.deadline()
 
     def step(

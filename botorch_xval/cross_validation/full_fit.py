@@ -9,7 +9,12 @@ import numpy as np
 from botorch.exceptions.errors import ModelFittingError
 from gpytorch.mlls import MarginalLogLikelihood
 
-from botorch_xval.fitting.coordinates import Array, LogCoordinates, WhitenedCoordinates
+from botorch_xval.fitting.coordinates import (
+    Array,
+    Center,
+    LogCoordinates,
+    WhitenedCoordinates,
+)
 from botorch_xval.fitting.losses.make import make_objective
 from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.multistart import distinct
@@ -21,14 +26,6 @@ __all__ = ["MOST_OPTIMA", "Center", "FullFit", "centers_at", "fit_all_rows"]
 
 STEP = 1e-4  # of the central differences, in logarithms
 MOST_OPTIMA = 8  # of one model that are offered to folds
-
-
-@dataclass(frozen=True, eq=False)
-class Center:
-    """An optimum from which folds may start."""
-
-    theta: Array  # p
-    whitened: WhitenedCoordinates  # by the Hessian there
 
 
 @dataclass(frozen=True)

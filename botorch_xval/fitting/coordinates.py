@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
 
-__all__ = ["Coordinates", "LogCoordinates", "WhitenedCoordinates"]
+__all__ = ["Center", "Coordinates", "LogCoordinates", "WhitenedCoordinates"]
 
 Array = NDArray[np.float64]
 
@@ -184,3 +184,11 @@ class WhitenedCoordinates:
             low = np.where(self.resting, (inner.lb - self.center) * diagonal, -np.inf)
             high = np.where(self.resting, (inner.ub - self.center) * diagonal, np.inf)
         return Bounds(low, high)
+
+
+@dataclass(frozen=True, eq=False)
+class Center:
+    """An optimum from which other searches may start."""
+
+    theta: Array  # p
+    whitened: WhitenedCoordinates  # by the Hessian there
