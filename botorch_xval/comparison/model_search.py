@@ -34,10 +34,10 @@ class ModelSearch:
     is more than one standard error of the paired difference above BoTorch's default,
     else BoTorch's default. The best of many scores is better than it will be on new
     rows (Cawley & Talbot 2010), and one standard error is a usual protection (Breiman
-    et al. 1984, Section 3.4.3); two would be more than chance, and would leave most of
-    the gain. Of fewer than 20 rows BoTorch's default is taken, too: a standard error of
-    so few says little. `benchmarks/results/search.md` has what searches gain on rows
-    that they have not seen. `is_clear` says whether the gain is more than chance.
+    et al. 1984, Section 3.4.3). Of fewer than 20 rows BoTorch's default is taken, too:
+    a standard error of so few says little. `is_clear` says whether the gain is more
+    than chance. `benchmarks/results/search.md` has what these rules gain on rows that
+    no search has seen, beside a `ScalarChoiceGP` without any search.
     """
 
     comparison: Comparison

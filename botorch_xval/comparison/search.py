@@ -67,8 +67,7 @@ def search(
         choice_dims: The columns with choices in one-hot code.
         seconds: After these no further model is begun. BoTorch's default always is.
             With an executor all neighbors of a model are begun together.
-        candidates: At most so many models. More find models whose scores are higher
-            by chance, see `benchmarks/results/search.md`.
+        candidates: At most so many models.
         folds: See :func:`~botorch_xval.comparison.compare`.
         groups: `n` labels; rows with the same label are held out together.
         fit: How folds are fitted, see

@@ -5,7 +5,8 @@ default. It returns the axes that it drew on; `ax.figure.savefig(...)` saves the
 No plot changes a setting of matplotlib.
 
 * Of fits: `plot_losses`, `plot_active_models`, `plot_evaluations`, `LiveLosses`.
-* Of a comparison: `plot_scores`, `plot_differences`, `plot_comparison`.
+* Of a comparison: `plot_scores`, `plot_differences`, `plot_comparison`; of a search:
+  `plot_search`.
 * Of a cross-validation: `plot_predictions`, `plot_residuals`, `plot_normal_quantiles`,
   `plot_pit`, `plot_calibration`, `plot_influence`, and the most telling six of these in
   one figure, `plot_diagnostics`; `plot_pointwise` of a difference between two;
@@ -33,6 +34,7 @@ from botorch_xval.reporting.plots.hyperparameters import (
     plot_hyperparameters,
     plot_influence,
 )
+from botorch_xval.reporting.plots.search import plot_search
 from botorch_xval.reporting.plots.validation import (
     plot_pointwise,
     plot_predictions,
@@ -56,4 +58,5 @@ __all__ = [
     "plot_predictions",
     "plot_residuals",
     "plot_scores",
+    "plot_search",
 ]
