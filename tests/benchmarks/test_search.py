@@ -36,6 +36,7 @@ def nested() -> ModuleType:
     return module
 
 
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
 @pytest.mark.parametrize("name", ["branin", "wine", "accuracy"])
 def test_test_rows_are_other_rows(nested, name):
     X, Y, test_X, test_Y, dims = nested.split(name, 1)
@@ -57,7 +58,8 @@ def test_scores_are_those_of_botorchs_prediction(nested):
     fit_gpytorch_mll(mll, optimizer_kwargs={"starts": "own"})
     with torch.no_grad():
         found = model.posterior(test_X, observation_noise=True)
-    mean, scale = found.mean[:, 0].numpy(), found.variance[:, 0].sqrt().numpy()
+    mean = found.mean[:, 0].detach().numpy()
+    scale = found.variance[:, 0].detach().sqrt().numpy()
     y = test_Y[:, 0].numpy()
     assert_close(scores, stats.norm(mean, scale).logpdf(y), rtol=1e-5, atol=1e-5)
     assert_close(errors, (mean - y) ** 2, rtol=1e-5, atol=1e-5)

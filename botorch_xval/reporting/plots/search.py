@@ -21,7 +21,7 @@ def plot_search(search: ModelSearch, ax: Axes | None = None) -> Axes:
     Returns:
         The axes, with a point for each model that has a score of every row; bars are
         one standard error of the paired difference either way. The model to take has
-        another color.
+        another color. The axis shows the better half; an arrow is a model beyond.
 
     Raises:
         ValueError: If `search` or `ax` is something else.
@@ -30,6 +30,8 @@ def plot_search(search: ModelSearch, ax: Axes | None = None) -> Axes:
     table = search.table().dropna(subset="difference").iloc[::-1]
     ax = axes_of(ax, figsize=(8, 1.2 + 0.24 * len(table)))
     places = np.arange(len(table))
+    ends = table.difference - table.difference_se
+    lowest = min(ends.iloc[len(table) // 2 :].min(), 0.0)
     is_taken = (table.configuration == search.spec.name).to_numpy()
     for chosen, color, label in (
         (~is_taken, COLORS[0], None),
@@ -46,6 +48,11 @@ def plot_search(search: ModelSearch, ax: Axes | None = None) -> Axes:
             capsize=2,
             label=label,
         )
+    beyond = places[(table.difference < lowest).to_numpy()]
+    if len(beyond):
+        margin = 0.05 * ((table.difference + table.difference_se).max() - lowest)
+        ax.set_xlim(left=lowest - 2 * margin)
+        ax.plot(np.full(len(beyond), lowest - margin), beyond, "<", color="0.6")
     ax.axvline(0.0, color="0.7", linewidth=1, zorder=0)
     ax.set_yticks(places, table.configuration, fontsize=8)
     ax.set_xlabel(

@@ -47,6 +47,21 @@ def test_points_and_bars_are_those_of_the_table(found):
         assert color == COLORS[int(taken)].lower()
 
 
+def test_models_that_are_far_behind_are_arrows(found):
+    ax = plot_search(found)
+    table = found.table()
+    half = table.head(3)
+    lowest = min((half.difference - half.difference_se).min(), 0.0)
+    left = ax.get_xlim()[0]
+    assert left <= lowest
+    arrows = [line for line in ax.lines if line.get_marker() == "<"]
+    beyond = table.index[table.difference < lowest]
+    assert len(beyond) >= 1
+    (arrow,) = arrows
+    assert sorted(4 - arrow.get_ydata()) == list(beyond)
+    assert (left < arrow.get_xdata()).all() and (arrow.get_xdata() < lowest).all()
+
+
 def test_axes_say_what_they_show(found):
     ax = plot_search(found)
     assert "BoTorch's default" in ax.get_xlabel() and "nats" in ax.get_xlabel()
