@@ -1,6 +1,6 @@
 """What a search gains on rows that it has not seen, and what it costs.
 
-    python benchmarks/search.py run                # ten minutes
+    python benchmarks/search.py run
     python benchmarks/search.py run diabetes ackley
     python benchmarks/search.py table
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from ax.api.client import Client
-from ax_helpers import client_with_data, fitted_model, next_trial
+from ax_helpers import client_with_data, fitted_model
 from botorch.exceptions.errors import UnsupportedError
 from botorch.utils.datasets import SupervisedDataset
 from gpytorch.mlls import ExactMarginalLogLikelihood
@@ -66,7 +67,7 @@ def test_a_model_in_ax_is_our_fit_of_its_specification(spec):
         assert_close(model.get_parameter(name), value, rtol=1e-5, atol=1e-6)
 
 
-def test_a_client_with_it_is_saved_loaded_and_goes_on(tmp_path: Path):
+def test_a_client_with_it_is_saved_and_loaded(tmp_path: Path):
     client = client_with_data(spec_model_config(SPEC))
     path = tmp_path / "client.json"
     client.save_to_json_file(str(path))
@@ -74,8 +75,12 @@ def test_a_client_with_it_is_saved_loaded_and_goes_on(tmp_path: Path):
     (spec,) = loaded._generation_strategy.current_node.generator_specs
     (again,) = spec.generator_kwargs["surrogate_spec"].model_configs
     assert again == spec_model_config(SPEC)
-    model = next_trial(loaded)[1]
+    model = fitted_model(loaded)
     assert type(model) is StructuredGP and model.spec.warped
+    # What an acquisition function is optimized by.
+    X = model._original_train_inputs[:4].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model.posterior(X).mean.sum(), X)
+    assert slope.isfinite().all() and slope.abs().sum() > 0
 
 
 def test_several_metrics():

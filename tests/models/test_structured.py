@@ -48,7 +48,7 @@ ALL = spec_of(
     warped=True,
     priors="loosest",
 )
-NEAR = [other for spec in (spec_of(), BOTH, ALL) for other in neighbors(spec, D)]
+NEAR = [other for spec in (spec_of(), ALL) for other in neighbors(spec, D)]
 SPECS = list(dict.fromkeys([spec_of(), BOTH, ALL, *NEAR]))
 ADDITIVE = spec_of(inputs="additive", linear=True)
 some = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

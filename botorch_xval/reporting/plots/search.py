@@ -60,7 +60,7 @@ def plot_search(search: ModelSearch, ax: Axes | None = None) -> Axes:
         "difference to BoTorch's default (nats per row)"
     )
     ax.set_title(f"{len(search.specs)} models tried", loc="left")
-    ax.legend(frameon=False, loc="best")
+    ax.legend(frameon=False, loc="lower right")
     tidy(ax)
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", color="0.92", linewidth=0.8)
