@@ -95,7 +95,10 @@ def search(
     _check(train_X, train_Y, seconds, candidates, choice_dims)
     d, m = train_X.shape[-1], train_Y.shape[-1]
     default, *waiting = first_specs(d, choice_dims)
-    with TemporaryDirectory() as temporary, tqdm(disable=not progress) as bar:
+    with (
+        TemporaryDirectory() as temporary,
+        tqdm(total=candidates, disable=not progress) as bar,
+    ):
         work = _Work(
             (train_X, train_Y, train_Yvar),
             {
