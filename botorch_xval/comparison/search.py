@@ -64,7 +64,7 @@ def search(
         train_X: Inputs, `n x d`.
         train_Y: Outcomes, `n x m`.
         train_Yvar: Known variances of the observation noise, `n x m`.
-        choice_dims: The columns with choices in one-hot code.
+        choice_dims: The columns with choices in one-hot code (not checked).
         seconds: After these no further model is begun. BoTorch's default always is.
             With an executor all neighbors of a model are begun together.
         candidates: At most so many models.
@@ -181,6 +181,8 @@ def _check(
             raise ValueError(
                 f"{what}: expected two dimensions, got shape {tuple(values.shape)}"
             )
+    if len(train_X) < 3:
+        raise ValueError(f"train_X: expected at least 3 rows, got {len(train_X)}")
     if not seconds >= 0:
         raise ValueError(f"seconds: expected at least 0, got {seconds}")
     if candidates < 1:

@@ -194,6 +194,8 @@ def test_what_cannot_be_fitted_is_named_and_left_out(monkeypatch):
         ({"choice_dims": [2]}, r"choice_dims: .* columns from 0 to 1, got \[2\]"),
         ({"choice_dims": [1, 1]}, r"choice_dims: expected different .*\[1, 1\]"),
         ({"train_Y": torch.ones(8)}, r"train_Y: expected two dimensions, got .*\(8,\)"),
+        ({"train_X": torch.ones(2, 2)}, "train_X: expected at least 3 rows, got 2"),
+        ({"train_Y": torch.ones(7, 1)}, "train_Y: expected 8 rows as in train_X, got"),
         ({"fit": "cold"}, "fit: expected"),
     ],
 )
