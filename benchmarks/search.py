@@ -4,14 +4,13 @@
     python benchmarks/search.py run diabetes ackley
     python benchmarks/search.py table
 
-A nested evaluation. Of each data set two random splits (of those with a hundred rows
-one): `search` sees the training rows only, with leave-one-out of them and 20 candidates
-(by number, not by seconds). The model that it takes, the best by score whatever its
-margin, BoTorch's default and `ScalarChoiceGP` with each of its priors are fitted to the
-training rows and predict the test rows. All fits have one start. Figures are paired
-differences to BoTorch's default in nats per test row, with standard errors over the
-test rows of a split: these are right for this split, and do not include what another
-training set would change.
+A nested evaluation. Of each data set two random splits: `search` sees the training rows
+only, with leave-one-out of them and 20 candidates (by number, not by seconds). The
+model that it takes, the best by score whatever its margin, BoTorch's default and
+`ScalarChoiceGP` with each of its priors are fitted to the training rows and predict the
+test rows. All fits have one start. Figures are paired differences to BoTorch's default
+in nats per test row, with standard errors over the test rows of a split: these are
+right for this split, and do not include what another training set would change.
 
 `CHOSEN_ON` names the data sets that the rules of the search (the first models, the
 width, the number of candidates, one standard error, twenty rows) were chosen on, with
@@ -216,12 +215,12 @@ def write(rows: list[dict]) -> None:
         'standard error ahead), "best score" what has the highest score; the last '
         "three are `ScalarChoiceGP` with its named priors, without any search. Means "
         "depend much on single rows that a model is sure of and wrong about, and on "
-        "griewank, a sum of functions of one input. What was promised is the "
-        "difference by leave-one-out of the training rows, with ? where it may be "
-        "chance.",
+        "functions that are sums over single inputs (griewank, styblinski). What was "
+        "promised is the difference by leave-one-out of the training rows, with ? "
+        "where it may be chance.",
         "",
         summary(unseen, "Not looked at before") if unseen else "",
-        summary(larger, "Of these, a hundred rows, one split") if larger else "",
+        summary(larger, "Of these, with a hundred rows") if larger else "",
         summary(seen, "What the rules were chosen on, other splits") if seen else "",
         "| data, split | rows | taken | promised | gain | RMSE / BoTorch's | gain of "
         "the best score | gain of tight / loose / loosest |",
@@ -245,8 +244,7 @@ def main() -> None:
             if name == "race":
                 rows = map(race, ("hartmann", "iris", "michalewicz"))
             else:
-                splits = 1 if name in LARGER else SPLITS
-                rows = (measure(name, seed) for seed in range(splits))
+                rows = (measure(name, seed) for seed in range(SPLITS))
             for row in rows:
                 print(row, flush=True)
                 with open(path, "a") as file:
