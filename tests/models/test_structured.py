@@ -275,6 +275,7 @@ def test_says_which_batches_are_independent():
     assert not asked(spec=BOTH, input_transform=None)
 
 
+@pytest.mark.filterwarnings("ignore:A not p.d.")
 def test_outputs_can_be_taken_apart():
     x, y = data(m=2)
     for spec in (BOTH, ADDITIVE):
