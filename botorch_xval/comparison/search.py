@@ -79,7 +79,8 @@ def search(
         folder: Where to keep every model that is scored, see
             :func:`~botorch_xval.comparison.compare`. The same call goes on from there,
             also with more seconds or candidates.
-        executor: Scores models elsewhere; one of processes or machines.
+        executor: Scores models elsewhere, by processes or machines; several threads of
+            one process share the global settings of GPyTorch.
         progress: Whether to show a bar, one step per model.
 
     Returns:

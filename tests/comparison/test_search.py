@@ -123,7 +123,8 @@ def test_the_clock_ends_a_search_and_a_folder_goes_on(trials, found, tmp_path: P
 
 
 def test_an_executor_finds_the_same(trials, found):
-    with ThreadPoolExecutor(2) as executor:
+    # One worker: settings of GPyTorch are global, and not those of a thread.
+    with ThreadPoolExecutor(1) as executor:
         threads = search(**trials, candidates=9, executor=executor, **QUICK)
     assert_same(threads.comparison, found.comparison)
     assert threads.specs == found.specs
