@@ -5,7 +5,7 @@ The rooms of the package, from left to right: `data`, `models`, `fitting`,
 their main names.
 """
 
-from botorch_xval.comparison import Comparison, compare
+from botorch_xval.comparison import Comparison, ModelSearch, compare, search
 from botorch_xval.cross_validation import (
     CrossValidation,
     FoldFit,
@@ -40,8 +40,10 @@ from botorch_xval.models import (
     DirichletPrior,
     FactorizedScalarChoiceKernel,
     LeaveOneOutCRPS,
+    ModelSpec,
     PriorConfiguration,
     ScalarChoiceGP,
+    StructuredGP,
     WeightedMixtureKernel,
 )
 from botorch_xval.reporting import (
@@ -73,10 +75,13 @@ __all__ = [
     "IndependentResult",
     "LeaveOneOutCRPS",
     "ModelResult",
+    "ModelSearch",
+    "ModelSpec",
     "Objective",
     "PriorConfiguration",
     "ScalarChoiceGP",
     "Search",
+    "StructuredGP",
     "WeightedMixtureKernel",
     "buffered",
     "compare",
@@ -96,6 +101,7 @@ __all__ = [
     "make_objective",
     "minimize_each",
     "optimism",
+    "search",
     "summarize_fits",
     "write_page",
 ]

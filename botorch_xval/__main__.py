@@ -18,6 +18,7 @@ from gpytorch.mlls import (
 )
 
 from botorch_xval.comparison.compare import compare
+from botorch_xval.comparison.search import search
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.cross_validate import FITS, cross_validate
 from botorch_xval.cross_validation.outliers import FEWEST, WithoutRows
@@ -73,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 ignore=args.ignore,
             )
         print(table.summary())
-        (_fit if args.command == "fit" else _compare)(table, args)
+        run = {"fit": _fit, "search": _search}.get(args.command, _compare)
+        run(table, args)
     except (ValueError, OSError, ModelFittingError) as error:
         print(f"botorch-xval: {error}", file=sys.stderr)
         return 2
@@ -188,6 +190,39 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
         f"\nWritten to {folder}: report.html with everything, scores.csv, points.csv, "
         "fits.csv, scores.png, losses.png, and cells/ to go on from after an "
         "interruption"
+    )
+
+
+def _search(table: EncodedTable, args: argparse.Namespace) -> None:
+    """Search the grammar, print what was found, and write it with a chart."""
+    folder = Path(args.out)
+    found = search(
+        table.X,
+        table.Y,
+        choice_dims=table.choice_dims,
+        seconds=args.seconds,
+        candidates=args.candidates,
+        fit=args.fit,
+        folder=folder,
+        progress=True,
+    )
+    print(f"\nTo predict {table.target_name}: {found.summary()}\n")
+    scores = found.table()
+    print(scores.to_string(index=False, float_format="{:.4f}".format))
+    scores.to_csv(folder / "search.csv", index=False)
+    found.save(folder / "search.json")
+    # Here, so that nothing else waits for matplotlib.
+    from matplotlib import pyplot as plt
+
+    from botorch_xval.reporting.plots import plot_search
+    from botorch_xval.reporting.plots.style import figure_of
+
+    plt.switch_backend("agg")  # files only, no window
+    figure_of(plot_search(found)).savefig(folder / "search.png", dpi=150)
+    plt.close("all")
+    print(
+        f"\nWritten to {folder}: search.csv, search.png, search.json (see "
+        "ModelSearch.load), and cells/ to go on from with more seconds or candidates"
     )
 
 
@@ -327,8 +362,32 @@ def _parser() -> argparse.ArgumentParser:
         "every fold's values and a slider through the iterations.",
         epilog=EPILOG.format("fit"),
     )
-    for command in (comparison, fit):
+    searching = commands.add_parser(
+        "search",
+        help="search kernels and priors for your table (CSV)",
+        description="Begins with the models of `compare` and goes on with the "
+        "neighbors of the best: other kernels, choices, priors, warped inputs. Takes "
+        "BoTorch's default unless another model is more than one standard error "
+        "better in leave-one-out.",
+        epilog=EPILOG.format("search"),
+    )
+    for command in (comparison, fit, searching):
         _add_table(command)
+    searching.add_argument(
+        "--seconds", type=float, default=60.0, help="no model is begun later (60)"
+    )
+    searching.add_argument(
+        "--candidates", type=int, default=20, help="at most so many models (20)"
+    )
+    searching.add_argument(
+        "--fit",
+        default="warm",
+        choices=FITS,
+        help='how folds are fitted, see compare; "adaptive" for many rows (warm)',
+    )
+    searching.add_argument(
+        "--out", default="search", metavar="FOLDER", help="(default: search)"
+    )
     fit.add_argument(
         "--model",
         default="loose priors",

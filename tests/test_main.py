@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from gpytorch.mlls import ExactMarginalLogLikelihood
+from helpers import assert_same
 
 from botorch_xval.__main__ import main
 from botorch_xval.comparison.compare import compare
+from botorch_xval.comparison.model_search import ModelSearch
+from botorch_xval.comparison.search import search
 from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.data.tables import encode_table
 from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
@@ -108,6 +111,41 @@ def test_a_demo_scores_as_the_python_interface_does(tmp_path, no_report):
     )
     points = pd.read_csv(tmp_path / "points.csv")
     pd.testing.assert_frame_equal(points, expected.points, rtol=1e-10)
+
+
+# A search
+
+
+def test_a_search_writes_what_it_found(trials, tmp_path, capsys):
+    arguments = [*OPTIONS[:-2], "--candidates", "3", "--fit", "fixed"]
+    arguments += ["--seconds", "1000", "--out", str(tmp_path)]
+    assert main(["search", str(trials), *arguments]) == 0
+    found = ModelSearch.load(tmp_path / "search.json")
+    table = encode_table(
+        pd.read_csv(trials),
+        "loss",
+        choices=CHOICES,
+        log_scalars=LOGGED,
+        log_target=True,
+        ignore=["seed"],
+    )
+    expected = search(
+        table.X,
+        table.Y,
+        choice_dims=table.choice_dims,
+        candidates=3,
+        fit="fixed",
+    )
+    assert found.specs == expected.specs
+    assert_same(found.comparison, expected.comparison)
+    output = capsys.readouterr().out
+    assert f"To predict log(loss): {found.summary()}" in output
+    scores = pd.read_csv(tmp_path / "search.csv")
+    assert scores.configuration.tolist() == found.table().configuration.tolist()
+    assert min(width_and_height(tmp_path / "search.png")) > 150
+    assert all(f"{elpd:.4f}" in output for elpd in scores.elpd)
+    assert main(["search", str(trials), *arguments, "--seconds", "-1"]) == 2
+    assert "seconds: expected at least 0" in capsys.readouterr().err
 
 
 # One model

@@ -29,6 +29,7 @@ from botorch_xval.ax.experiment import (
     compare_models,
     encode_experiment,
     model_configs,
+    search_models,
 )
 from botorch_xval.ax.generator import BatchedRefitGenerator, RefitGenerators
 from botorch_xval.ax.models import (
@@ -39,6 +40,8 @@ from botorch_xval.ax.models import (
     choice_columns,
     with_independent_fit,
 )
+from botorch_xval.ax.selector import RefitModelSelector
+from botorch_xval.ax.structured import StructuredGP, spec_model_config
 
 __all__ = [
     "BatchedRefitGenerator",
@@ -47,12 +50,16 @@ __all__ = [
     "IndependentMultiTaskGP",
     "IndependentSingleTaskGP",
     "RefitGenerators",
+    "RefitModelSelector",
     "ScalarChoiceGP",
+    "StructuredGP",
     "best_model_config",
     "choice_columns",
     "compare_models",
     "cross_validate",
     "encode_experiment",
     "model_configs",
+    "search_models",
+    "spec_model_config",
     "with_independent_fit",
 ]

@@ -19,7 +19,10 @@ from botorch.models.model import Model
 from torch import Tensor
 
 from botorch_xval.ax.models import IndependentSingleTaskGP, ScalarChoiceGP
+from botorch_xval.ax.structured import spec_model_config
 from botorch_xval.comparison.compare import compare
+from botorch_xval.comparison.model_search import ModelSearch
+from botorch_xval.comparison.search import search
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.data.tables import EncodedTable, encode_table
 from botorch_xval.models.configurations import (
@@ -35,6 +38,7 @@ __all__ = [
     "compare_models",
     "encode_experiment",
     "model_configs",
+    "search_models",
 ]
 
 SIZES = (20, 40, 60)  # rows, by default
@@ -196,6 +200,36 @@ def compare_models(
     )
 
 
+def search_models(
+    experiment: Experiment | Client, metric: str | None = None, **search_kwargs: Any
+) -> ModelSearch:
+    """Search the grammar for the model that predicts a metric of an experiment best.
+
+    Rows of the same arm are held out together.
+
+    Args:
+        experiment: An experiment with data, or a client that has one.
+        metric: Name of the metric; may be None if there is only one.
+        **search_kwargs: Further keyword arguments of
+            :func:`~botorch_xval.comparison.search`, such as `seconds`.
+
+    Returns:
+        What was found; :func:`best_model_config` makes a `ModelConfig` of it.
+
+    Raises:
+        ValueError: See :func:`encode_experiment` and `search`.
+    """
+    data = encode_experiment(experiment, metric)
+    repeated = len(set(data.arms)) < len(data.arms)
+    return search(
+        data.table.X,
+        data.table.Y,
+        data.Yvar,
+        choice_dims=data.table.choice_dims,
+        **{"groups": data.arms if repeated else None, **search_kwargs},
+    )
+
+
 def model_configs() -> dict[str, ModelConfig]:
     """The default configurations of :func:`compare_models`, as Ax takes them.
 
@@ -216,11 +250,12 @@ def model_configs() -> dict[str, ModelConfig]:
     return {**ours, BOTORCH_DEFAULT: default}
 
 
-def best_model_config(comparison: Comparison) -> ModelConfig:
-    """The `ModelConfig` of the best configuration at the largest size.
+def best_model_config(comparison: Comparison | ModelSearch) -> ModelConfig:
+    """The `ModelConfig` of the best configuration at the largest size, or of a search.
 
     Args:
-        comparison: Of configurations that are named as in :func:`model_configs`.
+        comparison: Of configurations that are named as in :func:`model_configs`, or
+            what :func:`search_models` has found.
 
     Returns:
         For the `SurrogateSpec` of a generator. It is fitted by the evidence; after a
@@ -229,6 +264,8 @@ def best_model_config(comparison: Comparison) -> ModelConfig:
     Raises:
         ValueError: If the best configuration has another name.
     """
+    if isinstance(comparison, ModelSearch):
+        return spec_model_config(comparison.spec)
     table = comparison.table()
     best = table[table["size"] == table["size"].max()].iloc[0]["configuration"]
     known = model_configs()

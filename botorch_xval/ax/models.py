@@ -36,11 +36,13 @@ from botorch_xval.models.mlls import LeaveOneOutCRPS
 from botorch_xval.models.scalar_choice import PriorConfiguration
 
 __all__ = [
+    "IndependentFit",
     "IndependentMixedSingleTaskGP",
     "IndependentMultiTaskGP",
     "IndependentSingleTaskGP",
     "ScalarChoiceGP",
     "are_ours",
+    "check_space",
     "choice_columns",
     "fitted_together",
     "with_independent_fit",
@@ -73,9 +75,7 @@ def fitted_together() -> Iterator[None]:
 
 def are_ours(model: Model) -> bool:
     """Whether a model, or every model of a `ModelListGP`, has this library's fit."""
-    return all(
-        isinstance(m, _IndependentFit) for m in getattr(model, "models", [model])
-    )
+    return all(isinstance(m, IndependentFit) for m in getattr(model, "models", [model]))
 
 
 def choice_columns(feature_names: Sequence[str]) -> list[int]:
@@ -90,7 +90,7 @@ def choice_columns(feature_names: Sequence[str]) -> list[int]:
     return [i for i, name in enumerate(feature_names) if ONE_HOT in name]
 
 
-class _IndependentFit:
+class IndependentFit:
     """A model whose `custom_fit` BoTorch's `fit_gpytorch_mll` calls."""
 
     def custom_fit(
@@ -128,7 +128,7 @@ class _IndependentFit:
 
 
 # Folds of a cross-validation are then fitted together.
-_IndependentFit.custom_fit.is_independent = True  # type: ignore[attr-defined]
+IndependentFit.custom_fit.is_independent = True  # type: ignore[attr-defined]
 
 
 def with_independent_fit(
@@ -163,7 +163,7 @@ def with_independent_fit(
     name = name or f"Independent{model_class.__name__}"
     made = type(
         name,
-        (_IndependentFit, model_class),
+        (IndependentFit, model_class),
         {"__doc__": model_class.__doc__, "__module__": __name__},
     )
     register_model(made)
@@ -175,7 +175,7 @@ IndependentMixedSingleTaskGP = with_independent_fit(MixedSingleTaskGP)
 IndependentMultiTaskGP = with_independent_fit(MultiTaskGP)
 
 
-class ScalarChoiceGP(_IndependentFit, models.ScalarChoiceGP):
+class ScalarChoiceGP(IndependentFit, models.ScalarChoiceGP):
     """The :class:`~botorch_xval.models.ScalarChoiceGP` for Ax.
 
     The columns of one-hot choices are found by their names. In `model_options` of a
@@ -205,22 +205,42 @@ class ScalarChoiceGP(_IndependentFit, models.ScalarChoiceGP):
             UnsupportedError: If there are choices without one-hot code, fidelities, or
                 dependencies between parameters.
         """
-        if len(categorical_features):
-            names = [training_data.feature_names[i] for i in categorical_features]
-            raise UnsupportedError(
-                f"ScalarChoiceGP: expected choices in one-hot code, got {names} as "
-                "numbers; keep Ax's OneHot among the transforms"
-            )
-        if others:
-            raise UnsupportedError(
-                "ScalarChoiceGP: expected a search space of scalars and choices, got "
-                f"one with {sorted(others)}; use another botorch_model_class"
-            )
+        check_space("ScalarChoiceGP", training_data, categorical_features, others)
         return {
             **super().construct_inputs(training_data),
             "choice_dims": choice_columns(training_data.feature_names),
             "priors": priors,
         }
+
+
+def check_space(
+    name: str,
+    training_data: SupervisedDataset,
+    categorical_features: Sequence[int],
+    others: dict[str, Any],
+) -> None:
+    """Refuse search spaces of other things than scalars and one-hot choices.
+
+    Args:
+        name: Of the model, for the message.
+        training_data: Names its columns.
+        categorical_features: Columns of choices that are not in one-hot code.
+        others: What else the search space has.
+
+    Raises:
+        UnsupportedError: If there are such columns, or something else.
+    """
+    if len(categorical_features):
+        names = [training_data.feature_names[i] for i in categorical_features]
+        raise UnsupportedError(
+            f"{name}: expected choices in one-hot code, got {names} as numbers; keep "
+            "Ax's OneHot among the transforms"
+        )
+    if others:
+        raise UnsupportedError(
+            f"{name}: expected a search space of scalars and choices, got one with "
+            f"{sorted(others)}; use another botorch_model_class"
+        )
 
 
 @covar_module_argparse.register(FactorizedScalarChoiceKernel)

@@ -1,4 +1,4 @@
-"""Which configuration predicts best: comparisons over dataset sizes."""
+"""Which configuration predicts best: comparisons over dataset sizes, and searches."""
 
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.learning_curve import (
@@ -6,7 +6,9 @@ from botorch_xval.comparison.learning_curve import (
     check_learning_curve,
     learning_curve,
 )
+from botorch_xval.comparison.model_search import ModelSearch
 from botorch_xval.comparison.race import leaving, rounds, significance
+from botorch_xval.comparison.search import search
 from botorch_xval.comparison.selection import selection_bias
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.comparison.weights import (
@@ -18,6 +20,7 @@ from botorch_xval.comparison.weights import (
 __all__ = [
     "Comparison",
     "LearningCurve",
+    "ModelSearch",
     "check_learning_curve",
     "compare",
     "learning_curve",
@@ -25,6 +28,7 @@ __all__ = [
     "pseudo_bma_plus_weights",
     "pseudo_bma_weights",
     "rounds",
+    "search",
     "selection_bias",
     "significance",
     "stacking_weights",

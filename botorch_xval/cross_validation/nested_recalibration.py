@@ -10,11 +10,10 @@ from botorch.models.model import Model
 from torch import Tensor
 
 from botorch_xval.cross_validation.cross_validate import cross_validate
-from botorch_xval.cross_validation.folds import (
+from botorch_xval.cross_validation.folds import k_fold, leave_one_out
+from botorch_xval.cross_validation.folds_like import (
     FoldsLike,
     Groups,
-    k_fold,
-    leave_one_out,
     list_labels,
     make_folds,
 )
@@ -92,5 +91,5 @@ def recalibrate_nested(
         fit=fit,
         **cross_validate_kwargs,
     )
-    each = [learn((~held_out).nonzero()[:, 0]) for held_out in outer.held_out]
+    each = [learn(training.nonzero()[:, 0]) for training in outer.training]
     return Recalibration(result, learn(torch.arange(n)), torch.stack(each), True)

@@ -6,6 +6,7 @@ from botorch_xval.models.configurations import (
     default_model,
     name_of_priors,
 )
+from botorch_xval.models.grammar import ModelSpec, first_specs, neighbors
 from botorch_xval.models.kernels import (
     ChoiceKernel,
     FactorizedScalarChoiceKernel,
@@ -19,6 +20,7 @@ from botorch_xval.models.scalar_choice import (
     ScalarChoiceGP,
 )
 from botorch_xval.models.scaled_variance import ScaledVariance
+from botorch_xval.models.structured import StructuredGP
 
 __all__ = [
     "BOTORCH_DEFAULT",
@@ -28,11 +30,15 @@ __all__ = [
     "DirichletPrior",
     "FactorizedScalarChoiceKernel",
     "LeaveOneOutCRPS",
+    "ModelSpec",
     "PriorConfiguration",
     "ScalarChoiceGP",
     "ScaledVariance",
+    "StructuredGP",
     "WeightedMixtureKernel",
     "default_configurations",
     "default_model",
+    "first_specs",
     "name_of_priors",
+    "neighbors",
 ]

@@ -75,7 +75,39 @@ PRIOR_CONFIGURATIONS: dict[str, PriorConfiguration] = {
 """Three degrees of looseness: looser priors have the same modes and are wider."""
 
 
-class ScalarChoiceGP(SingleTaskGP):
+class OutputsOfOneModel(SingleTaskGP):
+    """A model of this package whose outputs can be taken apart by `subset_output`."""
+
+    def name_output_dims(self) -> None:
+        """Say which dimension of each parameter is that of the outputs."""
+        output_dims = {
+            "raw_constant": -1,
+            "raw_outputscale": -1,
+            "raw_noise": -2,
+            "raw_fractions": -2,
+            "raw_lengthscale": -3,
+            "raw_variance": -3,
+        }
+        self._subset_batch_dict = {
+            name: output_dims[name.rsplit(".", 1)[-1]]
+            for name, _ in self.named_parameters()
+            if name.rsplit(".", 1)[-1] in output_dims
+        }
+
+    def subset_output(self, idcs: list[int]) -> OutputsOfOneModel:
+        """The model of some of the outputs.
+
+        Args:
+            idcs: Positions of the outputs to keep.
+        """
+        model = super().subset_output(idcs)
+        if hasattr(self, "input_transform"):
+            # BoTorch would take its last batch dimension for the outputs.
+            model.input_transform = deepcopy(self.input_transform)
+        return cast(OutputsOfOneModel, model)
+
+
+class ScalarChoiceGP(OutputsOfOneModel):
     r"""A Gaussian process over scalar and one-hot choice parameters.
 
     Its covariance is a `FactorizedScalarChoiceKernel`; with scalars only a scaled
@@ -122,12 +154,12 @@ class ScalarChoiceGP(SingleTaskGP):
     ) -> None:
         self._validate_tensor_args(X=train_X, Y=train_Y, Yvar=train_Yvar)
         d, m, batch_shape = train_X.shape[-1], train_Y.shape[-1], train_X.shape[:-2]
-        choice_dims = _normalize_dims(choice_dims, d)
+        choice_dims = normalize_dims(choice_dims, d)
         scalar_dims = tuple(dim for dim in range(d) if dim not in choice_dims)
         priors = _find_priors(priors)
         kernel_batch_shape = batch_shape + torch.Size([m] if m > 1 else [])
         if isinstance(input_transform, _DefaultType):
-            input_transform = _normalize_scalars(d, scalar_dims, batch_shape, m)
+            input_transform = normalize_columns(d, scalar_dims, batch_shape, m)
 
         def gamma(pair: tuple[float, float]) -> GammaPrior:
             return GammaPrior(*map(train_X.new_tensor, pair))
@@ -175,19 +207,7 @@ class ScalarChoiceGP(SingleTaskGP):
         self.choice_dims = choice_dims
         self.priors = priors
         self._initialize_hyperparameters()
-        # For BoTorch's `subset_output`: the dimension of the outputs, by parameter.
-        output_dims = {
-            "raw_constant": -1,
-            "raw_outputscale": -1,
-            "raw_noise": -2,
-            "raw_fractions": -2,
-            "raw_lengthscale": -3,
-        }
-        self._subset_batch_dict = {
-            name: output_dims[name.rsplit(".", 1)[-1]]
-            for name, _ in self.named_parameters()
-            if name.rsplit(".", 1)[-1] in output_dims
-        }
+        self.name_output_dims()
 
     @classmethod
     def builds_independent_batches(cls, **kwargs: Any) -> bool:
@@ -231,18 +251,6 @@ class ScalarChoiceGP(SingleTaskGP):
         if isinstance(self.likelihood, GaussianLikelihood):
             self.likelihood.noise = START["noise"]
 
-    def subset_output(self, idcs: list[int]) -> ScalarChoiceGP:
-        """The model of some of the outputs.
-
-        Args:
-            idcs: Positions of the outputs to keep.
-        """
-        model = super().subset_output(idcs)
-        if hasattr(self, "input_transform"):
-            # BoTorch would take its last batch dimension for the outputs.
-            model.input_transform = deepcopy(self.input_transform)
-        return cast(ScalarChoiceGP, model)
-
 
 class _NormalizeEachMember(Normalize):
     """`Normalize` for a batch of models with several outputs.
@@ -270,7 +278,7 @@ class _NormalizeEachMember(Normalize):
         return transform(X[..., 0, :, :]).unsqueeze(-3).expand(X.shape)
 
 
-def _normalize_scalars(
+def normalize_columns(
     d: int, scalar_dims: tuple[int, ...], batch_shape: torch.Size, m: int
 ) -> Normalize | None:
     """The default input transform."""
@@ -280,7 +288,7 @@ def _normalize_scalars(
     return normalize(d, indices=list(scalar_dims), batch_shape=batch_shape)
 
 
-def _normalize_dims(dims: Sequence[int], d: int) -> tuple[int, ...]:
+def normalize_dims(dims: Sequence[int], d: int) -> tuple[int, ...]:
     """Column numbers of 0 or more, ascending."""
     for dim in dims:
         if not -d <= dim < d:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,10 @@ from botorch_xval.ax.experiment import (
     compare_models,
     encode_experiment,
     model_configs,
+    search_models,
 )
 from botorch_xval.ax.models import IndependentSingleTaskGP, ScalarChoiceGP
+from botorch_xval.ax.structured import spec_model_config
 from botorch_xval.cross_validation.folds import k_fold
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ax's own
@@ -107,3 +110,15 @@ def test_which_model_should_this_experiment_have(tmp_path: Path):
     )
     with pytest.raises(ValueError, match="as the best configuration, got 'mine'; make"):
         best_model_config(chosen)
+
+
+def test_a_search_of_an_experiment_and_its_config(tmp_path: Path):
+    client = with_repeated_arms(client_with_data(n=20, sem=0.2))
+    data = encode_experiment(client)
+    found = search_models(client, fit="fixed", candidates=3, folder=tmp_path)
+    assert (found.comparison.fits.folds == 20).all()  # 22 rows, by arm
+    assert all(s.choice_dims == tuple(data.table.choice_dims) for s in found.specs)
+    config = best_model_config(found)
+    assert config == spec_model_config(found.spec)
+    model = fitted_model(client_with_data(config, n=20))
+    assert replace(model.spec, choice_dims=()) == replace(found.spec, choice_dims=())

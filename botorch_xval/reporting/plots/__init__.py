@@ -6,7 +6,7 @@ No plot changes a setting of matplotlib.
 
 * Of fits: `plot_losses`, `plot_active_models`, `plot_evaluations`, `LiveLosses`.
 * Of a comparison: `plot_scores`, `plot_differences`, `plot_comparison`, and
-  `plot_learning_curve` of its curves.
+  `plot_learning_curve` of its curves; of a search `plot_search`.
 * Of a cross-validation: `plot_predictions`, `plot_residuals`, `plot_normal_quantiles`,
   `plot_pit`, `plot_calibration`, `plot_influence`, `plot_pareto_k`, and the most
   telling six of these in one figure, `plot_diagnostics`; `plot_trace` over the rows in
@@ -37,6 +37,7 @@ from botorch_xval.reporting.plots.hyperparameters import (
     plot_pareto_k,
 )
 from botorch_xval.reporting.plots.learning_curve import plot_learning_curve
+from botorch_xval.reporting.plots.search import plot_search
 from botorch_xval.reporting.plots.trace import plot_trace
 from botorch_xval.reporting.plots.validation import (
     plot_pointwise,
@@ -64,4 +65,5 @@ __all__ = [
     "plot_residuals",
     "plot_scores",
     "plot_trace",
+    "plot_search",
 ]

@@ -12,7 +12,7 @@ import pytest
 from helpers import assert_close, noisy_waves, normalized_gp, optimizer
 from reporting_helpers import record
 
-from botorch_xval import Comparison, compare, difference, hyperparameters
+from botorch_xval import Comparison, compare, difference, hyperparameters, search
 from botorch_xval.comparison import LearningCurve
 from botorch_xval.reporting import plots
 from botorch_xval.reporting.plots.style import axes_of, figure_of, name_points
@@ -31,7 +31,15 @@ OF_RESULT = [
 ]
 OF_TABLE = [plots.plot_pointwise, plots.plot_hyperparameters]
 SEVERAL = [plots.plot_comparison, plots.plot_diagnostics]
-ONE = [*OF_RECORDS, *OF_COMPARISON, *OF_RESULT, *OF_TABLE, plots.plot_learning_curve]
+OF_SEARCH = [plots.plot_search]
+ONE = [
+    *OF_SEARCH,
+    *OF_RECORDS,
+    *OF_COMPARISON,
+    *OF_RESULT,
+    *OF_TABLE,
+    plots.plot_learning_curve,
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +51,11 @@ def subjects(warm, fixed) -> dict[Callable[..., Any], Any]:
         sizes=[6],
         fit_options=optimizer(maxiter=2),
     )
+    searched = search(
+        *noisy_waves(6), candidates=1, fit="fixed", fit_options=optimizer(maxiter=2)
+    )
     return {
+        **dict.fromkeys(OF_SEARCH, searched),
         **dict.fromkeys(OF_RECORDS, RECORDS),
         **dict.fromkeys([*OF_COMPARISON, plots.plot_comparison], comparison),
         **dict.fromkeys([*OF_RESULT, plots.plot_diagnostics], warm),
@@ -100,9 +112,8 @@ def test_several_axes_are_those_that_are_given(plot, count, subjects):
 @pytest.mark.parametrize("plot", [*ONE, *SEVERAL])
 @pytest.mark.parametrize("wrong", [None, "result", 3.0])
 def test_another_thing_than_a_result_is_refused(plot, wrong):
-    pattern = (
-        r"(records|comparison|result|differences|table|curve): expected .*, got .*; "
-    )
+    names = "records|comparison|result|differences|table|curve|search"
+    pattern = rf"({names}): expected .*, got .*; "
     with pytest.raises(ValueError, match=pattern):
         plot(wrong)
     assert not plt.get_fignums()
