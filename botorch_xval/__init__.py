@@ -5,7 +5,13 @@ The rooms of the package, from left to right: `data`, `models`, `fitting`,
 their main names.
 """
 
-from botorch_xval.comparison import Comparison, ModelSearch, compare, search
+from botorch_xval.comparison import (
+    Comparison,
+    ModelSearch,
+    compare,
+    learning_curve,
+    search,
+)
 from botorch_xval.cross_validation import (
     CrossValidation,
     FoldFit,
@@ -13,11 +19,13 @@ from botorch_xval.cross_validation import (
     buffered,
     cross_validate,
     difference,
+    find_outliers,
     hold_out_only,
     k_fold,
     leave_future_out,
     leave_one_out,
     optimism,
+    recalibrate,
 )
 from botorch_xval.data import EncodedTable, encode_table, load_tuning_trials
 from botorch_xval.fitting import (
@@ -89,18 +97,21 @@ __all__ = [
     "describe",
     "difference",
     "encode_table",
+    "find_outliers",
     "fit_each",
     "fit_gpytorch_mll",
     "fit_independently",
     "hold_out_only",
     "hyperparameters",
     "k_fold",
+    "learning_curve",
     "leave_future_out",
     "leave_one_out",
     "load_tuning_trials",
     "make_objective",
     "minimize_each",
     "optimism",
+    "recalibrate",
     "search",
     "summarize_fits",
     "write_page",
