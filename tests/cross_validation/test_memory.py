@@ -103,8 +103,8 @@ def test_what_a_block_has_found_is_offered_to_later_ones(monkeypatch):
         known[0] = [*known.get(0, []), len(given)]
         raise InterruptedError if len(given) == 3 else NotImplementedError
 
-    module = import_module("botorch_xval.cross_validation.cross_validate")
-    work = module._Work(data_of(24), FitOptions(max_memory=bound_of(8, 24)), False)
+    module = import_module("botorch_xval.cross_validation.work")
+    work = module.Work(data_of(24), FitOptions(max_memory=bound_of(8, 24)), False)
     monkeypatch.setattr(module, "fit_folds", fit_folds)
     known: dict = {}
     for block in range(3):

@@ -12,7 +12,14 @@ import pytest
 from helpers import assert_close, noisy_waves, normalized_gp, optimizer
 from reporting_helpers import record
 
-from botorch_xval import Comparison, compare, difference, hyperparameters, search
+from botorch_xval import (
+    Comparison,
+    compare,
+    cross_validate,
+    difference,
+    hyperparameters,
+    search,
+)
 from botorch_xval.comparison import LearningCurve
 from botorch_xval.reporting import plots
 from botorch_xval.reporting.plots.style import axes_of, figure_of, name_points
@@ -39,6 +46,7 @@ ONE = [
     *OF_RESULT,
     *OF_TABLE,
     plots.plot_learning_curve,
+    plots.plot_pareto_k,
 ]
 
 
@@ -54,7 +62,9 @@ def subjects(warm, fixed) -> dict[Callable[..., Any], Any]:
     searched = search(
         *noisy_waves(6), candidates=1, fit="fixed", fit_options=optimizer(maxiter=2)
     )
+    drawn = cross_validate(normalized_gp, *noisy_waves(6), fit="posterior", draws=100)
     return {
+        plots.plot_pareto_k: drawn,
         **dict.fromkeys(OF_SEARCH, searched),
         **dict.fromkeys(OF_RECORDS, RECORDS),
         **dict.fromkeys([*OF_COMPARISON, plots.plot_comparison], comparison),
