@@ -30,6 +30,7 @@ from botorch_xval.comparison.fingerprint import fingerprint
 from botorch_xval.comparison.race import leaving, rounds, significance
 from botorch_xval.comparison.store import Cell, CellFolder, Outcomes
 from botorch_xval.comparison.table import Comparison
+from botorch_xval.cross_validation.cross_validate import DRAWS
 from botorch_xval.cross_validation.folds import Folds, leave_one_out, restrict
 from botorch_xval.cross_validation.folds_like import (
     FoldsLike,
@@ -59,6 +60,7 @@ def compare(
     fit: str = "refit",
     fit_options: FitOptions | None = None,
     threshold: float = 0.25,
+    draws: int = DRAWS,
     mll: Criterion | Mapping[str, Criterion] = ExactMarginalLogLikelihood,
     replicates: int = 1,
     seed: int = 0,
@@ -88,6 +90,7 @@ def compare(
             a fit to all rows repeats that in every round of a race.
         fit_options: Options of every fit.
         threshold: For `fit="adaptive"`, in posterior standard deviations.
+        draws: For `fit="posterior"` and fully Bayesian models.
         mll: What hyper-parameters are fitted by, see
             :func:`~botorch_xval.cross_validation.cross_validate`: of all
             configurations, or by their names that of some (others: the evidence). Then
@@ -109,7 +112,8 @@ def compare(
         executor: Computes cells elsewhere (a process pool,
             `dask.distributed.Client.get_executor()`, ...); configurations then have to
             be picklable. What is lost with a worker is computed here. Results are the
-            same, except that threads share the random numbers of repeated attempts.
+            same, except that threads share the random numbers of repeated attempts,
+            and GPyTorch's settings, which are global: prefer processes.
         progress: Whether to show a progress bar, one step per cell.
 
     Returns:
@@ -132,14 +136,12 @@ def compare(
     if labels is not None:
         numbers = number_labels(labels)
     schedule = {size: _schedule(datasets, size, replicates, race) for size in sizes}
-    options = {
-        "fit": fit,
-        "fit_options": fit_options,
-        "threshold": threshold,
-    }
+    options = {"fit": fit, "fit_options": fit_options, "threshold": threshold}
     common = ExactMarginalLogLikelihood if isinstance(mll, Mapping) else mll
     inputs: dict[str, Any] = {"train_X": train_X, "train_Y": train_Y}
     inputs |= {"train_Yvar": train_Yvar, "seed": seed, **options, "mll": common}
+    if draws != DRAWS:  # folders of before have none
+        inputs["fit"] = fit, draws
     for name, model in configurations.items():
         own = mlls[name]
         inputs[f"configuration {name!r}"] = model if own is common else (model, own)
@@ -159,7 +161,7 @@ def compare(
             None if train_Yvar is None else train_Yvar[index],
             whole.take(cell.folds),
             seed,
-            {**options, "mll": mlls[cell.configuration]},
+            {**options, "draws": draws, "mll": mlls[cell.configuration]},
         )
 
     remaining = {size: list(configurations) for size in sizes}

@@ -51,7 +51,7 @@ def score_cell(
         train_Yvar: Known variances of the observation noise, `size x m`.
         folds: The folds to fit.
         seed: Of the values that a failed fit starts from again.
-        options: The arguments `fit`, `fit_options`, `threshold` and `mll` of
+        options: The arguments `fit`, `fit_options`, `threshold`, `draws` and `mll` of
             :func:`~botorch_xval.cross_validation.cross_validate`.
 
     Returns:

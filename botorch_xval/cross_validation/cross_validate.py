@@ -50,11 +50,11 @@ from botorch_xval.cross_validation.work import Work
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.threads import LARGE_MODEL, single_threaded_torch
 
-__all__ = ["FITS", "cross_validate", "optimism"]
+__all__ = ["DRAWS", "FITS", "cross_validate", "optimism"]
 
 logger = logging.getLogger(__name__)
 FITS = ("refit", "warm", "fixed", "adaptive", "sampled", "posterior")
-FEWEST_DRAWS = 100
+DRAWS, FEWEST_DRAWS = 1000, 100
 # Of a model that is an average of several.
 ENSEMBLE_FITS = ("refit", "warm", "fixed")
 
@@ -71,7 +71,7 @@ def cross_validate(
     fit_options: FitOptions | None = None,
     threshold: float = 0.25,
     max_error: float = 1.0,
-    draws: int = 1000,
+    draws: int = DRAWS,
     seed: int = 0,
     mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
     keep_models: bool = False,

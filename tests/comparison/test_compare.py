@@ -270,6 +270,17 @@ def test_a_configuration_may_have_a_criterion_of_its_own(data, tmp_path):
             compare(models, *data, mll=other, **kwargs)
 
 
+def test_draws_are_passed_on_and_part_of_the_folder(data, tmp_path):
+    X, Y = data
+    kwargs = {"sizes": [8], "fit": "posterior", "folder": tmp_path}
+    found = compare({"default": normalized_gp}, X, Y, draws=120, **kwargs)
+    rows = found.points.row.tolist()
+    own = cross_validate(normalized_gp, X[rows], Y[rows], fit="posterior", draws=120)
+    assert_close(found.points.log_density.to_numpy(), own.log_density[:, 0], rtol=1e-6)
+    with pytest.raises(ValueError, match="fit"):
+        compare({"default": normalized_gp}, X, Y, draws=150, **kwargs)
+
+
 def test_an_executor_is_sent_criteria(data):
     kwargs = {"sizes": [9], "folds": k_fold(3), "mll": {"default": LeaveOneOutCRPS}}
     expected = compare(CONFIGURATIONS, *data, **kwargs, **QUICK)

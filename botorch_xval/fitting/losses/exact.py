@@ -47,6 +47,7 @@ from threading import RLock
 
 import numpy as np
 import torch
+from gpytorch import settings
 from linear_operator.utils.errors import NanError, NotPSDError
 from numpy.typing import NDArray
 from torch import Tensor
@@ -565,7 +566,9 @@ class Exact(StackedObjective):
         half = solved[..., 1:]  # L^-1 K_ts
         mean = means[:, n:] + (half.mT @ solved[..., :1])[..., 0]
         prior = covariance[:, n:, n:].diagonal(dim1=-2, dim2=-1)
-        variance = prior - (half**2).sum(dim=-2)
+        # Rounding must not make it negative; GPyTorch does the same.
+        least = settings.min_variance.value(prior.dtype)
+        variance = (prior - (half**2).sum(dim=-2)).clamp_min(least)
         if self._noise.known is None:
             own = None if tasks is None else tasks[:, n:]
             return mean, variance, self._noise(values, models, own)

@@ -20,6 +20,7 @@ from covariances import (
     scalar,
     scaled,
 )
+from gpytorch import settings
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
@@ -351,6 +352,20 @@ def test_predictions_are_those_of_the_models(known_noise):
         assert_close(means[k], posterior.mean[:, 0], **SAME)
         assert_close(variances[k], posterior.variance[:, 0], **SAME)
         assert_close(noise[k], own.likelihood.noise[:1], **SAME)
+
+
+def test_a_variance_is_not_negative_by_rounding():
+    """At a training point of a model with hardly any noise."""
+    X, Y = unit_waves(12)
+    kernel = ScaleKernel(RBFKernel(ard_num_dims=X.shape[-1]))
+    noise = torch.full_like(Y, 1e-6)
+    model = SingleTaskGP(X, Y, noise, covar_module=kernel, outcome_transform=None)
+    model.covar_module.outputscale = 1e10
+    kernel.base_kernel.lengthscale = 0.1
+    exact = make_objective([mll_of(model).train()])
+    _, variance, _ = exact.predict(exact.start, [0], X[None])
+    least = settings.min_variance.value(torch.float64)
+    assert variance.min() == least and variance.max() < 1e-3
 
 
 def test_predictions_of_a_covariance_that_is_none_are_refused():
