@@ -36,6 +36,7 @@ from botorch_xval.cross_validation.folds_like import (
     FoldsLike,
     Groups,
     fits_any_size,
+    is_in_order,
     list_labels,
     make_folds,
     number_labels,
@@ -140,7 +141,7 @@ def compare(
     common = ExactMarginalLogLikelihood if isinstance(mll, Mapping) else mll
     inputs: dict[str, Any] = {"train_X": train_X, "train_Y": train_Y}
     inputs |= {"train_Yvar": train_Yvar, "seed": seed, **options, "mll": common}
-    if draws != DRAWS:  # folders of before have none
+    if fit == "posterior" and draws != DRAWS:  # folders of before have none
         inputs["fit"] = fit, draws
     for name, model in configurations.items():
         own = mlls[name]
@@ -199,6 +200,12 @@ def _mlls(
     configurations: Mapping[str, Callable[..., Model]],
 ) -> dict[str, Criterion]:
     """By name of a configuration what it is fitted by."""
+    for each in mll.values() if isinstance(mll, Mapping) else [mll]:
+        if not isinstance(each, type):
+            raise ValueError(
+                "mll: expected a class such as ExactMarginalLogLikelihood or "
+                f"LeaveOneOutCRPS, got {each!r}"
+            )
     if not isinstance(mll, Mapping):
         return dict.fromkeys(configurations, mll)
     if unknown := sorted(set(mll) - set(configurations)):
@@ -242,7 +249,7 @@ def _datasets(
                 made = restrict(folds, rows)
             else:
                 made = make_folds(folds, size, _labels_of(rows, labels))
-                if made.omits_rows:  # the order of the rows counts
+                if is_in_order(folds, made):
                     rows = np.sort(rows)
                     made = make_folds(folds, size, _labels_of(rows, labels))
         except ValueError as error:

@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
-from warnings import warn
+from warnings import catch_warnings, filterwarnings, warn
 
 import pandas as pd
 from botorch.exceptions.errors import UnsupportedError
@@ -55,6 +55,7 @@ __all__ = ["DRAWS", "FITS", "cross_validate", "optimism"]
 logger = logging.getLogger(__name__)
 FITS = ("refit", "warm", "fixed", "adaptive", "sampled", "posterior")
 DRAWS, FEWEST_DRAWS = 1000, 100
+FAILED = r"\d+ of \d+ folds could not be fitted"
 # Of a model that is an average of several.
 ENSEMBLE_FITS = ("refit", "warm", "fixed")
 
@@ -177,7 +178,8 @@ def cross_validate(
             is to be integrated out has no prior.
         ModelFittingError: If there is to be a fit to all rows, and it fails.
     """
-    _check(train_X, train_Y, train_Yvar, fit, threshold, max_error, draws, fit_options)
+    data_of = train_X, train_Y, train_Yvar
+    _check(model, mll, *data_of, fit, threshold, max_error, draws, fit_options)
     options = fit_options or FitOptions()
     if progress:
         options = replace(options, progress=True)
@@ -191,11 +193,11 @@ def cross_validate(
             models_of_outputs(model, first, train_Y.shape[-1]),
             (train_X, train_Y, train_Yvar),
             made,
+            seed,
             fit=fit,
             fit_options=options,
             threshold=threshold,
             max_error=max_error / math.sqrt(train_Y.shape[-1]),
-            seed=seed,
             mll=mll,
             draws=draws,
             keep_models=keep_models,
@@ -255,6 +257,7 @@ def _each_output(
     models: Sequence[Callable[..., Model]],
     data: tuple[Tensor, Tensor, Tensor | None],
     folds: Folds,
+    seed: int,
     **kwargs: Any,
 ) -> CrossValidation:
     """Cross-validate outputs that have rows or models of their own."""
@@ -264,8 +267,11 @@ def _each_output(
         rows = part.rows.to(train_X.device)
         noise = None if train_Yvar is None else train_Yvar[rows, j : j + 1]
         own = train_X[rows], train_Y[rows, j : j + 1], noise
-        results.append(cross_validate(model, *own, folds=part.folds, **kwargs))
-    return join(results, parts, folds, train_Y)
+        given = {**kwargs, "folds": part.folds, "seed": seed + j}  # independent draws
+        with catch_warnings():  # of failed folds: all are named once
+            filterwarnings("ignore", FAILED, BotorchWarning)
+            results.append(cross_validate(model, *own, **given))
+    return _warn(join(results, parts, folds, train_Y))
 
 
 def _warn(result: CrossValidation) -> CrossValidation:
@@ -323,6 +329,8 @@ def optimism(
 
 
 def _check(
+    model: Callable[..., Model],
+    mll: type[MarginalLogLikelihood],
     train_X: Tensor,
     train_Y: Tensor,
     train_Yvar: Tensor | None,
@@ -332,6 +340,22 @@ def _check(
     draws: int,
     fit_options: FitOptions | None,
 ) -> None:
+    for name, values in (("train_X", train_X), ("train_Y", train_Y)):
+        if not isinstance(values, Tensor):
+            raise ValueError(
+                f"{name}: expected a tensor, got {type(values).__name__}; use "
+                "torch.as_tensor"
+            )
+    if not isinstance(mll, type):
+        raise ValueError(
+            "mll: expected a class such as ExactMarginalLogLikelihood or "
+            f"LeaveOneOutCRPS, got {mll!r}"
+        )
+    if isinstance(model, Model) or not callable(model):
+        raise ValueError(
+            "model: expected a function of train_X and train_Y that builds a model, or "
+            f"a class, got {type(model).__name__}"
+        )
     if train_X.ndim != 2:
         raise ValueError(f"train_X: expected `n x d`, got shape {tuple(train_X.shape)}")
     if train_Y.ndim != 2 or len(train_Y) != len(train_X):
@@ -344,6 +368,17 @@ def _check(
             f"train_Yvar: expected the shape of train_Y, {tuple(train_Y.shape)}, got "
             f"{tuple(train_Yvar.shape)}"
         )
+    for name, wrong in (
+        ("train_X", ~train_X.isfinite()),
+        ("train_Y", train_Y.isinf()),
+    ):
+        if wrong.any():
+            row, column = wrong.nonzero()[0].tolist()
+            raise ValueError(
+                f"{name}: expected finite numbers (a missing outcome is NaN), got "
+                f"{(train_X if name == 'train_X' else train_Y)[row, column].item()} in "
+                f"row {row}, column {column}"
+            )
     if fit not in FITS:
         raise ValueError(f"fit: expected one of {FITS}, got {fit!r}")
     if not threshold >= 0:

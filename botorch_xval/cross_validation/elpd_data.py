@@ -27,6 +27,7 @@ def make_elpd_data(
     *,
     num_folds: int,
     num_points: int,
+    omits_rows: bool = False,
 ) -> Any:
     r"""ArviZ's `ELPDData` of held-out log densities.
 
@@ -42,6 +43,7 @@ def make_elpd_data(
         num_folds: How many folds held them out.
         num_points: How many predictions they are made of: as many as folds for
             leave-one-out, else they are said to be of "loo_kfold" (ArviZ 1 only).
+        omits_rows: Whether folds have rows in neither part: no leave-one-out either.
 
     Returns:
         The `ELPDData` of `arviz` if it is installed, of any version; else that of
@@ -65,7 +67,7 @@ def make_elpd_data(
         old: dict[str, Any] = {"elpd_loo": elpd, "se": se, "p_loo": np.nan, **shared}
         old |= {"loo_i": values.rename("loo_i"), "scale": "log", "good_k": np.nan}
         return from_arviz(data=list(old.values()), index=list(old))
-    is_loo = num_folds == num_points
+    is_loo = num_folds == num_points and not omits_rows
     return from_arviz(
         kind="loo" if is_loo else "loo_kfold",
         elpd=elpd,

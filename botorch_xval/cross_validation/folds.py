@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -41,6 +42,9 @@ class Folds:
     each other, which standard errors have to know; None: every row stands alone."""
 
     def __post_init__(self) -> None:
+        for name in ("held_out", "training", "groups"):
+            if (mask := getattr(self, name)) is not None:
+                object.__setattr__(self, name, mask.cpu())
         held_out = self.held_out
         if self.training is None and held_out.dtype == torch.bool:
             object.__setattr__(self, "training", ~held_out)
@@ -175,14 +179,16 @@ def leave_future_out(
         ("horizon", horizon, 1),
         ("step", step, 1),
     ):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
+        if not isinstance(value, Integral) or value < least:
+            raise ValueError(
+                f"{name}: expected a whole number from {least} on, got {value}"
+            )
 
     def folds(n: int) -> Folds:
         if n < start + horizon:
             raise ValueError(
-                f"folds: expected at least {start + horizon} rows or labels, for a "
-                f"start of {start} and a horizon of {horizon}, got {n}"
+                f"folds: expected at least {start + horizon} rows (labels, with groups), "
+                f"for a start of {start} and a horizon of {horizon}, got {n}"
             )
         first = torch.arange(start, n - horizon + 1, step)[:, None]
         rows = torch.arange(n)
@@ -193,6 +199,7 @@ def leave_future_out(
         ]
         return Folds(held_out, names, rows < first)
 
+    folds.in_order = True  # type: ignore[attr-defined]
     return folds
 
 

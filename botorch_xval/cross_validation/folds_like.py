@@ -22,6 +22,7 @@ __all__ = [
     "buffered",
     "fits_any_size",
     "hold_out_only",
+    "is_in_order",
     "list_labels",
     "make_folds",
     "number_labels",
@@ -110,6 +111,11 @@ def fits_any_size(folds: FoldsLike) -> bool:
     return callable(folds) or hasattr(folds, "get_n_splits")
 
 
+def is_in_order(folds: FoldsLike, made: Folds) -> bool:
+    """Whether the order of rows counts for folds, of which these are made."""
+    return made.omits_rows or getattr(folds, "in_order", False)
+
+
 def buffered(folds: FoldsLike, buffer: int) -> Callable[[int], Folds]:
     """Folds that do not train on the neighbors of the rows that they hold out.
 
@@ -118,8 +124,8 @@ def buffered(folds: FoldsLike, buffer: int) -> Callable[[int], Folds]:
 
     Args:
         folds: See :func:`make_folds`.
-        buffer: How far from a held-out row another one has to be, in rows, to train a
-            model: by more than so many.
+        buffer: How far from a held-out row another one has to be, in rows (in labels,
+            if there are groups), to train a model: by more than so many.
 
     Returns:
         A function from the number of rows to their folds.
@@ -137,8 +143,9 @@ def buffered(folds: FoldsLike, buffer: int) -> Callable[[int], Folds]:
         for distance in range(1, min(buffer, n - 1) + 1):
             near[:, distance:] |= own.held_out[:, :-distance]
             near[:, :-distance] |= own.held_out[:, distance:]
-        return Folds(own.held_out, own.names, own.training & ~near)
+        return replace(own, training=own.training & ~near)
 
+    made.in_order = True  # type: ignore[attr-defined]
     return made
 
 
@@ -172,6 +179,10 @@ def hold_out_only(
             f"`train_X[:, -1] == 0`, got {mask.dtype} of shape {tuple(mask.shape)}"
         )
     chosen = mask.nonzero()[:, 0]
+    if len(chosen) < 2:
+        raise ValueError(
+            f"rows: expected at least 2 rows to hold out, got {len(chosen)}"
+        )
     labels = None if groups is None else list_labels(groups, len(mask))
     chosen_labels = None if labels is None else [labels[i] for i in chosen.tolist()]
     made = make_folds(folds, len(chosen), chosen_labels)
@@ -249,8 +260,8 @@ def _masks_of_splits(splits: Any, n: int) -> tuple[Tensor, Tensor]:
     """`folds x n` of training and of held-out rows, for pairs of row numbers."""
     if not isinstance(splits, Iterable) or isinstance(splits, (str, bytes)):
         raise ValueError(
-            "folds: expected a function, Folds, a bool mask, (train, test) splits or a "
-            f"splitter of scikit-learn, got {type(splits).__name__}"
+            "folds: expected a function such as k_fold(5), Folds, a bool mask, (train, "
+            f"test) splits or a splitter of scikit-learn, got {type(splits).__name__}"
         )
     masks = []
     for i, split in enumerate(splits):

@@ -226,11 +226,19 @@ def join(
         for name, why in result.failed.items():
             before = f"{failed[name]}; " if name in failed else ""
             failed[name] = f"{before}output {j}: {why}"
+    for j, missing in enumerate(train_Y.isnan().cpu().unbind(dim=1)):
+        lost = (folds.held_out & ~missing).any(dim=1)
+        lost &= ~(folds.training & ~missing).any(dim=1)
+        for i in lost.nonzero()[:, 0].tolist():
+            name = folds.names[i]
+            before = f"{failed[name]}; " if name in failed else ""
+            failed[name] = f"{before}output {j}: no training value"
     fits.sort(key=_place)
     corrected = [r.corrected for r in results]
     values: dict[str, Any] = {
         n: gather([getattr(r, n) for r in results]) for n in POINTS
     }
+    values["observed"] = train_Y[rows.to(train_Y.device)]
     return CrossValidation(
         rows=rows,
         fold_of=fold_of,

@@ -39,6 +39,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import Tensor
 
+from botorch_xval.cross_validation.clusters import standard_error
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.models.scaled_variance import ScaledVariance
 
@@ -138,7 +139,10 @@ class Recalibration:
                     "fall": frame.crps - frame.crps_after,
                 }
             )
-            errors = gains.groupby(frame.row).mean().sem()  # repetitions are one row
+            clusters = self.result.clusters.numpy()[frame.index // len(self.factor)]
+            errors = {
+                name: standard_error(gains[name].to_numpy(), clusters) for name in gains
+            }
             row = {
                 "factor": factor,
                 "low": factor / spread,
@@ -146,10 +150,10 @@ class Recalibration:
                 "mean_square_z": float((frame.z_score**2).mean()),
                 "points": len(frame),
                 "log_density_gain": float(gains.gain.mean()),
-                "log_density_gain_se": float(errors.gain),
+                "log_density_gain_se": float(errors["gain"]),
                 "crps": float(frame.crps.mean()),
                 "crps_gain": float(gains.fall.mean()),
-                "crps_gain_se": float(errors.fall),
+                "crps_gain_se": float(errors["fall"]),
                 "coverage_95": float(((frame.pit - 0.5).abs() <= 0.475).mean()),
                 "coverage_95_after": float(
                     ((frame.pit_after - 0.5).abs() <= 0.475).mean()
@@ -228,11 +232,8 @@ def recalibrate(result: CrossValidation) -> Recalibration:
     _check(result)
     deviation, z = _errors(result)
     held_out = result.folds.held_out[:, result.rows.cpu()]
-    known = np.isfinite(z).all(axis=1)
-    factor = _factors(deviation[known], z[known])
-    each = [
-        _factors(deviation[known & ~own], z[known & ~own]) for own in held_out.numpy()
-    ]
+    factor = _factors(deviation, z)
+    each = [_factors(deviation[~own], z[~own]) for own in held_out.numpy()]
     return Recalibration(
         result, torch.from_numpy(factor), torch.from_numpy(np.stack(each)), False
     )
@@ -282,8 +283,16 @@ def _errors(result: CrossValidation) -> tuple[Array, Array]:
 
 
 def _factors(deviation: Array, z: Array) -> Array:
-    """The factor of each output, `m`, from the points of it."""
-    return np.array([_factor(s, e) for s, e in zip(deviation.T, z.T, strict=True)])
+    """The factor of each output, `m`, from the points of it that have a score."""
+    found = []
+    for j, (spread, error) in enumerate(zip(deviation.T, z.T, strict=True)):
+        known = np.isfinite(error)
+        if not known.any():
+            raise ValueError(
+                f"result: expected scores of output {j} in two folds or more, got fewer"
+            )
+        found.append(_factor(spread[known], error[known]))
+    return np.array(found)
 
 
 def _factor(deviation: Array, z: Array) -> float:

@@ -269,6 +269,7 @@ class CrossValidation:
         if self.mixture is None or not drawn:
             return math.nan
         relative = self.mixture.relative_errors(self.observed, self._own_links())
+        relative = relative.where(~self.observed.isnan(), 0.0)
         known = relative[~relative.isnan().any(dim=-1)]
         rows = self.rows[~relative.isnan().any(dim=-1).cpu()].cpu()
         times = torch.bincount(rows)[rows].to(known)
@@ -449,6 +450,7 @@ class CrossValidation:
             None if groups is None else groups.numpy()[by_row.index],
             num_folds=len(self.folds.names),
             num_points=len(self.rows),
+            omits_rows=self.folds.omits_rows,
         )
 
     def save(self, path: str | Path) -> None:
@@ -659,8 +661,10 @@ def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
             "difference": densities[0] - densities[1],
         }
     )
-    known = frame.difference.dropna()
-    error = standard_error(known.to_numpy(), first.clusters.numpy()[known.index])
+    known = frame.dropna(subset="difference").groupby("row").difference.mean()
+    groups = first.folds.groups
+    clusters = None if groups is None else groups.numpy()[known.index]
+    error = standard_error(known.to_numpy(), clusters)
     other = []
     if len(first.fits) == len(second.fits):
         for one, two in zip(first.fits, second.fits, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,10 @@ def find_outliers(
         rows with and without them.
 
     Raises:
-        ValueError: See :func:`refit_without`, or if fewer than five rows have a score.
+        ValueError: If the data are not those of the result, or if fewer than five rows
+            have a score.
     """
+    _check(result, train_X, train_Y, cross_validate_kwargs)
     n = result.folds.held_out.shape[1]
     labels = list(range(n) if names is None else names)
     outliers(result, labels, level=level)  # are the arguments right?
@@ -110,16 +112,13 @@ def refit_without(
     Raises:
         ValueError: If there are no such rows, or the data are not those of the result.
     """
+    _check(result, train_X, train_Y, cross_validate_kwargs)
     n = result.folds.held_out.shape[1]
     left = sorted({int(row) for row in rows})
     if not left or left[0] < 0 or left[-1] >= n:
         raise ValueError(
             f"rows: expected some numbers from 0 to {n - 1}, got {list(rows)}"
         )
-    observed = result.observed
-    own = train_Y[result.rows.to(train_Y.device)] if len(train_Y) == n else train_Y
-    if own.shape != observed.shape or not torch.equal(own, observed.to(own)):
-        raise ValueError("train_Y: expected the outcomes of the result, got others")
     kept = np.setdiff1d(np.arange(n), left)
     index = torch.as_tensor(kept, device=train_X.device)
     found = cross_validate(
@@ -135,17 +134,46 @@ def refit_without(
     return WithoutRows(table, _pairs(result, found, kept), found)
 
 
+def _check(
+    result: CrossValidation,
+    train_X: Tensor,
+    train_Y: Tensor,
+    cross_validate_kwargs: Mapping[str, Any],
+) -> None:
+    if not isinstance(result, CrossValidation):
+        raise ValueError(
+            f"result: expected a CrossValidation, got {type(result).__name__}; pass "
+            "one of `cross_validate`"
+        )
+    if "folds" in cross_validate_kwargs:
+        raise ValueError("folds: expected none, as those of the result are used")
+    n = result.folds.held_out.shape[1]
+    for name, values in (("train_X", train_X), ("train_Y", train_Y)):
+        if len(values) != n:
+            raise ValueError(
+                f"{name}: expected the {n} rows of the result, got {len(values)}"
+            )
+    own = train_Y[result.rows.to(train_Y.device)]
+    observed = result.observed.to(own)
+    same = own.shape == observed.shape and torch.equal(
+        *(values.nan_to_num(torch.inf) for values in (own, observed))
+    )
+    if not same:
+        raise ValueError("train_Y: expected the outcomes of the result, got others")
+
+
 def _pairs(
     before: CrossValidation, after: CrossValidation, kept: NDArray[np.int64]
 ) -> pd.DataFrame:
     """Log densities of the rows that are kept, with and without the others."""
     without = _by_row(after)
     both = {"with": _by_row(before), "without": without.set_axis(kept[without.index])}
-    points = pd.DataFrame(both).loc[kept].rename_axis("row").reset_index()
+    points = pd.DataFrame(both)
+    points = points.loc[points.index.isin(kept)].rename_axis("row").reset_index()
     return points.assign(difference=points["without"] - points["with"])
 
 
 def _by_row(result: CrossValidation) -> pd.Series:
     """Log density of each row, the mean of its repetitions."""
-    density = result.log_density.sum(dim=-1).cpu().numpy()
+    density = result.summed_log_density.cpu().numpy()
     return pd.Series(density).groupby(result.rows.cpu().numpy()).mean()

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from botorch_xval.cross_validation.centers import Center
 from botorch_xval.cross_validation.fold_fits import FoldFits
-from botorch_xval.cross_validation.fold_models import FoldBatch, FoldData, FoldModels
+from botorch_xval.cross_validation.fold_models import FoldData, FoldModels
 from botorch_xval.cross_validation.full_fit import FullFit
 from botorch_xval.cross_validation.integrated import Integrated, mix_members
 from botorch_xval.cross_validation.leave_out import LeaveOut
@@ -65,6 +65,7 @@ class Work:
     models: dict[int, Model] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
     mixtures: dict[int, Mixture] = field(default_factory=dict)
+    known: dict[int, list[Center]] = field(default_factory=dict)  # optima by output
 
     def take(self, found: Iterable[Integrated]) -> None:
         """Take folds whose predictions are mixed already."""
@@ -107,14 +108,13 @@ class Work:
         self, numbers: Sequence[int], full: FullFit | None, how: str, threshold: float
     ) -> None:
         """Fit folds, and predict their held-out rows."""
-        known: dict[int, list[Center]] = {}
         for block in blocks_of(numbers, self.data, self.options.max_memory):
             if self.options.progress and len(block) < len(numbers):
                 begin = list(numbers).index(block[0])
                 tqdm.write(
                     f"folds {begin + 1} to {begin + len(block)} of {len(numbers)}"
                 )
-            self._fit_block(block, full, how, threshold, known)
+            self._fit_block(block, full, how, threshold)
 
     def _fit_block(
         self,
@@ -122,14 +122,11 @@ class Work:
         full: FullFit | None,
         how: str,
         threshold: float,
-        known: dict[int, list[Center]],
     ) -> None:
-        given = full, how, threshold, self.options, known
+        given = full, how, threshold, self.options, self.known
         try:
             models = self.data.models_of(numbers)
             if has_own_fit(models.mlls[0].model):
-                if isinstance(models, FoldBatch):
-                    models = self.data.models_of(numbers, as_batch=False)
                 self._fit_by_themselves(models)
                 return
             found = fit_folds(models, *given)
@@ -149,9 +146,8 @@ class Work:
                 "by one"
             )
         self.links, _ = links_of(model, m)
-        names = models.folds.names
-        pairs = list(zip(models.numbers, names, models.mlls, strict=True))
-        for i, name, mll in tqdm(pairs, disable=not self.options.progress):
+        for j, i in enumerate(tqdm(models.numbers, disable=not self.options.progress)):
+            mll, name = models.ordinary(j), data.folds.names[i]
             test = data.folds.held_out[i].to(data.train_X.device)
             record = fit_by_itself(mll, self.options)
             self.fits[i] = [FoldFit(i, 0, "custom", math.nan, record)]
@@ -181,7 +177,7 @@ class Work:
             self.fit(chosen, full, "sampled", 0.0)
             return np.array([self._score(i) for i in chosen])
 
-        return estimate_sum(
+        found = estimate_sum(
             approximate,
             np.nan_to_num(influences),
             is_certain.nonzero()[0].tolist(),
@@ -189,6 +185,10 @@ class Work:
             max_error,
             seed,
         )
+        if found.refitted < count:
+            return found
+        # All together, so that each is offered what any other has found.
+        return replace(found, elpd=float(np.nansum(refit(range(count)))))
 
     def _score(self, fold: int) -> float:
         """Summed log density of the held-out rows of a fold; NaN if it has failed."""

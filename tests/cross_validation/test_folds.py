@@ -85,10 +85,14 @@ def test_the_future_is_in_neither_part():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"start": 1}, "start: expected at least 2, got 1"),
-        ({"start": 2, "horizon": 0}, "horizon: expected at least 1, got 0"),
-        ({"start": 2, "step": 0}, "step: expected at least 1, got 0"),
-        ({"start": 5, "horizon": 4}, "at least 9 rows or labels, .* got 8"),
+        ({"start": 1}, "start: expected a whole number from 2 on, got 1"),
+        (
+            {"start": 2, "horizon": 0},
+            "horizon: expected a whole number from 1 on, got 0",
+        ),
+        ({"start": 2, "step": 0}, "step: expected a whole number from 1 on, got 0"),
+        ({"start": 2.5}, "start: expected a whole number from 2 on, got 2.5"),
+        ({"start": 5, "horizon": 4}, "at least 9 rows .labels, .* got 8"),
     ],
 )
 def test_refuses_a_future_that_is_not_there(arguments, message):

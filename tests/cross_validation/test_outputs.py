@@ -321,7 +321,9 @@ def test_refuses_a_mask_that_is_none():
         ValueError, match=r"such as `train_X.* got torch.int64 of shape"
     ):
         hold_out_only(torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match="at least 2 rows, got 1"):
+    with pytest.raises(
+        ValueError, match="rows: expected at least 2 rows to hold out, got 1"
+    ):
         hold_out_only([True, False])
     X, Y = noisy_waves(6)
     found = cross_validate(normalized_gp, X, Y, fit="fixed", fit_options=FEW)

@@ -57,8 +57,8 @@ def plot_losses(
     if not losses:
         raise ValueError(
             "records: expected at least one fit with a loss, got "
-            f"{len(records)} without; every fit failed at its start, see `message` of "
-            "the records"
+            f"{len(records)} without; every fit failed at its start, or its parameters "
+            "were integrated out, see `message` of the records"
         )
     ax = axes_of(ax)
     for i, course in enumerate(losses):

@@ -75,5 +75,7 @@ def plot_trace(
     ax.set_xlabel("row")
     ax.set_ylabel("outcome, standardized" if scale == "model" else "outcome")
     tidy(ax)
-    ax.legend(framealpha=0.8, edgecolor="none", fontsize=9)
+    ax.legend(
+        framealpha=0, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=3
+    )
     return ax

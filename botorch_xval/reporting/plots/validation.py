@@ -193,7 +193,10 @@ def plot_pointwise(
     largest = np.argsort(-np.abs(value), kind="stable")[:named]
     texts = [_row_name(row, names) for row in points.row.iloc[largest]]
     name_points(ax, place[largest], value[largest], texts)
-    total, error = value.sum(), value.std(ddof=1) * math.sqrt(len(value))
+    total = differences.attrs.get("sum", value.sum())
+    error = differences.attrs.get(
+        "standard_error", value.std(ddof=1) * math.sqrt(len(value))
+    )
     ax.set_title(
         f"{labels[0]} minus {labels[1]}: {total:+.2f} nats, standard error {error:.2f}",
         loc="left",
