@@ -13,9 +13,10 @@ import pandas as pd
 from botorch.models.model import Model
 from scipy import stats
 
-from botorch_xval.comparison.paired import FEW_ROWS, mean_by_row
+from botorch_xval.comparison.paired import FEW_ROWS, groups_of, mean_by_row
 from botorch_xval.comparison.store import write_in_full
 from botorch_xval.comparison.table import Comparison
+from botorch_xval.cross_validation.clusters import standard_error
 from botorch_xval.models.configurations import BOTORCH_DEFAULT
 from botorch_xval.models.grammar import ModelSpec
 from botorch_xval.models.structured import StructuredGP
@@ -178,7 +179,8 @@ def rank(points: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns: `configuration`, `rows` (those with a score of BoTorch's default), over
         them `elpd` (sum), the paired `difference` of the means to BoTorch's default and
-        its standard error `difference_se` (all in nats), `probability_worse`
+        its standard error `difference_se` (of groups of rows, if there are some; all in
+        nats), `probability_worse`
         (:math:`\Phi(-d / e)`: that it is worse than BoTorch's default on further such
         rows, if it had not been chosen among many) and `rmse`.
     """
@@ -188,7 +190,12 @@ def rank(points: pd.DataFrame) -> pd.DataFrame:
     differences = scores.sub(scores[BOTORCH_DEFAULT], axis=0)
     # A model must not win because it fails, and so has no score, on hard rows.
     complete = scores.notna().all()
-    difference, error = differences.mean()[complete], differences.sem()[complete]
+    difference = differences.mean()[complete]
+    groups = groups_of(points)
+    clusters = None if groups is None else groups[scored.index]
+    error = differences.loc[:, complete].apply(
+        lambda own: standard_error(own.to_numpy(), clusters)
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         behind = -difference / error  # of BoTorch's default NaN
     table = pd.DataFrame(

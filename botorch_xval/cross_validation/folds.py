@@ -187,8 +187,8 @@ def leave_future_out(
     def folds(n: int) -> Folds:
         if n < start + horizon:
             raise ValueError(
-                f"folds: expected at least {start + horizon} rows (labels, with groups), "
-                f"for a start of {start} and a horizon of {horizon}, got {n}"
+                f"folds: expected at least {start + horizon} rows (labels, with groups)"
+                f", for a start of {start} and a horizon of {horizon}, got {n}"
             )
         first = torch.arange(start, n - horizon + 1, step)[:, None]
         rows = torch.arange(n)

@@ -78,6 +78,17 @@ def test_a_table_compares_with_botorchs_default():
     assert table.evaluations.tolist() == [20, 10, 30]
 
 
+def test_rows_of_a_group_are_one_cluster():
+    """Pairs of equal rows: half as many independent ones."""
+    half = around(0.3, 0.2, n=15)
+    found = searched({0: np.repeat(BASE[:15], 2), 1: np.repeat(BASE[:15] + half, 2)})
+    points = found.comparison.points.assign(group=lambda frame: frame.row // 2)
+    table = rank(points).set_index("configuration")
+    assert table.difference_se[SPECS[1].name] == pytest.approx(0.2)
+    without = rank(found.comparison.points).set_index("configuration")
+    assert without.difference_se[SPECS[1].name] < 0.15
+
+
 @pytest.mark.parametrize(
     ("mean", "error", "taken", "clear"),
     [
