@@ -106,10 +106,9 @@ def test_what_a_block_has_found_is_offered_to_later_ones(monkeypatch):
     module = import_module("botorch_xval.cross_validation.work")
     work = module.Work(data_of(24), FitOptions(max_memory=bound_of(8, 24)), False)
     monkeypatch.setattr(module, "fit_folds", fit_folds)
-    known: dict = {}
     for block in range(3):
         with pytest.raises((InterruptedError, NotImplementedError)):
-            work._fit_block([block], None, "refit", 0.5, known)
+            work._fit_block([block], None, "refit", 0.5)
     assert given == [{}, {0: [1]}, {0: [1, 2]}]
 
 

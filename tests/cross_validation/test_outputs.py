@@ -66,6 +66,7 @@ def test_outputs_with_gaps_are_those_of_their_own_rows(fit, known):
             fit=fit,
             fit_options=FEW,
             max_error=1 / math.sqrt(2),
+            seed=j,
         )
         assert_close(found.mean[rows, j], own.mean[:, 0], **SAME)
         assert_close(found.variance[rows, j], own.variance[:, 0], **SAME)
