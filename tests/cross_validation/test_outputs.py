@@ -21,6 +21,7 @@ from botorch.models import (
 from botorch.models.transforms import Log, Normalize, Standardize
 from botorch.models.transforms.outcome import StratifiedStandardize
 from helpers import SAME, SOLVED, assert_close, hartmann, noisy_waves, normalized_gp
+from matplotlib import pyplot as plt
 
 from botorch_xval import (
     CrossValidation,
@@ -81,6 +82,7 @@ def test_outputs_with_gaps_are_those_of_their_own_rows(fit, known):
         assert_close(found.elpd, torch.nansum(found.log_density).item())
     assert difference(found, found).attrs["sum"] == 0.0
     plot_predictions(found, output=1)
+    plt.close("all")
 
 
 def test_joined_results_are_saved_and_keep_their_models(tmp_path):
