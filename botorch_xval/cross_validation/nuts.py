@@ -31,6 +31,7 @@ from botorch_xval.cross_validation.integrated import (
     record_of_draws,
 )
 from botorch_xval.cross_validation.links import links_of
+from botorch_xval.cross_validation.posterior import SHARE
 from botorch_xval.cross_validation.predictions import predict_one
 from botorch_xval.cross_validation.psis import largest_shape, smooth_weights
 from botorch_xval.cross_validation.result import FoldFit
@@ -100,7 +101,9 @@ def sample_folds(
             model.eval()
             found = smooth_weights(_log_likelihoods(model) - whole)
             shape = float(found.shapes[0])
-            if shape <= largest_shape(draws):
+            targets: Any = model.train_targets
+            share = targets.shape[-1] / len(data.train_X)
+            if shape <= largest_shape(draws) and share >= SHARE:
                 how, log_weights = "reweighted", found.log_weights[0]
                 effective = float(found.effective_draws[0])
             else:

@@ -12,7 +12,8 @@ where the last is for transforms that all folds share (Gelfand, Dey & Chang 1992
 Vehtari, Gelman & Gabry 2017, eq. 6). Here a fold has transforms of its own, and so the
 ratio of the two posteriors is taken as it is, from the losses of the two models. The
 weights are smoothed (:mod:`~botorch_xval.cross_validation.psis`); a fold whose weights
-are not to be trusted gets draws of its own, to which those of all rows are carried over
+are not to be trusted, or that trains on fewer than four fifths of the rows, gets draws
+of its own, to which those of all rows are carried over
 (:mod:`~botorch_xval.cross_validation.tempering`).
 
 To weigh all draws alike, as BoTorch's `ensemble_loo_cv` does, takes hyper-parameters
@@ -52,8 +53,11 @@ from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.threads import evaluate_each
 
-__all__ = ["HyperDraws", "draw_all_rows", "integrate", "spent_on"]
+__all__ = ["SHARE", "HyperDraws", "draw_all_rows", "integrate", "spent_on"]
 
+# Of all rows. With fewer the posterior distribution is much wider, and has modes that
+# draws given all rows have not met; then a small shape may be chance.
+SHARE = 0.8
 MORE_STARTS = 4  # of a fold, the draws of all rows that it makes the most likelier
 logger = logging.getLogger(__name__)
 
@@ -227,7 +231,8 @@ class _Folds:
         drawn, fold = self.draws[k], self.models.numbers[j]
         count, shape = len(drawn.points), float(smoothed.shapes[0])
         n = self.objective.num_points
-        if shape <= largest_shape(count):
+        whole = drawn.posterior.objective.num_points
+        if shape <= largest_shape(count) and n >= SHARE * whole:
             record = record_of_draws(f"{count} draws of all rows, reweighted", n)
             effective = float(smoothed.effective_draws[0])
             fit = FoldFit(

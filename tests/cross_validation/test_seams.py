@@ -193,3 +193,19 @@ def test_refuses_what_is_no_data_and_no_model(change, message):
     if "mll" in change:
         with pytest.raises(ValueError, match=message):
             compare({"one": normalized_gp}, X, Y, sizes=[8], mll={"one": "loo"})
+
+
+def test_folds_of_few_rows_have_draws_of_their_own():
+    """As the same fold of just its rows; those of all rows may miss its modes."""
+    X, Y = hartmann(12)
+    folds = leave_future_out(7)
+    found = cross_validate(normalized_gp, X, Y, folds=folds, fit="posterior")
+    table = found.fit_table()
+    assert table.how[:3].tolist() == ["redrawn"] * 3  # 7 to 9 of 12 rows
+    last = torch.arange(8) == 7
+    alone = cross_validate(
+        normalized_gp, X[:8], Y[:8], folds=last[None], fit="posterior", draws=4000
+    )
+    assert found.log_density[0].item() == pytest.approx(
+        alone.log_density[0].item(), abs=0.4
+    )
