@@ -180,6 +180,11 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
         f"The charts of single configurations are of the first {size} rows, with folds "
         "that start from the fit to all rows and go to the same tolerance.",
     ]
+    if args.fit == "fixed":
+        notes.append(
+            "These folds have the hyper-parameters of all rows, which have seen what is "
+            "held out: such scores flatter."
+        )
     if args.criteria != ["evidence"]:
         notes.append(
             "A configuration that is named after a criterion is fitted by that, of its "

@@ -11,9 +11,10 @@ from gpytorch.kernels import RBFKernel, ScaleKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import MarginalLogLikelihood
 from gpytorch.priors import GammaPrior, LogNormalPrior
-from helpers import noisy_waves
+from helpers import noisy_waves, normalized_gp
 from torch import Tensor
 
+from botorch_xval import CrossValidation, cross_validate
 from botorch_xval.cross_validation.fold_models import FoldModels
 from botorch_xval.cross_validation.folds import Folds
 
@@ -50,3 +51,10 @@ def models_of(mlls: Sequence[MarginalLogLikelihood], held_out: Tensor) -> FoldMo
     numbers = list(range(len(held_out)))
     folds = Folds(held_out, [f"fold {j}" for j in numbers])
     return FoldModels(lambda j: mlls[j], numbers, folds)
+
+
+def planted(size: float) -> tuple[Tensor, Tensor, CrossValidation]:
+    """Rows of which one, the seventh, is off by so much, and their cross-validation."""
+    X, Y = noisy_waves(30)
+    Y[7] += size
+    return X, Y, cross_validate(normalized_gp, X, Y, fit="warm")

@@ -10,42 +10,45 @@ some of its folds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from itertools import groupby, pairwise, product
 from numbers import Integral
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-import numpy as np
 import torch
 from botorch.models.model import Model
+from botorch.utils.sampling import manual_seed
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from botorch_xval.comparison.execution import check_picklable, score_cell, submit_cells
+from botorch_xval.comparison.datasets import Rows, make_datasets, make_schedule
+from botorch_xval.comparison.execution import check_picklable, submit_cells
 from botorch_xval.comparison.fingerprint import fingerprint
-from botorch_xval.comparison.race import leaving, rounds, significance
+from botorch_xval.comparison.race import leaving, significance
 from botorch_xval.comparison.store import Cell, CellFolder, Outcomes
 from botorch_xval.comparison.table import Comparison
-from botorch_xval.cross_validation.cross_validate import DRAWS
-from botorch_xval.cross_validation.folds import Folds, leave_one_out, restrict
+from botorch_xval.cross_validation.cross_validate import (
+    DRAWS,
+    check_mll,
+    cross_validate,
+)
+from botorch_xval.cross_validation.folds import Folds, leave_one_out
 from botorch_xval.cross_validation.folds_like import (
     FoldsLike,
     Groups,
     fits_any_size,
-    is_in_order,
     list_labels,
     make_folds,
     number_labels,
 )
+from botorch_xval.cross_validation.scores import squared_error
 from botorch_xval.fitting.options import FitOptions
 
-__all__ = ["compare"]
+__all__ = ["compare", "score_cell"]
 
-Rows = NDArray[np.int64]
 Criterion = type[MarginalLogLikelihood]
 
 
@@ -132,11 +135,11 @@ def compare(
     labels = None if groups is None else list_labels(groups, len(train_X))
     if not fits_any_size(folds):
         folds = make_folds(folds, len(train_X), labels)
-    datasets = _datasets(len(train_X), sizes, replicates, seed, folds, labels)
+    datasets = make_datasets(len(train_X), sizes, replicates, seed, folds, labels)
     numbers = folds.groups if isinstance(folds, Folds) else None
     if labels is not None:
         numbers = number_labels(labels)
-    schedule = {size: _schedule(datasets, size, replicates, race) for size in sizes}
+    schedule = {size: make_schedule(datasets, size, replicates, race) for size in sizes}
     options = {"fit": fit, "fit_options": fit_options, "threshold": threshold}
     common = ExactMarginalLogLikelihood if isinstance(mll, Mapping) else mll
     inputs: dict[str, Any] = {"train_X": train_X, "train_Y": train_Y}
@@ -180,7 +183,9 @@ def compare(
                 ]
                 waiting = outcomes.plan(cells, number + 1)
                 if executor is not None:
-                    waiting = submit_cells(waiting, arguments, executor, outcomes.keep)
+                    waiting = submit_cells(
+                        score_cell, waiting, arguments, executor, outcomes.keep
+                    )
                 for cell in waiting:
                     bar.set_description(f"{cell.configuration}, {cell.size} rows")
                     outcomes.keep(cell, score_cell(*arguments(cell)))
@@ -195,17 +200,57 @@ def compare(
     return Comparison(*outcomes.frames())
 
 
+def score_cell(
+    model: Callable[..., Model],
+    train_X: Tensor,
+    train_Y: Tensor,
+    train_Yvar: Tensor | None,
+    folds: Folds,
+    seed: int,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Cross-validate one configuration on one dataset, maybe in another process.
+
+    Args:
+        model: A configuration, see :func:`~botorch_xval.comparison.compare`.
+        train_X: Inputs of the dataset, `size x d`.
+        train_Y: Outcomes of the dataset, `size x m`.
+        train_Yvar: Known variances of the observation noise, `size x m`.
+        folds: The folds to fit.
+        seed: Of the values that a failed fit starts from again.
+        options: The arguments `fit`, `fit_options`, `threshold`, `draws` and `mll` of
+            :func:`~botorch_xval.cross_validation.cross_validate`.
+
+    Returns:
+        For every held-out point the number of its row in the dataset (`rows`),
+        `log_density` and `squared_error`; for the cell `folds`, `failed`, `evaluations`
+        and `seconds`. Numbers and lists, which come back from JSON as they were.
+    """
+    start = monotonic()
+    with manual_seed(seed % 2**63):
+        result = cross_validate(
+            model, train_X, train_Y, train_Yvar, folds=folds, **options
+        )
+    error = squared_error(result.mean, result.observed)
+    error = error.where(~result.observed.isnan(), 0.0)
+    return {
+        "rows": result.rows.tolist(),
+        "log_density": result.summed_log_density.tolist(),
+        "squared_error": error.sum(dim=-1).tolist(),
+        "folds": len(result.folds.names),
+        "failed": len(result.failed),
+        "evaluations": result.evaluations,
+        "seconds": monotonic() - start,
+    }
+
+
 def _mlls(
     mll: Criterion | Mapping[str, Criterion],
     configurations: Mapping[str, Callable[..., Model]],
 ) -> dict[str, Criterion]:
     """By name of a configuration what it is fitted by."""
     for each in mll.values() if isinstance(mll, Mapping) else [mll]:
-        if not isinstance(each, type):
-            raise ValueError(
-                "mll: expected a class such as ExactMarginalLogLikelihood or "
-                f"LeaveOneOutCRPS, got {each!r}"
-            )
+        check_mll(each)
     if not isinstance(mll, Mapping):
         return dict.fromkeys(configurations, mll)
     if unknown := sorted(set(mll) - set(configurations)):
@@ -229,68 +274,6 @@ def _open(
         own = (folds.training,) if folds.omits_rows else ()
         known[name] = fingerprint((folds.held_out, folds.names, *own))
     return CellFolder(folder, known)
-
-
-def _datasets(
-    n: int,
-    sizes: list[int],
-    replicates: int,
-    seed: int,
-    folds: FoldsLike,
-    labels: list[Hashable] | None,
-) -> dict[tuple[int, int], tuple[Rows, Folds]]:
-    """By size and replicate the rows of the table, and the folds of these."""
-    datasets = {}
-    for size, replicate in product(sizes, range(replicates)):
-        # A list of two seeds keeps replicates apart whatever the seed.
-        rows = np.random.default_rng([seed, replicate]).permutation(n)[:size]
-        try:
-            if isinstance(folds, Folds):
-                made = restrict(folds, rows)
-            else:
-                made = make_folds(folds, size, _labels_of(rows, labels))
-                if is_in_order(folds, made):
-                    rows = np.sort(rows)
-                    made = make_folds(folds, size, _labels_of(rows, labels))
-        except ValueError as error:
-            raise ValueError(
-                f"{error} (in the dataset of {size} rows, replicate {replicate})"
-            ) from error
-        datasets[size, replicate] = rows, made
-    return datasets
-
-
-def _labels_of(rows: Rows, labels: list[Hashable] | None) -> list[Hashable] | None:
-    return None if labels is None else [labels[i] for i in rows.tolist()]
-
-
-def _schedule(
-    datasets: Mapping[tuple[int, int], tuple[Rows, Folds]],
-    size: int,
-    replicates: int,
-    race: bool,
-) -> list[dict[int, tuple[int, ...]]]:
-    """By round and replicate the numbers of the folds to fit."""
-    # One replicate after the other: the rows are shuffled already, and new rows tell
-    # more than rows that another replicate has.
-    units, points = [], []
-    for replicate in range(replicates):
-        _, folds = datasets[size, replicate]
-        counts = folds.held_out.sum(dim=1).tolist()
-        order = np.arange(len(counts))
-        if race and folds.omits_rows:  # rows are in their own order
-            order = np.random.default_rng([len(counts), replicate]).permutation(order)
-        for number in order.tolist():
-            units.append((replicate, number))
-            points.append(counts[number])
-    ends = rounds(points) if race else [len(units)]
-    return [
-        {
-            replicate: tuple(number for _, number in members)
-            for replicate, members in groupby(units[first:last], lambda unit: unit[0])
-        }
-        for first, last in pairwise([0, *ends])
-    ]
 
 
 def _check(

@@ -16,68 +16,18 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     as_completed,
 )
-from time import monotonic
 from typing import Any
 from warnings import warn
 
 from botorch.exceptions.warnings import BotorchWarning
-from botorch.models.model import Model
-from botorch.utils.sampling import manual_seed
-from torch import Tensor
 
 from botorch_xval.comparison.store import Cell
-from botorch_xval.cross_validation.cross_validate import cross_validate
-from botorch_xval.cross_validation.folds import Folds
-from botorch_xval.cross_validation.scores import squared_error
 
-__all__ = ["check_picklable", "score_cell", "submit_cells"]
-
-
-def score_cell(
-    model: Callable[..., Model],
-    train_X: Tensor,
-    train_Y: Tensor,
-    train_Yvar: Tensor | None,
-    folds: Folds,
-    seed: int,
-    options: dict[str, Any],
-) -> dict[str, Any]:
-    """Cross-validate one configuration on one dataset, maybe in another process.
-
-    Args:
-        model: A configuration, see :func:`~botorch_xval.comparison.compare`.
-        train_X: Inputs of the dataset, `size x d`.
-        train_Y: Outcomes of the dataset, `size x m`.
-        train_Yvar: Known variances of the observation noise, `size x m`.
-        folds: The folds to fit.
-        seed: Of the values that a failed fit starts from again.
-        options: The arguments `fit`, `fit_options`, `threshold`, `draws` and `mll` of
-            :func:`~botorch_xval.cross_validation.cross_validate`.
-
-    Returns:
-        For every held-out point the number of its row in the dataset (`rows`),
-        `log_density` and `squared_error`; for the cell `folds`, `failed`, `evaluations`
-        and `seconds`. Numbers and lists, which come back from JSON as they were.
-    """
-    start = monotonic()
-    with manual_seed(seed % 2**63):
-        result = cross_validate(
-            model, train_X, train_Y, train_Yvar, folds=folds, **options
-        )
-    error = squared_error(result.mean, result.observed)
-    error = error.where(~result.observed.isnan(), 0.0)
-    return {
-        "rows": result.rows.tolist(),
-        "log_density": result.summed_log_density.tolist(),
-        "squared_error": error.sum(dim=-1).tolist(),
-        "folds": len(result.folds.names),
-        "failed": len(result.failed),
-        "evaluations": result.evaluations,
-        "seconds": monotonic() - start,
-    }
+__all__ = ["check_picklable", "submit_cells"]
 
 
 def submit_cells(
+    compute: Callable[..., dict[str, Any]],
     cells: Sequence[Cell],
     arguments: Callable[[Cell], tuple[Any, ...]],
     executor: Executor,
@@ -89,8 +39,9 @@ def submit_cells(
     finished ones are kept.
 
     Args:
+        compute: Computes a cell; a function that can be pickled.
         cells: The cells to compute.
-        arguments: A function from a cell to the arguments of :func:`score_cell`.
+        arguments: A function from a cell to the arguments of `compute`.
         executor: The executor.
         keep: Called with every finished cell and its outcome.
 
@@ -108,7 +59,7 @@ def submit_cells(
     try:
         for cell in cells:
             try:
-                futures[executor.submit(score_cell, *arguments(cell))] = cell
+                futures[executor.submit(compute, *arguments(cell))] = cell
             except BrokenExecutor as broken:
                 reason = broken
                 break

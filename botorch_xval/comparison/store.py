@@ -147,7 +147,7 @@ class Outcomes:
         return [cell for cell in cells if cell not in self._outcomes]
 
     def keep(self, cell: Cell, outcome: dict[str, Any]) -> None:
-        """Take over the outcome of a cell, see :func:`score_cell`."""
+        """Take over the outcome of a cell, see `compare.score_cell`."""
         self._outcomes[cell] = outcome
         if self._cells is not None:
             self._cells.keep(cell, outcome)

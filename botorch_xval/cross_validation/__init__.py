@@ -5,6 +5,7 @@ from botorch_xval.cross_validation.cross_validate import (
     cross_validate,
     optimism,
 )
+from botorch_xval.cross_validation.difference import difference
 from botorch_xval.cross_validation.folds import (
     Folds,
     k_fold,
@@ -17,11 +18,7 @@ from botorch_xval.cross_validation.nested_recalibration import recalibrate_neste
 from botorch_xval.cross_validation.outliers import WithoutRows, outliers
 from botorch_xval.cross_validation.psis import smooth_weights
 from botorch_xval.cross_validation.recalibration import Recalibration, recalibrate
-from botorch_xval.cross_validation.result import (
-    CrossValidation,
-    FoldFit,
-    difference,
-)
+from botorch_xval.cross_validation.result import CrossValidation, FoldFit
 from botorch_xval.cross_validation.sampling import Estimate
 from botorch_xval.cross_validation.scores import (
     ax_diagnostics,

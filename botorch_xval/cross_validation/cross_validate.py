@@ -21,6 +21,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from torch import Tensor
 from torch.linalg import LinAlgError
 
+from botorch_xval.cross_validation.difference import difference
 from botorch_xval.cross_validation.fold_models import FoldData
 from botorch_xval.cross_validation.folds import Folds, leave_one_out
 from botorch_xval.cross_validation.folds_like import FoldsLike, Groups, make_folds
@@ -44,13 +45,13 @@ from botorch_xval.cross_validation.posterior import (
     integrate,
     spent_on,
 )
-from botorch_xval.cross_validation.result import CrossValidation, difference
+from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.cross_validation.warm import squared_influences
 from botorch_xval.cross_validation.work import Work
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.threads import LARGE_MODEL, single_threaded_torch
 
-__all__ = ["DRAWS", "FITS", "cross_validate", "optimism"]
+__all__ = ["DRAWS", "FITS", "check_mll", "cross_validate", "optimism"]
 
 logger = logging.getLogger(__name__)
 FITS = ("refit", "warm", "fixed", "adaptive", "sampled", "posterior")
@@ -329,6 +330,19 @@ def optimism(
     return difference(refitted, fixed)
 
 
+def check_mll(mll: Any) -> None:
+    """Refuse what is no class of a criterion.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(mll, type):
+        raise ValueError(
+            "mll: expected a class such as ExactMarginalLogLikelihood or "
+            f"LeaveOneOutCRPS, got {mll!r}"
+        )
+
+
 def _check(
     model: Callable[..., Model],
     mll: type[MarginalLogLikelihood],
@@ -347,11 +361,7 @@ def _check(
                 f"{name}: expected a tensor, got {type(values).__name__}; use "
                 "torch.as_tensor"
             )
-    if not isinstance(mll, type):
-        raise ValueError(
-            "mll: expected a class such as ExactMarginalLogLikelihood or "
-            f"LeaveOneOutCRPS, got {mll!r}"
-        )
+    check_mll(mll)
     if isinstance(model, Model) or not callable(model):
         raise ValueError(
             "model: expected a function of train_X and train_Y that builds a model, or "

@@ -19,7 +19,6 @@ from botorch.optim.core import OptimizationStatus
 from numpy.typing import NDArray
 
 from botorch_xval.cross_validation.centers import Center
-from botorch_xval.cross_validation.fold_models import FoldModels
 from botorch_xval.cross_validation.links import Prediction
 from botorch_xval.cross_validation.result import FoldFit
 from botorch_xval.fitting.coordinates import Array, LogCoordinates, WhitenedCoordinates
@@ -275,8 +274,12 @@ class FoldWork:
             t.search.status is stopped for tried in self.tried.values() for t in tried
         )
 
-    def end(self, models: FoldModels) -> FoldFits:
-        """Give all models their values; those without any are fitted cold."""
+    def end(self, numbers: Sequence[int]) -> FoldFits:
+        """Give all models their values; those without any are fitted cold.
+
+        Args:
+            numbers: Of the folds among all.
+        """
         keys = list(np.ndindex(self.numbers.shape))
         rest = [
             i for i in keys if not (i in self.fixed or i in self.cold or self.tried[i])
@@ -284,7 +287,7 @@ class FoldWork:
         self.fit_cold(rest)
         theta, fits = self.objective.start.copy(), []
         for i in keys:
-            fold = models.numbers[i[0]]
+            fold = numbers[i[0]]
             if i in self.fixed:
                 theta[self.numbers[i]], fit = self.fixed[i]
                 fits.append(replace(fit, fold=fold))

@@ -31,9 +31,8 @@ from botorch_xval.cross_validation.integrated import (
     record_of_draws,
 )
 from botorch_xval.cross_validation.links import links_of
-from botorch_xval.cross_validation.posterior import SHARE
 from botorch_xval.cross_validation.predictions import predict_one
-from botorch_xval.cross_validation.psis import largest_shape, smooth_weights
+from botorch_xval.cross_validation.psis import are_trusted, smooth_weights
 from botorch_xval.cross_validation.result import FoldFit
 from botorch_xval.fitting.coordinates import Array
 
@@ -103,7 +102,7 @@ def sample_folds(
             shape = float(found.shapes[0])
             targets: Any = model.train_targets
             share = targets.shape[-1] / len(data.train_X)
-            if shape <= largest_shape(draws) and share >= SHARE:
+            if are_trusted(shape, draws, share):
                 how, log_weights = "reweighted", found.log_weights[0]
                 effective = float(found.effective_draws[0])
             else:

@@ -83,8 +83,11 @@ def outliers(
     if not 0 < level < 1:
         raise ValueError(f"level: expected a number between 0 and 1, got {level}")
     frame = result.to_frame()
-    influence = result.fit_table().groupby("fold").influence.max()
-    frame["influence"] = frame.fold.map(influence)
+    # By number: folds of labels such as 1 and "1" have one name.
+    influence = pd.Series([fit.influence for fit in result.fits], dtype=float)
+    influence = influence.groupby([fit.fold for fit in result.fits]).max()
+    fold_of = np.repeat(result.fold_of.cpu().numpy(), m)
+    frame["influence"] = influence.reindex(fold_of).to_numpy()
     columns = ["observed", "mean", "z_score", "log_density", "influence"]
     rows = frame.groupby(["output", "row"])[columns].mean().reset_index()
     rows = rows.dropna(subset="z_score")

@@ -20,15 +20,10 @@ from gpytorch.distributions import MultitaskMultivariateNormal
 from torch import Tensor
 
 from botorch_xval.cross_validation.folds import Folds
+from botorch_xval.cross_validation.linked import LINKED, Linked
 from botorch_xval.cross_validation.links import IDENTITY
 from botorch_xval.cross_validation.mixtures import MIXED, Mixture
-from botorch_xval.cross_validation.result import (
-    LINKED,
-    POINTS,
-    CrossValidation,
-    FoldFit,
-    Linked,
-)
+from botorch_xval.cross_validation.result import POINTS, CrossValidation, FoldFit
 from botorch_xval.cross_validation.sampling import Estimate
 
 __all__ = [

@@ -42,7 +42,7 @@ from botorch_xval.cross_validation.memory import blocks_of
 from botorch_xval.cross_validation.predictions import predict_one
 from botorch_xval.cross_validation.psis import (
     Smoothed,
-    largest_shape,
+    are_trusted,
     smooth_weights,
 )
 from botorch_xval.cross_validation.result import FoldFit
@@ -53,11 +53,8 @@ from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.threads import evaluate_each
 
-__all__ = ["SHARE", "HyperDraws", "draw_all_rows", "integrate", "spent_on"]
+__all__ = ["HyperDraws", "draw_all_rows", "integrate", "spent_on"]
 
-# Of all rows. With fewer the posterior distribution is much wider, and has modes that
-# draws given all rows have not met; then a small shape may be chance.
-SHARE = 0.8
 MORE_STARTS = 4  # of a fold, the draws of all rows that it makes the most likelier
 logger = logging.getLogger(__name__)
 
@@ -231,8 +228,8 @@ class _Folds:
         drawn, fold = self.draws[k], self.models.numbers[j]
         count, shape = len(drawn.points), float(smoothed.shapes[0])
         n = self.objective.num_points
-        whole = drawn.posterior.objective.num_points
-        if shape <= largest_shape(count) and n >= SHARE * whole:
+        share = n / drawn.posterior.objective.num_points
+        if are_trusted(shape, count, share):
             record = record_of_draws(f"{count} draws of all rows, reweighted", n)
             effective = float(smoothed.effective_draws[0])
             fit = FoldFit(

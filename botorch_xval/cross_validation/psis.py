@@ -17,10 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-__all__ = ["LARGEST_SHAPE", "Smoothed", "largest_shape", "smooth_weights"]
+__all__ = [
+    "LARGEST_SHAPE",
+    "Smoothed",
+    "are_trusted",
+    "largest_shape",
+    "smooth_weights",
+]
 
 Array = NDArray[np.float64]
 LARGEST_SHAPE = 0.7  # beyond which averages by weights are not to be trusted
+LEAST_SHARE = 0.8  # of all rows, of a fold whose draws may be those of all rows
 FEWEST = 5  # weights that a distribution is fitted to
 PRIOR_WEIGHTS, PRIOR_SHAPE = 10.0, 0.5  # of the shape, for small tails
 
@@ -46,6 +53,19 @@ def largest_shape(num_draws: int) -> float:
     Few draws need lighter tails (Vehtari et al. 2024, section 3.2.4).
     """
     return min(1 - 1 / math.log10(max(num_draws, 2)), LARGEST_SHAPE)
+
+
+def are_trusted(shape: float, num_draws: int, share: float) -> bool:
+    """Whether draws given all rows may stand for those of a fold.
+
+    Args:
+        shape: Of their weights.
+        num_draws: How many draws there are.
+        share: Of all rows, that the fold trains on. With fewer rows a posterior
+            distribution is much wider, and has modes that draws given all rows have not
+            met; then a small shape may be chance.
+    """
+    return shape <= largest_shape(num_draws) and share >= LEAST_SHARE
 
 
 def smooth_weights(log_ratios: Array) -> Smoothed:

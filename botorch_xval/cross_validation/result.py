@@ -18,10 +18,10 @@ from botorch.optim.core import OptimizationStatus
 from torch import Tensor
 
 from botorch_xval.cross_validation import scores
-from botorch_xval.cross_validation.clusters import standard_error
 from botorch_xval.cross_validation.elpd_data import make_elpd_data
 from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.cross_validation.folds_like import Groups, list_labels
+from botorch_xval.cross_validation.linked import LINKED, Linked
 from botorch_xval.cross_validation.links import Link, link_score
 from botorch_xval.cross_validation.mixtures import MIXED, Mixture
 from botorch_xval.cross_validation.sampling import Estimate
@@ -29,54 +29,17 @@ from botorch_xval.fitting.records import FitRecord, Optimum
 
 __all__ = [
     "INTERVAL",
-    "LINKED",
     "POINTS",
     "CrossValidation",
     "FoldFit",
-    "Linked",
-    "difference",
 ]
 
 INTERVAL = 0.95  # probability of the intervals of points
-LINKED = ("mean", "variance", "noise_variance", "baseline")
 
 POINTS = (
     *("mean", "variance", "noise_variance", "observed", "location", "scale"),
     "baseline",
 )
-
-
-@dataclass(frozen=True)
-class Linked:
-    """What a nonlinear outcome transform makes of outcomes, of which it is Gaussian."""
-
-    links: tuple[Link, ...]
-    """The function of each output, `m`."""
-
-    mean: Tensor
-    """Predicted means of the links, `k x m`."""
-
-    variance: Tensor
-    """Predicted variances of them, with noise, `k x m`."""
-
-    noise_variance: Tensor
-    """The part of these that is observation noise, `k x m`."""
-
-    baseline: Tensor
-    """Mean links of the training rows of the fold, `k x m`."""
-
-    def moments(self) -> dict[str, Tensor]:
-        """`mean`, `variance` and `noise_variance` of the outcomes, `k x m` each."""
-        found = []
-        for j, link in enumerate(self.links):
-            mean, variance, noise = (
-                part[:, j] for part in (self.mean, self.variance, self.noise_variance)
-            )
-            center, spread = link.moments(mean, variance)
-            _, without = link.moments(mean, (variance - noise).clamp_min(0))
-            found.append(torch.stack([center, spread, spread - without]))
-        parts = torch.stack(found, dim=-1)
-        return dict(zip(("mean", "variance", "noise_variance"), parts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -619,64 +582,6 @@ class CrossValidation:
             "lower": ends[0],
             "upper": ends[1],
         }
-
-
-def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
-    """Pointwise differences of two results in log density, `first - second`.
-
-    Args:
-        first: A result.
-        second: Another one of the same folds of the same data.
-
-    Returns:
-        One row per point: `row`, `fold`, `first`, `second` and `difference` (nats,
-        summed over outputs); in `attrs` their `sum` and its `standard_error` (rows, or
-        groups of rows, taken as independent), and in `other_optimum` the folds whose
-        losses per point differ by more than 1e-3: those where two ways to fit ended in
-        different minima.
-
-    Raises:
-        ValueError: If the results are of different points.
-    """
-    same = (
-        torch.equal(first.rows.cpu(), second.rows.cpu())
-        and torch.equal(first.fold_of.cpu(), second.fold_of.cpu())
-        and torch.equal(first.observed.isnan().cpu(), second.observed.isnan().cpu())
-        and torch.equal(
-            first.observed.cpu().nan_to_num(), second.observed.cpu().nan_to_num()
-        )
-    )
-    if not same:
-        raise ValueError(
-            "the two results are of different rows, folds or outcomes; only scores of "
-            "the same points can be compared"
-        )
-    densities = [r.summed_log_density.cpu().numpy() for r in (first, second)]
-    frame = pd.DataFrame(
-        {
-            "row": first.rows.cpu().numpy(),
-            "fold": [first.folds.names[i] for i in first.fold_of],
-            "first": densities[0],
-            "second": densities[1],
-            "difference": densities[0] - densities[1],
-        }
-    )
-    known = frame.dropna(subset="difference").groupby("row").difference.mean()
-    groups = first.folds.groups
-    clusters = None if groups is None else groups.numpy()[known.index]
-    error = standard_error(known.to_numpy(), clusters)
-    other = []
-    if len(first.fits) == len(second.fits):
-        for one, two in zip(first.fits, second.fits, strict=True):
-            fixed = "fixed" in (one.how, two.how)
-            if not fixed and abs(one.record.loss - two.record.loss) > 1e-3:
-                other.append(first.folds.names[one.fold])
-    frame.attrs.update(
-        sum=float(known.sum()),
-        standard_error=len(known) * error,
-        other_optimum=list(dict.fromkeys(other)),
-    )
-    return frame
 
 
 def _optimum(saved: dict[str, Any]) -> Optimum:

@@ -15,7 +15,6 @@ import torch
 
 from botorch_xval.cross_validation.centers import centers_at
 from botorch_xval.cross_validation.fold_fits import ALL_ROWS, FoldWork, Key
-from botorch_xval.cross_validation.fold_models import FoldModels
 from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.cross_validation.full_fit import FullFit
 from botorch_xval.fitting.threads import evaluate_each
@@ -33,22 +32,20 @@ def is_trace(folds: Folds) -> bool:
     return folds.omits_rows and nested and len(training) > 1
 
 
-def follow(
-    work: FoldWork, full: FullFit, models: FoldModels, threshold: float
-) -> list[Key]:
+def follow(work: FoldWork, full: FullFit, folds: Folds, threshold: float) -> list[Key]:
     """Fit folds from the most training rows to the fewest.
 
     Args:
         work: The fits of the folds; gets influences, searches and values that are kept.
         full: The fit to all rows, where the first one begins.
-        models: Of the folds.
+        folds: The folds.
         threshold: The influence, here of the rows that the fold before has more, up to
             which a step is kept; summed over folds that keep theirs one after another.
 
     Returns:
         Which models have been searched.
     """
-    sizes = models.folds.training.sum(dim=1)
+    sizes = folds.training.sum(dim=1)
     order = torch.argsort(sizes, descending=True, stable=True).tolist()
     searched = []
     for k in range(work.numbers.shape[1]):

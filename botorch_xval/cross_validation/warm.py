@@ -92,12 +92,12 @@ def fit_folds(
         work.fit_cold(scouts, most=None)
         work.fit_cold([i for i in keys if i not in scouts])
         share(work, known=known)
-        return work.end(models)
+        return work.end(models.numbers)
     full.check_parameters(objective, models.folds.names[0])
     work.how = "warm"
     kept_up_to = threshold if how == "adaptive" else -math.inf
     if is_trace(models.folds):
-        searched = follow(work, full, models, kept_up_to)
+        searched = follow(work, full, models.folds, kept_up_to)
     else:
         searched = _step_from_all_rows(work, full, models, kept_up_to)
     # Where all rows have several optima, so may any fold.
@@ -111,7 +111,7 @@ def fit_folds(
     work.search_own_starts([i for i in unclear if i not in scouts])
     if how != "adaptive" or threshold < math.inf:
         share(work, full, known)
-    return work.end(models)
+    return work.end(models.numbers)
 
 
 def squared_influences(full: FullFit, folds: Folds) -> float | None:

@@ -20,8 +20,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from botorch_xval.comparison.table import Comparison
+from botorch_xval.cross_validation.difference import difference
 from botorch_xval.cross_validation.outliers import WithoutRows
-from botorch_xval.cross_validation.result import CrossValidation, difference
+from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.reporting import advice, plots
 from botorch_xval.reporting.diagnosis import summarize_fits
 from botorch_xval.reporting.expressions import describe, document, model_panels

@@ -23,7 +23,7 @@ from botorch_xval import cross_validate, k_fold
 from botorch_xval.cross_validation import predictions as predict
 from botorch_xval.cross_validation.cross_validate import FITS as ALL_FITS
 from botorch_xval.cross_validation.links import affine
-from botorch_xval.fitting.losses import exact
+from botorch_xval.fitting.losses import closed_form
 from botorch_xval.fitting.losses.parameters import Unsupported
 
 FITS = [fit for fit in ALL_FITS if fit != "posterior"]  # draws have no optimum
@@ -34,7 +34,7 @@ FEW_STEPS = optimizer(maxiter=3)  # where the quality of the fit does not matter
 @pytest.mark.parametrize("m", [1, 2])
 def test_predictions_in_closed_form_are_the_posteriors(m, known, monkeypatch):
     """In several parts, and none is asked for its posterior but two for comparison."""
-    monkeypatch.setattr(exact, "GROUP_ELEMENTS", 500)
+    monkeypatch.setattr(closed_form, "GROUP_ELEMENTS", 500)
     X, Y = noisy_waves(12, m)
     yvar = torch.linspace(2.0, 9.0, 12, dtype=X.dtype)[:, None].expand(-1, m)
     noise = yvar if known else None
@@ -52,7 +52,7 @@ def test_predictions_in_closed_form_are_the_posteriors(m, known, monkeypatch):
     def unsupported(*arguments):
         raise Unsupported("on purpose")
 
-    monkeypatch.setattr(exact.Exact, "predict", unsupported)
+    monkeypatch.setattr(closed_form.ClosedForm, "predict", unsupported)
     expected = cross_validate(normalized_gp, X, Y, noise, **kwargs)
     assert len(asked) == 6
     for name in ("mean", "variance", "noise_variance", "location", "scale"):

@@ -10,6 +10,7 @@ from helpers import assert_close
 from scipy import stats
 
 from botorch_xval.cross_validation.psis import (
+    are_trusted,
     fit_pareto,
     largest_shape,
     smooth_weights,
@@ -72,3 +73,5 @@ def test_few_draws_need_lighter_tails():
     assert largest_shape(10_000) == 0.7
     assert largest_shape(100) == pytest.approx(0.5)
     assert largest_shape(1) < 0
+    assert are_trusted(0.69, 10_000, 0.8) and not are_trusted(0.71, 10_000, 1.0)
+    assert not are_trusted(0.1, 10_000, 0.79)

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import torch
+from fold_helpers import planted
 from helpers import assert_close, noisy_waves, normalized_gp, unit_waves
 
-from botorch_xval import CrossValidation, cross_validate, k_fold
+from botorch_xval import cross_validate, k_fold
 from botorch_xval.cross_validation import find_outliers, outliers, refit_without
 
 NAMES = [f"trial {i}" for i in range(30)]
-
-
-def planted(size: float) -> tuple[torch.Tensor, torch.Tensor, CrossValidation]:
-    X, Y = noisy_waves(30)
-    Y[7] += size
-    return X, Y, cross_validate(normalized_gp, X, Y, fit="warm")
-
-
-@pytest.fixture(scope="module")
-def wrong() -> tuple[torch.Tensor, torch.Tensor, CrossValidation]:
-    return planted(40.0)
 
 
 def test_only_the_planted_outlier_is_found(wrong):

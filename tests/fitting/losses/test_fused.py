@@ -212,7 +212,7 @@ def test_models_that_are_not_a_tree_of_formulas_have_none():
 
 @compiled
 def test_models_beyond_the_cache_have_none(monkeypatch):
-    monkeypatch.setattr("botorch_xval.fitting.losses.exact.MOST_POINTS", 9)
+    monkeypatch.setattr("botorch_xval.fitting.losses.closed_form.MOST_POINTS", 9)
     assert objective_of(batch_with(COVARIANCES["rbf"]()))._fused is None
 
 
