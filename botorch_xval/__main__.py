@@ -182,8 +182,8 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
     ]
     if args.fit == "fixed":
         notes.append(
-            "These folds have the hyper-parameters of all rows, which have seen what is "
-            "held out: such scores flatter."
+            "These folds have the hyper-parameters of all rows, which have seen what "
+            "is held out: such scores flatter."
         )
     if args.criteria != ["evidence"]:
         notes.append(
