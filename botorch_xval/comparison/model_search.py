@@ -13,10 +13,15 @@ import pandas as pd
 from botorch.models.model import Model
 from scipy import stats
 
-from botorch_xval.comparison.paired import FEW_ROWS, groups_of, mean_by_row
+from botorch_xval.comparison.paired import (
+    FEW_ROWS,
+    groups_of,
+    mean_by_row,
+    probability_worse,
+)
 from botorch_xval.comparison.store import write_in_full
 from botorch_xval.comparison.table import Comparison
-from botorch_xval.cross_validation.clusters import standard_error
+from botorch_xval.cross_validation.clusters import count_clusters, standard_error
 from botorch_xval.models.configurations import BOTORCH_DEFAULT
 from botorch_xval.models.grammar import ModelSpec
 from botorch_xval.models.structured import StructuredGP
@@ -86,17 +91,22 @@ class ModelSearch:
     def is_clear(self) -> bool:
         r"""Whether the paired difference says that `spec` beats BoTorch's default.
 
-        With the mean :math:`\bar d` of the differences of `k` rows, their standard
-        deviation `s`, and `c` models beside BoTorch's default (Bonferroni):
+        With the mean :math:`\bar d` of the differences, its standard error :math:`e`,
+        `G` rows (groups, if there are some), and `c` models beside BoTorch's default
+        (Bonferroni):
 
-        .. math:: T_{k-1}(-\bar d \sqrt{k} / s) < \Phi(-2) / c.
+        .. math:: T_{G-1}(-\bar d / 2 e) < \Phi(-2) / c.
+
+        The 2 on the left is for folds that share training rows, as in
+        :meth:`Comparison.table`: with many rows one rival is clear from 4 standard
+        errors on, and the best of nineteen from 6 on.
         """
         table = rank(self.comparison.points)
         (chosen,) = table[table.configuration == self.spec.name].itertuples()
         if chosen.configuration == BOTORCH_DEFAULT:
             return False
-        chance = stats.t.sf(chosen.difference / chosen.difference_se, chosen.rows - 1)
-        return bool(chance < stats.norm.sf(CLEAR) / (len(self.specs) - 1))
+        level = stats.norm.sf(CLEAR) / (len(self.specs) - 1)
+        return bool(chosen.probability_worse < level)
 
     def summary(self) -> str:
         """In words: the model to take, and how sure it is that it is better."""
@@ -180,9 +190,9 @@ def rank(points: pd.DataFrame) -> pd.DataFrame:
         Columns: `configuration`, `rows` (those with a score of BoTorch's default), over
         them `elpd` (sum), the paired `difference` of the means to BoTorch's default and
         its standard error `difference_se` (of groups of rows, if there are some; all in
-        nats), `probability_worse`
-        (:math:`\Phi(-d / e)`: that it is worse than BoTorch's default on further such
-        rows, if it had not been chosen among many) and `rmse`.
+        nats), `probability_worse` (that it is worse than BoTorch's default on further
+        such rows, if it had not been chosen among many, see
+        :func:`~botorch_xval.comparison.paired.probability_worse`) and `rmse`.
     """
     scored = mean_by_row(points)
     scored = scored[scored.log_density[BOTORCH_DEFAULT].notna()]
@@ -196,15 +206,16 @@ def rank(points: pd.DataFrame) -> pd.DataFrame:
     error = differences.loc[:, complete].apply(
         lambda own: standard_error(own.to_numpy(), clusters)
     )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        behind = -difference / error  # of BoTorch's default NaN
+    count = count_clusters(len(scored), clusters)
+    worse = probability_worse(difference, error, count)
+    worse = worse.mask(worse.index == BOTORCH_DEFAULT)
     table = pd.DataFrame(
         {
             "rows": len(scored),
             "elpd": scores.sum(skipna=False),
             "difference": difference,
             "difference_se": error,
-            "probability_worse": pd.Series(stats.norm.cdf(behind), behind.index),
+            "probability_worse": worse,
             "rmse": scored.squared_error.mean(skipna=False) ** 0.5,
         },
         index=scores.columns,

@@ -21,7 +21,14 @@ from botorch_xval.cross_validation.clusters import (
     count_clusters,
 )
 
-__all__ = ["common_rows", "groups_of", "mean_by_row", "stayed", "tabulate"]
+__all__ = [
+    "common_rows",
+    "groups_of",
+    "mean_by_row",
+    "probability_worse",
+    "stayed",
+    "tabulate",
+]
 
 DECISIVE = 2.0  # as improbable as so many deviations of a normal distribution
 FEW_ROWS = 20  # fewer, and the estimate of a standard error is itself too noisy
@@ -91,6 +98,29 @@ def groups_of(points: pd.DataFrame) -> pd.Series | None:
     return points.drop_duplicates("row").set_index("row")["group"].sort_index()
 
 
+def probability_worse(difference: pd.Series, error: pd.Series, count: int) -> pd.Series:
+    r"""About the probability to be worse on further such rows, if one is not chosen.
+
+    With the mean :math:`\bar d` of paired differences, its standard error :math:`e`,
+    of which folds that share training rows make
+    :data:`~botorch_xval.cross_validation.clusters.OVERLAP`, and `G` clusters:
+
+    .. math:: T_{G-1}(-\bar d / 2 e).
+
+    Args:
+        difference: Means of paired differences to another configuration, in nats.
+        error: Their standard errors.
+        count: `G`, of rows or of groups of rows.
+
+    Returns:
+        With the index of the differences; one half where there is none on any row.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        behind = -difference / (OVERLAP * error)
+    behind = behind.mask((difference == 0) & (error == 0), 0.0)
+    return pd.Series(stats.t.cdf(behind, max(count - 1, 1)), behind.index)
+
+
 def stayed(points: pd.DataFrame) -> pd.DataFrame:
     """The points of those that a race has not dropped, at one size."""
     last = points.groupby("configuration")["round"].max()
@@ -149,11 +179,7 @@ def _paired(points: pd.DataFrame, best: str | None = None) -> pd.DataFrame:
     difference = differences.mean()
     score_se, error = (_errors(part, groups) for part in (scores, differences))
     count = count_clusters(n, groups)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        behind = (-difference / (OVERLAP * error)).mask(
-            (difference == 0) & (error == 0), 0.0
-        )
-    behind = behind.mask(scores.columns == best)
+    worse = probability_worse(difference, error, count).mask(scores.columns == best)
     return pd.DataFrame(
         {
             "configuration": scores.columns,
@@ -168,7 +194,7 @@ def _paired(points: pd.DataFrame, best: str | None = None) -> pd.DataFrame:
             "standard_error": score_se.to_numpy(),
             "difference": difference.to_numpy(),
             "difference_se": error.to_numpy(),
-            "probability_worse": stats.t.cdf(behind.to_numpy(), max(count - 1, 1)),
+            "probability_worse": worse.to_numpy(),
             "rmse": (scored.squared_error.mean() ** 0.5)[scores.columns].to_numpy(),
             "left_after": np.nan,
         }

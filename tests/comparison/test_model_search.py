@@ -70,7 +70,7 @@ def test_a_table_compares_with_botorchs_default():
     assert table.changes.tolist() == [2, 0, 2]
     assert_close(table.difference, [0.3, 0.0, -0.2])
     assert_close(table.difference_se, [0.1, 0.0, 0.4])
-    expected = [stats.norm.cdf(-3), np.nan, stats.norm.cdf(0.5)]
+    expected = [stats.t.cdf(-1.5, 29), np.nan, stats.t.cdf(0.25, 29)]
     assert_close(table.probability_worse, expected)
     assert_close(table.elpd, BASE.sum() + 30 * np.array([0.3, 0.0, -0.2]))
     mean = np.arange(30).mean()
@@ -85,8 +85,22 @@ def test_rows_of_a_group_are_one_cluster():
     points = found.comparison.points.assign(group=lambda frame: frame.row // 2)
     table = rank(points).set_index("configuration")
     assert table.difference_se[SPECS[1].name] == pytest.approx(0.2)
+    assert_close(table.probability_worse[SPECS[1].name], stats.t.cdf(-0.75, 14))
     without = rank(found.comparison.points).set_index("configuration")
     assert without.difference_se[SPECS[1].name] < 0.15
+
+
+@pytest.mark.parametrize("mean", [0.38, 0.45])
+def test_a_search_is_as_sure_as_a_comparison(mean):
+    """What beats the default clearly, the default is decisively behind, and else not.
+
+    For one rival both ask for two deviations: 4.2 standard errors of thirty rows.
+    """
+    found = searched({0: BASE, 1: BASE + around(mean, 0.1)})
+    compared = found.comparison.table()
+    assert_close(found.table().probability_worse[0], 1 - compared.probability_worse[1])
+    assert found.spec == SPECS[1] and found.is_clear is (mean > 0.42)
+    assert ("not decisive" in compared.caution[1]) is not found.is_clear
 
 
 @pytest.mark.parametrize(
@@ -95,8 +109,8 @@ def test_rows_of_a_group_are_one_cluster():
         (-0.1, 0.1, 0, False),
         (0.09, 0.1, 0, False),  # within one standard error
         (0.11, 0.1, 1, False),
-        (0.2, 0.1, 1, False),  # enough for one rival, but not for three
-        (0.3, 0.1, 1, True),
+        (0.45, 0.1, 1, False),  # enough for one rival, but not for three
+        (0.6, 0.1, 1, True),
     ],
 )
 def test_botorchs_default_is_left_for_one_standard_error(mean, error, taken, clear):
