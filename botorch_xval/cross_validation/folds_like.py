@@ -66,13 +66,17 @@ def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
             A function is then called with the number of distinct labels, and its folds
             of labels, in the order of their first rows, become folds of rows. With
             :func:`leave_one_out` this is one fold per label, with the label as name.
+            :func:`leave_future_out` and :func:`buffered` need the rows of each label
+            one after another: the past of a label that another one goes on through
+            would have rows of its future.
 
     Returns:
         The folds, which know the groups.
 
     Raises:
         ValueError: If they are not folds of `n` rows, if there are fewer than two
-            distinct labels, or if finished folds separate rows with the same label.
+            distinct labels, if finished folds separate rows with the same label, or if
+            the order of rows counts and labels alternate in it.
     """
     labels = None if groups is None else list_labels(groups, n)
     if hasattr(folds, "get_n_splits"):
@@ -86,6 +90,8 @@ def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
         )
     label_of_row = number_labels(labels)
     if callable(folds):
+        if is_in_order(folds):
+            _check_order(labels)
         of_labels = _finished(folds(len(distinct)), len(distinct))
         known = {f"row {i}": str(label) for i, label in enumerate(distinct)}
         names = [known.get(name, name) for name in of_labels.names]
@@ -111,9 +117,9 @@ def fits_any_size(folds: FoldsLike) -> bool:
     return callable(folds) or hasattr(folds, "get_n_splits")
 
 
-def is_in_order(folds: FoldsLike, made: Folds) -> bool:
-    """Whether the order of rows counts for folds, of which these are made."""
-    return made.omits_rows or getattr(folds, "in_order", False)
+def is_in_order(folds: FoldsLike) -> bool:
+    """Whether `folds` takes rows to be in an order, as in time."""
+    return getattr(folds, "in_order", False)
 
 
 def buffered(folds: FoldsLike, buffer: int) -> Callable[[int], Folds]:
@@ -228,6 +234,21 @@ def list_labels(groups: Groups, n: int) -> list[Hashable]:
                 "give rows that stand alone a label of their own"
             )
     return labels
+
+
+def _check_order(labels: Sequence[Hashable]) -> None:
+    """Refuse a label that comes again after another one."""
+    last: dict[Hashable, int] = {}
+    for i, label in enumerate(labels):
+        if last.get(label, i - 1) != i - 1:
+            raise ValueError(
+                "groups: expected the rows of a label one after another, where folds "
+                f"are in the order of rows, got row {i} of {label!r} after row {i - 1} "
+                f"of {labels[i - 1]!r}, which comes after row {last[label]} of "
+                f"{label!r}; sort the rows by label, or give labels that overlap in "
+                "time the same label"
+            )
+        last[label] = i
 
 
 def _finished(folds: Any, n: int) -> Folds:

@@ -44,6 +44,17 @@ def test_rows_in_time_stay_in_their_order(start):
     assert torch.equal(made.training, folds(10).training)
 
 
+def test_labels_in_time_are_one_after_another_before_the_shuffle():
+    labels = [i // 3 for i in range(21)]
+    folds = leave_future_out(2)
+    rows, made = make_datasets(21, [12], 1, 0, folds, labels)[12, 0]
+    assert rows.tolist() == sorted(rows)
+    for held_out, training in zip(made.held_out, made.training, strict=True):
+        assert training.nonzero().max() < held_out.nonzero().min()
+    with pytest.raises(ValueError, match="one after another.*dataset of 12 rows, rep"):
+        make_datasets(21, [12], 1, 0, folds, [i % 3 for i in range(21)])
+
+
 def test_finished_folds_are_restricted_to_the_rows():
     folds = make_folds(k_fold(4), 20)
     rows, made = make_datasets(20, [12], 1, 0, folds, None)[12, 0]

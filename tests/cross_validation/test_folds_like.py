@@ -184,6 +184,19 @@ def test_the_future_of_labels_has_their_names():
     assert torch.equal(found.training, mask("111000", "111110"))
 
 
+@pytest.mark.parametrize("folds", [leave_future_out(2), buffered(leave_one_out, 1)])
+def test_labels_that_alternate_have_no_order(folds):
+    """A fold of "b" would train on row 3, which comes after row 2 of "b"."""
+    message = (
+        "got row 3 of 'a' after row 2 of 'b', which comes after row 1 of 'a'; sort"
+    )
+    with pytest.raises(ValueError, match=message):
+        make_folds(folds, 6, list("aabacd"))
+    sorted_rows = make_folds(folds, 6, list("aaabcd"))
+    assert len(sorted_rows.names) >= 2
+    make_folds(leave_one_out, 6, list("aabacd"))  # has none
+
+
 # Neighbors
 
 
