@@ -20,7 +20,8 @@ from gpytorch.mlls import (
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.search import search
 from botorch_xval.comparison.table import Comparison
-from botorch_xval.cross_validation.cross_validate import FITS, cross_validate
+from botorch_xval.cross_validation.arguments import FITS
+from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.cross_validation.outliers import FEWEST, WithoutRows
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.cross_validation.without_rows import find_outliers

@@ -26,6 +26,7 @@ LONGEST = 14  # files in a chain of imports
 # Modules whose tests are elsewhere, and where.
 TESTED_BY = {
     "__main__": "test_main.py",
+    "cross_validation.arguments": "cross_validation/test_cross_validate.py",
     "cross_validation.centers": "cross_validation/test_full_fit.py",
     "fitting.losses.closed_form": "fitting/losses/test_exact.py",
     "cross_validation.fold_fits": "cross_validation/test_fit_options.py",

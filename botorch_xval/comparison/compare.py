@@ -30,11 +30,8 @@ from botorch_xval.comparison.fingerprint import fingerprint
 from botorch_xval.comparison.race import leaving, significance
 from botorch_xval.comparison.store import Cell, CellFolder, Outcomes
 from botorch_xval.comparison.table import Comparison
-from botorch_xval.cross_validation.cross_validate import (
-    DRAWS,
-    check_mll,
-    cross_validate,
-)
+from botorch_xval.cross_validation.arguments import DRAWS, check_mll
+from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.cross_validation.folds import Folds, leave_one_out
 from botorch_xval.cross_validation.folds_like import (
     FoldsLike,
@@ -44,6 +41,8 @@ from botorch_xval.cross_validation.folds_like import (
     make_folds,
     number_labels,
 )
+from botorch_xval.cross_validation.nuts import makes_draws
+from botorch_xval.cross_validation.outputs import build_with_gaps
 from botorch_xval.cross_validation.scores import squared_error
 from botorch_xval.fitting.options import FitOptions
 
@@ -64,7 +63,7 @@ def compare(
     fit: str = "refit",
     fit_options: FitOptions | None = None,
     threshold: float = 0.25,
-    draws: int = DRAWS,
+    draws: int | None = None,
     mll: Criterion | Mapping[str, Criterion] = ExactMarginalLogLikelihood,
     replicates: int = 1,
     seed: int = 0,
@@ -94,7 +93,8 @@ def compare(
             a fit to all rows repeats that in every round of a race.
         fit_options: Options of every fit.
         threshold: For `fit="adaptive"`, in posterior standard deviations.
-        draws: For `fit="posterior"` and fully Bayesian models.
+        draws: For `fit="posterior"`, and those configurations that are fully Bayesian
+            models; default: 1,000.
         mll: What hyper-parameters are fitted by, see
             :func:`~botorch_xval.cross_validation.cross_validate`: of all
             configurations, or by their names that of some (others: the evidence). Then
@@ -125,12 +125,14 @@ def compare(
 
     Raises:
         ValueError: If there is no configuration or size, if a size, a number of rows,
-            folds, labels or names in `mll` do not fit, if the folder has cells of other
+            folds, labels or names in `mll` do not fit, if there are `draws` and no
+            configuration draws, if the folder has cells of other
             configurations or data, or if a configuration cannot be sent to a process
             pool.
     """
     _check(configurations, train_X, train_Y, train_Yvar, sizes, replicates)
     mlls = _mlls(mll, configurations)
+    drawn = _draws(draws, configurations, (train_X, train_Y, train_Yvar), fit)
     sizes = sorted(int(size) for size in sizes)
     labels = None if groups is None else list_labels(groups, len(train_X))
     if not fits_any_size(folds):
@@ -144,7 +146,7 @@ def compare(
     common = ExactMarginalLogLikelihood if isinstance(mll, Mapping) else mll
     inputs: dict[str, Any] = {"train_X": train_X, "train_Y": train_Y}
     inputs |= {"train_Yvar": train_Yvar, "seed": seed, **options, "mll": common}
-    if fit == "posterior" and draws != DRAWS:  # folders of before have none
+    if draws not in (None, DRAWS):  # folders of before have none
         inputs["fit"] = fit, draws
     for name, model in configurations.items():
         own = mlls[name]
@@ -165,7 +167,11 @@ def compare(
             None if train_Yvar is None else train_Yvar[index],
             whole.take(cell.folds),
             seed,
-            {**options, "draws": draws, "mll": mlls[cell.configuration]},
+            {
+                **options,
+                "draws": drawn[cell.configuration],
+                "mll": mlls[cell.configuration],
+            },
         )
 
     remaining = {size: list(configurations) for size in sizes}
@@ -259,6 +265,27 @@ def _mlls(
             f"{unknown}"
         )
     return {n: mll.get(n, ExactMarginalLogLikelihood) for n in configurations}
+
+
+def _draws(
+    draws: int | None,
+    configurations: Mapping[str, Callable[..., Model]],
+    data: tuple[Tensor, Tensor, Tensor | None],
+    fit: str,
+) -> dict[str, int | None]:
+    """By name of a configuration how many draws it is told to make."""
+    if draws is None or fit == "posterior":
+        return dict.fromkeys(configurations, draws)
+    found = {
+        name: draws if makes_draws(build_with_gaps(model, *data), fit) else None
+        for name, model in configurations.items()
+    }
+    if set(found.values()) == {None}:
+        raise ValueError(
+            f"draws: expected none for fit={fit!r} of configurations that draw no "
+            f"hyper-parameters, got {draws}; leave it out, or use fit='posterior'"
+        )
+    return found
 
 
 def _open(

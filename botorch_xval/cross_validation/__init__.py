@@ -1,10 +1,7 @@
 """Refit cross-validation: folds, their fits and predictions, and scores."""
 
-from botorch_xval.cross_validation.cross_validate import (
-    FITS,
-    cross_validate,
-    optimism,
-)
+from botorch_xval.cross_validation.arguments import FITS
+from botorch_xval.cross_validation.cross_validate import cross_validate, optimism
 from botorch_xval.cross_validation.difference import difference
 from botorch_xval.cross_validation.folds import (
     Folds,

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
-from numbers import Integral
 from typing import Any
 from warnings import catch_warnings, filterwarnings, warn
 
@@ -21,6 +20,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from torch import Tensor
 from torch.linalg import LinAlgError
 
+from botorch_xval.cross_validation.arguments import DRAWS, check_arguments
 from botorch_xval.cross_validation.difference import difference
 from botorch_xval.cross_validation.fold_models import FoldData
 from botorch_xval.cross_validation.folds import Folds, leave_one_out
@@ -31,6 +31,7 @@ from botorch_xval.cross_validation.links import is_ensemble
 from botorch_xval.cross_validation.nuts import (
     check_fit,
     is_fully_bayesian,
+    makes_draws,
     sample_folds,
 )
 from botorch_xval.cross_validation.outputs import (
@@ -51,11 +52,9 @@ from botorch_xval.cross_validation.work import Work
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.threads import LARGE_MODEL, single_threaded_torch
 
-__all__ = ["DRAWS", "FITS", "check_mll", "cross_validate", "optimism"]
+__all__ = ["cross_validate", "optimism"]
 
 logger = logging.getLogger(__name__)
-FITS = ("refit", "warm", "fixed", "adaptive", "sampled", "posterior")
-DRAWS, FEWEST_DRAWS = 1000, 100
 FAILED = r"\d+ of \d+ folds could not be fitted"
 # Of a model that is an average of several.
 ENSEMBLE_FITS = ("refit", "warm", "fixed")
@@ -73,7 +72,7 @@ def cross_validate(
     fit_options: FitOptions | None = None,
     threshold: float = 0.25,
     max_error: float = 1.0,
-    draws: int = DRAWS,
+    draws: int | None = None,
     seed: int = 0,
     mll: type[MarginalLogLikelihood] = ExactMarginalLogLikelihood,
     keep_models: bool = False,
@@ -156,8 +155,8 @@ def cross_validate(
             that are fitted again.
         threshold: For "adaptive": posterior standard deviations.
         max_error: For "sampled": nats.
-        draws: For "posterior" and fully Bayesian models: how many draws of the
-            hyper-parameters, at least 100.
+        draws: For "posterior" and fully Bayesian models only: how many draws of the
+            hyper-parameters, at least 100; default: 1,000.
         seed: For "sampled", "posterior" and fully Bayesian models: of the draws.
         mll: What hyper-parameters are fitted by: the evidence, GPyTorch's
             `LeaveOneOutPseudoLikelihood`, :class:`~botorch_xval.LeaveOneOutCRPS`, or
@@ -173,15 +172,17 @@ def cross_validate(
         named in one warning.
 
     Raises:
-        ValueError: If shapes, folds or `fit` are not as described, or if the models of
-            folds differ in their hyper-parameters.
+        ValueError: If shapes, folds or `fit` are not as described, if there are `draws`
+            for a fit without any, or if the models of folds differ in their
+            hyper-parameters.
         UnsupportedError: If the model's posterior on the outcome's scale is not
             Gaussian, if a model does not know that `fit`, or if a hyper-parameter that
             is to be integrated out has no prior.
         ModelFittingError: If there is to be a fit to all rows, and it fails.
     """
     data_of = train_X, train_Y, train_Yvar
-    _check(model, mll, *data_of, fit, threshold, max_error, draws, fit_options)
+    limits = threshold, max_error, draws
+    check_arguments(model, mll, *data_of, fit, *limits, fit_options)
     options = fit_options or FitOptions()
     if progress:
         options = replace(options, progress=True)
@@ -190,28 +191,37 @@ def cross_validate(
     data = FoldData(model, mll, *given[1:], made)
     has_gaps = bool(train_Y.isnan().any())
     first = build_with_gaps(*given) if has_gaps else data.first()
+    if draws is not None and not makes_draws(first, fit):
+        raise ValueError(
+            f"draws: expected none for fit={fit!r} of a {type(first).__name__}, which "
+            f"draws no hyper-parameters, got {draws}; leave it out, or use "
+            "fit='posterior'"
+        )
     if has_gaps or isinstance(first, ModelListGP):
+        m = train_Y.shape[-1]
+        members = first.models if isinstance(first, ModelListGP) else [first] * m
         return _each_output(
-            models_of_outputs(model, first, train_Y.shape[-1]),
+            models_of_outputs(model, first, m),
             (train_X, train_Y, train_Yvar),
             made,
             seed,
+            [draws if makes_draws(each, fit) else None for each in members],
             fit=fit,
             fit_options=options,
             threshold=threshold,
-            max_error=max_error / math.sqrt(train_Y.shape[-1]),
+            max_error=max_error / math.sqrt(m),
             mll=mll,
-            draws=draws,
             keep_models=keep_models,
         )
     is_small = train_X.device.type == "cpu" and len(train_X) < LARGE_MODEL
+    count = DRAWS if draws is None else draws
     with single_threaded_torch() if is_small else nullcontext():
         work = Work(data, options, keep_models)
         full = closed = None
         if is_fully_bayesian(first):
             check_fit(first, fit)
             keep = work.models if keep_models else None
-            work.take(sample_folds(data, fit, draws, seed, keep, options.progress))
+            work.take(sample_folds(data, fit, count, seed, keep, options.progress))
             return _warn(work.result(None, None))
         if is_ensemble(first) and fit not in ENSEMBLE_FITS:
             raise UnsupportedError(
@@ -232,7 +242,7 @@ def cross_validate(
                 )
             full = fit_all_rows(everything, options)
             if fit == "posterior":
-                drawn = draw_all_rows(full, draws, seed)
+                drawn = draw_all_rows(full, count, seed)
                 work.take(integrate(data, full, drawn, options, seed))
                 full = replace(full, evaluations=full.evaluations + spent_on(drawn))
                 return _warn(work.result(full, None))
@@ -260,6 +270,7 @@ def _each_output(
     data: tuple[Tensor, Tensor, Tensor | None],
     folds: Folds,
     seed: int,
+    draws: Sequence[int | None],
     **kwargs: Any,
 ) -> CrossValidation:
     """Cross-validate outputs that have rows or models of their own."""
@@ -269,7 +280,8 @@ def _each_output(
         rows = part.rows.to(train_X.device)
         noise = None if train_Yvar is None else train_Yvar[rows, j : j + 1]
         own = train_X[rows], train_Y[rows, j : j + 1], noise
-        given = {**kwargs, "folds": part.folds, "seed": seed + j}  # independent draws
+        given = {**kwargs, "folds": part.folds, "draws": draws[j]}
+        given["seed"] = seed + j  # independent draws
         with catch_warnings():  # of failed folds: all are named once
             filterwarnings("ignore", FAILED, BotorchWarning)
             results.append(cross_validate(model, *own, **given))
@@ -321,87 +333,8 @@ def optimism(
         The :func:`difference` of refitted and fixed folds; its sum is negative where
         fixed hyper-parameters flatter.
     """
-    refitted, fixed = (
-        cross_validate(
-            model, train_X, train_Y, train_Yvar, fit=how, **cross_validate_kwargs
-        )
-        for how in (fit, "fixed")
-    )
+    data = train_X, train_Y, train_Yvar
+    refitted = cross_validate(model, *data, fit=fit, **cross_validate_kwargs)
+    cross_validate_kwargs.pop("draws", None)  # of "posterior" only
+    fixed = cross_validate(model, *data, fit="fixed", **cross_validate_kwargs)
     return difference(refitted, fixed)
-
-
-def check_mll(mll: Any) -> None:
-    """Refuse what is no class of a criterion.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    if not isinstance(mll, type):
-        raise ValueError(
-            "mll: expected a class such as ExactMarginalLogLikelihood or "
-            f"LeaveOneOutCRPS, got {mll!r}"
-        )
-
-
-def _check(
-    model: Callable[..., Model],
-    mll: type[MarginalLogLikelihood],
-    train_X: Tensor,
-    train_Y: Tensor,
-    train_Yvar: Tensor | None,
-    fit: str,
-    threshold: float,
-    max_error: float,
-    draws: int,
-    fit_options: FitOptions | None,
-) -> None:
-    for name, values in (("train_X", train_X), ("train_Y", train_Y)):
-        if not isinstance(values, Tensor):
-            raise ValueError(
-                f"{name}: expected a tensor, got {type(values).__name__}; use "
-                "torch.as_tensor"
-            )
-    check_mll(mll)
-    if isinstance(model, Model) or not callable(model):
-        raise ValueError(
-            "model: expected a function of train_X and train_Y that builds a model, or "
-            f"a class, got {type(model).__name__}"
-        )
-    if train_X.ndim != 2:
-        raise ValueError(f"train_X: expected `n x d`, got shape {tuple(train_X.shape)}")
-    if train_Y.ndim != 2 or len(train_Y) != len(train_X):
-        raise ValueError(
-            f"train_Y: expected `n x m` with n = {len(train_X)}, got shape "
-            f"{tuple(train_Y.shape)}"
-        )
-    if train_Yvar is not None and train_Yvar.shape != train_Y.shape:
-        raise ValueError(
-            f"train_Yvar: expected the shape of train_Y, {tuple(train_Y.shape)}, got "
-            f"{tuple(train_Yvar.shape)}"
-        )
-    for name, wrong in (
-        ("train_X", ~train_X.isfinite()),
-        ("train_Y", train_Y.isinf()),
-    ):
-        if wrong.any():
-            row, column = wrong.nonzero()[0].tolist()
-            raise ValueError(
-                f"{name}: expected finite numbers (a missing outcome is NaN), got "
-                f"{(train_X if name == 'train_X' else train_Y)[row, column].item()} in "
-                f"row {row}, column {column}"
-            )
-    if fit not in FITS:
-        raise ValueError(f"fit: expected one of {FITS}, got {fit!r}")
-    if not threshold >= 0:
-        raise ValueError(f"threshold: expected a number from 0 on, got {threshold}")
-    if not max_error > 0:
-        raise ValueError(f"max_error: expected a positive number, got {max_error}")
-    if not isinstance(draws, Integral) or draws < FEWEST_DRAWS:
-        raise ValueError(
-            f"draws: expected a whole number from {FEWEST_DRAWS} on, got {draws!r}"
-        )
-    if not isinstance(fit_options, FitOptions | None):
-        raise ValueError(
-            "fit_options: expected FitOptions or None, got "
-            f"{type(fit_options).__name__}; use FitOptions(timeout_sec=60, ...)"
-        )

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from botorch.exceptions.errors import UnsupportedError
 from botorch.fit import fit_fully_bayesian_model_nuts
-from botorch.models import MultiTaskGP
+from botorch.models import ModelListGP, MultiTaskGP
 from botorch.models.model import Model
 from torch import Tensor
 from tqdm import tqdm
@@ -36,7 +36,7 @@ from botorch_xval.cross_validation.psis import are_trusted, smooth_weights
 from botorch_xval.cross_validation.result import FoldFit
 from botorch_xval.fitting.coordinates import Array
 
-__all__ = ["check_fit", "is_fully_bayesian", "sample_folds"]
+__all__ = ["check_fit", "is_fully_bayesian", "makes_draws", "sample_folds"]
 
 FITS = ("refit", "posterior")
 WARMUP = 512  # steps of NUTS before its draws, as BoTorch has it
@@ -46,6 +46,12 @@ Samples = dict[str, Tensor]
 def is_fully_bayesian(model: Model) -> bool:
     """Whether NUTS draws the hyper-parameters of a model."""
     return bool(getattr(model, "_is_fully_bayesian", False))
+
+
+def makes_draws(model: Model, fit: str) -> bool:
+    """Whether hyper-parameters of a model, or of one in a list, are drawn by a fit."""
+    members = model.models if isinstance(model, ModelListGP) else [model]
+    return fit == "posterior" or any(map(is_fully_bayesian, members))
 
 
 def check_fit(model: Model, fit: str) -> None:

@@ -41,11 +41,8 @@ from helpers import (
 from scipy.stats import norm
 from torch import Tensor
 
-from botorch_xval.cross_validation.cross_validate import (
-    FITS,
-    cross_validate,
-    optimism,
-)
+from botorch_xval.cross_validation.arguments import FITS
+from botorch_xval.cross_validation.cross_validate import cross_validate, optimism
 from botorch_xval.cross_validation.folds import k_fold, leave_one_out
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.fitting.options import FitOptions
@@ -597,7 +594,7 @@ def test_adaptive_is_between_fixed_and_warm(m):
 def test_every_way_to_fit_takes_all_kinds_of_folds(fit):
     X, Y = noisy_waves(12)
     labels = [i // 3 for i in range(12)]
-    given = {"fit": fit, "draws": 100}
+    given = {"fit": fit, **({"draws": 100} if fit == "posterior" else {})}
     result = cross_validate(normalized_gp, X, Y, groups=labels, **given)
     assert result.folds.names == ["0", "1", "2", "3"]
     assert result.rows.tolist() == list(range(12))
@@ -606,6 +603,18 @@ def test_every_way_to_fit_takes_all_kinds_of_folds(fit):
     assert repeated.rows.tolist() == 2 * list(range(12))
     assert (repeated.fold_of[:12] < 3).all() and (repeated.fold_of[12:] >= 3).all()
     assert repeated.elpd == pytest.approx(repeated.log_density.sum().item() / 2)
+
+
+@pytest.mark.parametrize("fit", [fit for fit in FITS if fit != "posterior"])
+def test_draws_of_a_fit_that_draws_nothing_are_refused(fit):
+    """Also the number that is the default elsewhere, and with gaps."""
+    X, Y = noisy_waves(8)
+    Y[2] = math.nan
+    for rows in (slice(3, None), slice(None)):
+        with pytest.raises(
+            ValueError, match=f"draws: expected none for fit='{fit}' of"
+        ):
+            cross_validate(normalized_gp, X[rows], Y[rows], fit=fit, draws=1000)
 
 
 def test_optimism_is_refit_minus_fixed():
@@ -617,3 +626,7 @@ def test_optimism_is_refit_minus_fixed():
     assert found.attrs["sum"] < 0  # fixed hyper-parameters flatter
     spread = found.difference.std() * math.sqrt(20)
     assert found.attrs["standard_error"] == pytest.approx(spread)
+    data = X[:6], Y[:6]
+    drawn = optimism(normalized_gp, *data, fit="posterior", draws=100)
+    own = cross_validate(normalized_gp, *data, fit="posterior", draws=100)
+    assert_close(drawn["first"].to_numpy(), own.log_density[:, 0])

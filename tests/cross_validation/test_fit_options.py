@@ -23,7 +23,7 @@ from helpers import (
 
 from botorch_xval import FitOptions, ScalarChoiceGP, cross_validate, k_fold
 from botorch_xval.cross_validation import warm
-from botorch_xval.cross_validation.cross_validate import FITS as ALL_FITS
+from botorch_xval.cross_validation.arguments import FITS as ALL_FITS
 from botorch_xval.fitting import drive, search
 from botorch_xval.fitting.coordinates import LogCoordinates, WhitenedCoordinates
 

@@ -35,7 +35,7 @@ from botorch_xval import (
     leave_one_out,
 )
 from botorch_xval.cross_validation import fold_models, warm
-from botorch_xval.cross_validation.cross_validate import FITS
+from botorch_xval.cross_validation.arguments import FITS
 from botorch_xval.cross_validation.fold_models import (
     FoldBatch,
     FoldData,

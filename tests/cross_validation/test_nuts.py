@@ -1,6 +1,6 @@
 """Fully Bayesian models: against quadrature over their hyper-parameters, and BoTorch.
 
-A run of NUTS takes seconds, most of which compiles it. There are three in all.
+A run of NUTS takes seconds, most of which compiles it. There are four in all.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from botorch.exceptions.errors import UnsupportedError
+from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.fully_bayesian import FullyBayesianSingleTaskGP
 from botorch.models.transforms import Standardize
 from helpers import assert_close
@@ -18,7 +19,7 @@ from scipy import stats
 from scipy.special import logsumexp
 from torch import Tensor
 
-from botorch_xval import cross_validate
+from botorch_xval import compare, cross_validate
 from botorch_xval.cross_validation import nuts
 from botorch_xval.cross_validation.fold_models import FoldData
 from botorch_xval.cross_validation.folds import Folds
@@ -139,6 +140,35 @@ def test_a_run_for_each_fold_keeps_its_model(monkeypatch):
     assert_close(found.mean, model.posterior(X[2:3]).mixture_mean)
     noisy = model.posterior(X[2:3], observation_noise=True)
     assert_close(found.variance, noisy.mixture_variance)
+
+
+def test_draws_are_for_those_that_draw(monkeypatch, tmp_path):
+    """In a list of models, and among configurations."""
+    monkeypatch.setattr(nuts, "WARMUP", 20)
+    X, Y = data()
+    held_out = torch.eye(8, dtype=torch.bool)[[2]]
+
+    def listed(train_X: Tensor, train_Y: Tensor) -> ModelListGP:
+        columns = train_Y[:, :1], train_Y[:, 1:]
+        return ModelListGP(
+            build(train_X, columns[0]), SingleTaskGP(train_X, columns[1])
+        )
+
+    both = torch.cat([Y, Y], dim=-1)
+    found = cross_validate(listed, X, both, folds=held_out, draws=100)
+    assert found.fit_table().how.tolist() == ["nuts", "refit"]
+    assert found.fit_table().effective_draws[0] == 100
+    two = torch.eye(8, dtype=torch.bool)[[2, 4]]
+    kwargs = {"sizes": [8], "folds": two, "folder": tmp_path}
+    models = {"fitted": SingleTaskGP, "drawn": build}
+    # The first one is scored without draws, the second one is told how many to make.
+    with pytest.raises(ValueError, match="draws: expected a whole number from 100 on"):
+        compare(models, X, Y, draws=10, **kwargs)
+    assert len(list((tmp_path / "cells").glob("*.json"))) == 2  # and the manifest
+    with pytest.raises(ValueError, match="got cells of other values of fit"):
+        compare(models, X, Y, draws=20, **kwargs)
+    with pytest.raises(ValueError, match="draws: expected none for fit='refit' of con"):
+        compare({"fitted": SingleTaskGP}, X, Y, draws=100, **kwargs)
 
 
 def test_other_ways_to_fit_are_refused():

@@ -33,7 +33,7 @@ from botorch_xval import (
     k_fold,
     leave_one_out,
 )
-from botorch_xval.cross_validation.cross_validate import FITS
+from botorch_xval.cross_validation.arguments import FITS
 from botorch_xval.cross_validation.folds_like import make_folds
 from botorch_xval.cross_validation.outputs import rows_of_outputs
 from botorch_xval.reporting.plots import plot_predictions

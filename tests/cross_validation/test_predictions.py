@@ -21,7 +21,7 @@ from helpers import (
 
 from botorch_xval import cross_validate, k_fold
 from botorch_xval.cross_validation import predictions as predict
-from botorch_xval.cross_validation.cross_validate import FITS as ALL_FITS
+from botorch_xval.cross_validation.arguments import FITS as ALL_FITS
 from botorch_xval.cross_validation.links import affine
 from botorch_xval.fitting.losses import closed_form
 from botorch_xval.fitting.losses.parameters import Unsupported
