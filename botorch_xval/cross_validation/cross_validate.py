@@ -39,6 +39,7 @@ from botorch_xval.cross_validation.outputs import (
     join,
     models_of_outputs,
     rows_of_outputs,
+    single_values,
 )
 from botorch_xval.cross_validation.own_fits import has_own_fit
 from botorch_xval.cross_validation.posterior import (
@@ -56,6 +57,7 @@ __all__ = ["cross_validate", "optimism"]
 
 logger = logging.getLogger(__name__)
 FAILED = r"\d+ of \d+ folds could not be fitted"
+SINGLE = "fitted to a single value"
 # Of a model that is an average of several.
 ENSEMBLE_FITS = ("refit", "warm", "fixed")
 
@@ -169,7 +171,8 @@ def cross_validate(
 
     Returns:
         Predictions, scores and fit records. Failed folds are listed in `failed` and
-        named in one warning.
+        named in one warning; another one names those that are fitted to a single value
+        of an output, which have scores.
 
     Raises:
         ValueError: If shapes, folds or `fit` are not as described, if there are `draws`
@@ -187,6 +190,15 @@ def cross_validate(
     if progress:
         options = replace(options, progress=True)
     made = make_folds(folds, len(train_X), groups)
+    single = single_values(train_Y, made) if fit != "fixed" else []
+    if single:
+        warn(
+            f"{SINGLE}, which says nothing of an outcome's scale and noise: "
+            f"{', '.join(single[:5])}{', ...' if len(single) > 5 else ''}; do not rely "
+            f"on the scores of {'this fold' if len(single) == 1 else 'these folds'}",
+            BotorchWarning,
+            stacklevel=2,
+        )
     given = model, train_X, train_Y, train_Yvar
     data = FoldData(model, mll, *given[1:], made)
     has_gaps = bool(train_Y.isnan().any())
@@ -282,8 +294,8 @@ def _each_output(
         own = train_X[rows], train_Y[rows, j : j + 1], noise
         given = {**kwargs, "folds": part.folds, "draws": draws[j]}
         given["seed"] = seed + j  # independent draws
-        with catch_warnings():  # of failed folds: all are named once
-            filterwarnings("ignore", FAILED, BotorchWarning)
+        with catch_warnings():  # of single folds: all are named once
+            filterwarnings("ignore", f"{FAILED}|{SINGLE}", BotorchWarning)
             results.append(cross_validate(model, *own, **given))
     return _warn(join(results, parts, folds, train_Y))
 

@@ -33,6 +33,7 @@ __all__ = [
     "join",
     "models_of_outputs",
     "rows_of_outputs",
+    "single_values",
 ]
 
 
@@ -171,6 +172,26 @@ def rows_of_outputs(train_Y: Tensor, folds: Folds) -> list[OutputRows]:
                 "on another, got none"
             )
         found.append(OutputRows(rows, folds.take(numbers).of_rows(rows), numbers))
+    return found
+
+
+def single_values(train_Y: Tensor, folds: Folds) -> list[str]:
+    """Where an output has one training value, which says nothing of its spread.
+
+    Args:
+        train_Y: Outcomes, `n x m`; NaN where there is none.
+        folds: The folds of these rows.
+
+    Returns:
+        The names of such folds that hold out another value, and the number of the
+        output.
+    """
+    found = []
+    for j, known in enumerate((~train_Y.isnan()).cpu().unbind(dim=1)):
+        alone = (folds.training & known).sum(dim=1) == 1
+        alone &= (folds.held_out & known).any(dim=1)
+        numbers = alone.nonzero()[:, 0].tolist()
+        found += [f"{folds.names[i]} (output {j})" for i in numbers]
     return found
 
 

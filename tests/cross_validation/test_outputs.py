@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import warnings
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from botorch.exceptions.errors import UnsupportedError
+from botorch.exceptions.warnings import BotorchWarning
 from botorch.models import (
     KroneckerMultiTaskGP,
     ModelListGP,
@@ -34,8 +36,9 @@ from botorch_xval import (
     leave_one_out,
 )
 from botorch_xval.cross_validation.arguments import FITS
+from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.cross_validation.folds_like import make_folds
-from botorch_xval.cross_validation.outputs import rows_of_outputs
+from botorch_xval.cross_validation.outputs import rows_of_outputs, single_values
 from botorch_xval.reporting.plots import plot_predictions
 
 FEW = FitOptions(options={"maxiter": 4}, starts="own")
@@ -166,6 +169,34 @@ def test_outputs_may_differ_in_their_links(tmp_path):
     found.save(tmp_path / "links.npz")
     again = CrossValidation.load(tmp_path / "links.npz")
     assert_close(again.log_density, found.log_density, **SAME)
+
+
+@pytest.mark.parametrize("fit", ["refit", "warm", "fixed"])
+def test_a_fold_of_a_single_value_is_named(fit):
+    """It knows no scale and no noise; "fixed" has those of all rows."""
+    X, Y = noisy_waves(7, 2)
+    Y[[0, 1, 3, 5, 6], 1] = math.nan
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BotorchWarning)
+        found = cross_validate(normalized_gp, X, Y, fit=fit, fit_options=FEW)
+    said = [str(w.message) for w in caught if "single value" in str(w.message)]
+    assert found.failed == {} and not found.log_density[[2, 4], 1].isnan().any()
+    if fit == "fixed":
+        assert said == []
+        return
+    (text,) = said
+    assert "noise: row 2 (output 1), row 4 (output 1); do not rely on the" in text
+    assert caught[0].filename == __file__
+    assert_close(found.scale[[2, 4], 1], [1.0, 1.0])  # in any unit
+
+
+def test_rows_that_hold_out_nothing_of_an_output_are_not_named():
+    Y = torch.tensor([[1.0, 2.0], [3.0, math.nan], [math.nan, 4.0], [5.0, math.nan]])
+    held_out = torch.tensor([[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]).bool()
+    folds = Folds(held_out, ["a", "b", "c"])
+    # Of output 1 "a" trains on row 2, "b" on row 0, and "c" holds out none.
+    assert single_values(Y, folds) == ["a (output 1)", "b (output 1)"]
+    assert single_values(Y[:, :1].nan_to_num(), folds) == []
 
 
 def test_folds_of_an_output_are_those_that_hold_out_its_values():

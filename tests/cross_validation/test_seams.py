@@ -113,7 +113,10 @@ def test_a_value_that_no_fold_can_predict_is_a_failure_and_not_missing():
     Y = torch.cat([Y, Y**2], dim=-1)
     Y[:5, 1] = math.nan
     folds = leave_future_out(3)
-    with pytest.warns(BotorchWarning, match="1 of 11 folds .*row 5 .output 1: no tr"):
+    with (
+        pytest.warns(BotorchWarning, match="1 of 11 folds .*row 5 .output 1: no tr"),
+        pytest.warns(BotorchWarning, match="single value.*: row 6 .output 1.; do not"),
+    ):
         found = cross_validate(normalized_gp, X, Y, folds=folds, fit_options=FEW)
     assert list(found.failed) == ["row 5"]
     assert torch.equal(found.observed.isnan(), Y[3:].isnan())
