@@ -30,6 +30,7 @@ TESTED_BY = {
     "cross_validation.centers": "cross_validation/test_full_fit.py",
     "fitting.losses.closed_form": "fitting/losses/test_exact.py",
     "cross_validation.fold_fits": "cross_validation/test_fit_options.py",
+    "cross_validation.fold_records": "cross_validation/test_result.py",
     "cross_validation.difference": "cross_validation/test_result.py",
     "cross_validation.linked": "cross_validation/test_links.py",
     "cross_validation.work": "cross_validation/test_cross_validate.py",

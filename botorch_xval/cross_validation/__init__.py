@@ -3,6 +3,7 @@
 from botorch_xval.cross_validation.arguments import FITS
 from botorch_xval.cross_validation.cross_validate import cross_validate, optimism
 from botorch_xval.cross_validation.difference import difference
+from botorch_xval.cross_validation.fold_records import FoldFit
 from botorch_xval.cross_validation.folds import (
     Folds,
     k_fold,
@@ -15,7 +16,7 @@ from botorch_xval.cross_validation.nested_recalibration import recalibrate_neste
 from botorch_xval.cross_validation.outliers import WithoutRows, outliers
 from botorch_xval.cross_validation.psis import smooth_weights
 from botorch_xval.cross_validation.recalibration import Recalibration, recalibrate
-from botorch_xval.cross_validation.result import CrossValidation, FoldFit
+from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.cross_validation.sampling import Estimate
 from botorch_xval.cross_validation.scores import (
     ax_diagnostics,

@@ -19,8 +19,8 @@ from botorch.optim.core import OptimizationStatus
 from numpy.typing import NDArray
 
 from botorch_xval.cross_validation.centers import Center
+from botorch_xval.cross_validation.fold_records import FoldFit
 from botorch_xval.cross_validation.links import Prediction
-from botorch_xval.cross_validation.result import FoldFit
 from botorch_xval.fitting.coordinates import Array, LogCoordinates, WhitenedCoordinates
 from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.multistart import Tried, search_starts

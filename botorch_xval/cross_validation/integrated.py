@@ -9,9 +9,9 @@ import torch
 from botorch.optim.core import OptimizationStatus
 from torch import Tensor
 
+from botorch_xval.cross_validation.fold_records import FoldFit
 from botorch_xval.cross_validation.links import Link, Prediction
 from botorch_xval.cross_validation.mixtures import Mixture
-from botorch_xval.cross_validation.result import FoldFit
 from botorch_xval.fitting.records import FitRecord
 
 __all__ = ["Integrated", "mix", "mix_members", "record_of_draws"]

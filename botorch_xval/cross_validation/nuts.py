@@ -25,6 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from botorch_xval.cross_validation.fold_models import FoldData
+from botorch_xval.cross_validation.fold_records import FoldFit
 from botorch_xval.cross_validation.integrated import (
     Integrated,
     mix_members,
@@ -33,7 +34,6 @@ from botorch_xval.cross_validation.integrated import (
 from botorch_xval.cross_validation.links import links_of
 from botorch_xval.cross_validation.predictions import predict_one
 from botorch_xval.cross_validation.psis import are_trusted, smooth_weights
-from botorch_xval.cross_validation.result import FoldFit
 from botorch_xval.fitting.coordinates import Array
 
 __all__ = ["check_fit", "is_fully_bayesian", "makes_draws", "sample_folds"]

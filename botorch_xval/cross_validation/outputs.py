@@ -19,11 +19,13 @@ from botorch.models.model import Model
 from gpytorch.distributions import MultitaskMultivariateNormal
 from torch import Tensor
 
+from botorch_xval.cross_validation.fold_records import FoldFit
 from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.cross_validation.linked import LINKED, Linked
 from botorch_xval.cross_validation.links import IDENTITY
 from botorch_xval.cross_validation.mixtures import MIXED, Mixture
-from botorch_xval.cross_validation.result import POINTS, CrossValidation, FoldFit
+from botorch_xval.cross_validation.points import POINTS
+from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.cross_validation.sampling import Estimate
 
 __all__ = [

@@ -32,6 +32,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from botorch_xval.cross_validation.fold_models import FoldData, FoldModels
+from botorch_xval.cross_validation.fold_records import FoldFit
 from botorch_xval.cross_validation.folds import by_size
 from botorch_xval.cross_validation.full_fit import FullFit
 from botorch_xval.cross_validation.hyper_posterior import HyperPosterior, check_proper
@@ -45,7 +46,6 @@ from botorch_xval.cross_validation.psis import (
     are_trusted,
     smooth_weights,
 )
-from botorch_xval.cross_validation.result import FoldFit
 from botorch_xval.cross_validation.tempering import Tempered, temper
 from botorch_xval.fitting.coordinates import Array
 from botorch_xval.fitting.losses.objective import FoldsAt, Objective

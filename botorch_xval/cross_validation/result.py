@@ -2,79 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 import torch
 from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import Model
-from botorch.optim.core import OptimizationStatus
 from torch import Tensor
 
 from botorch_xval.cross_validation import scores
 from botorch_xval.cross_validation.elpd_data import make_elpd_data
+from botorch_xval.cross_validation.fold_records import FoldFit, tabulate_fits
 from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.cross_validation.folds_like import Groups, list_labels
-from botorch_xval.cross_validation.linked import LINKED, Linked
-from botorch_xval.cross_validation.links import Link, link_score
-from botorch_xval.cross_validation.mixtures import MIXED, Mixture
+from botorch_xval.cross_validation.linked import Linked
+from botorch_xval.cross_validation.mixtures import Mixture
+from botorch_xval.cross_validation.points import POINTS, Points
+from botorch_xval.cross_validation.result_file import read_result, write_result
 from botorch_xval.cross_validation.sampling import Estimate
-from botorch_xval.fitting.records import FitRecord, Optimum
+from botorch_xval.fitting.records import FitRecord
 
-__all__ = [
-    "INTERVAL",
-    "POINTS",
-    "CrossValidation",
-    "FoldFit",
-]
-
-INTERVAL = 0.95  # probability of the intervals of points
-
-POINTS = (
-    *("mean", "variance", "noise_variance", "observed", "location", "scale"),
-    "baseline",
-)
-
-
-@dataclass(frozen=True)
-class FoldFit:
-    """How a model of a fold came to its hyper-parameters."""
-
-    fold: int
-    """Number of the fold."""
-
-    output: int
-    """Number of the output; 0 for a model of all outputs."""
-
-    how: str
-    """"refit", "warm", "predicted", "fixed", or "custom": by the model's own method.
-    Where hyper-parameters are integrated out "reweighted": by draws of all rows,
-    "redrawn": by draws of its own, or "nuts": by a run of NUTS of its own."""
-
-    influence: float
-    """Length of its Newton step from the fit to all rows, in posterior standard
-    deviations; NaN if there was no such fit."""
-
-    record: FitRecord
-    """Its losses and costs; of "fixed" only the evaluation behind the influence."""
-
-    cold_loss: float = math.nan
-    """Of "warm": the lowest loss, per training point, that searches from the fold's own
-    starts have found; NaN if there were none. The lowest of all searches counts."""
-
-    pareto_k: float = math.nan
-    """Pareto's shape of the weights that the draws of all rows have in this fold: from
-    0.7 on (with `S` draws from `1 - 1 / log10(S)` on, if that is less) it has draws of
-    its own. NaN without such draws."""
-
-    effective_draws: float = math.nan
-    """How many draws of equal weight its draws are worth; NaN without draws."""
+__all__ = ["CrossValidation"]
 
 
 @dataclass(frozen=True)
@@ -159,6 +111,11 @@ class CrossValidation:
     """The model of all rows, if there was one and models were to be kept."""
 
     @property
+    def _points(self) -> Points:
+        values = {name: getattr(self, name) for name in POINTS}
+        return Points(**values, linked=self.linked, mixture=self.mixture)
+
+    @property
     def evaluations(self) -> int:
         """Number of evaluations of losses, with those of the fit to all rows."""
         return self.full_evaluations + sum(r.evaluations for r in self.records)
@@ -175,8 +132,8 @@ class CrossValidation:
         Those of the outcomes themselves, also after a nonlinear transform.
         """
         if self.mixture is not None:
-            return self.mixture.log_density(self.observed, self._own_links())
-        return self._scored("outcome", True)["log_density"]
+            return self.mixture.log_density(self.observed, self._points.links)
+        return self._points.scored("outcome", True)["log_density"]
 
     @property
     def z_scores(self) -> Tensor:
@@ -185,8 +142,8 @@ class CrossValidation:
         Of a mixture the normal quantiles of what is below the observed outcomes.
         """
         if self.mixture is not None:
-            return self.mixture.z_score(self.observed, self._own_links())
-        return self._scored("outcome", True)["z_score"]
+            return self.mixture.z_score(self.observed, self._points.links)
+        return self._points.scored("outcome", True)["z_score"]
 
     @property
     def summed_log_density(self) -> Tensor:
@@ -231,7 +188,7 @@ class CrossValidation:
         drawn = {fit.fold for fit in self.fits if not math.isnan(fit.effective_draws)}
         if self.mixture is None or not drawn:
             return math.nan
-        relative = self.mixture.relative_errors(self.observed, self._own_links())
+        relative = self.mixture.relative_errors(self.observed, self._points.links)
         relative = relative.where(~self.observed.isnan(), 0.0)
         known = relative[~relative.isnan().any(dim=-1)]
         rows = self.rows[~relative.isnan().any(dim=-1).cpu()].cpu()
@@ -253,9 +210,9 @@ class CrossValidation:
             (central interval of 95 %), `log_density` (nats), `squared_error`,
             `absolute_error`, `crps`, `z_score`, `pit`; in `attrs` the two arguments.
         """
-        mean, variance, observed, _ = self._on(scale, noise)
+        mean, variance, observed, _ = self._points.on(scale, noise)
         k, m = mean.shape
-        scored = self._scored(scale, noise)
+        scored = self._points.scored(scale, noise)
         columns = {
             "observed": observed,
             "mean": mean,
@@ -300,7 +257,7 @@ class CrossValidation:
             folds count one by one; standard errors know that they and those of one
             group are not independent.
         """
-        parts, scored = self._on(scale, noise), self._scored(scale, noise)
+        parts, scored = self._points.on(scale, noise), self._points.scored(scale, noise)
         labels = None
         if by is not None:
             labels = np.array(list_labels(by, self.folds.held_out.shape[1]), object)
@@ -329,7 +286,7 @@ class CrossValidation:
             noise: Whether standard errors are those of observations. Ax's are those of
                 the noiseless outcome unless it is told otherwise.
         """
-        mean, variance, observed, _ = self._on("outcome", noise)
+        mean, variance, observed, _ = self._points.on("outcome", noise)
         known = ~(mean + observed).isnan()
         frame = pd.DataFrame(
             [
@@ -355,25 +312,7 @@ class CrossValidation:
         integrated out), `evaluations`, `status`, `message`; see
         :class:`~botorch_xval.fitting.FitRecord`.
         """
-        return pd.DataFrame(
-            {
-                "fold": [self.folds.names[fit.fold] for fit in self.fits],
-                "output": [fit.output for fit in self.fits],
-                "how": [fit.how for fit in self.fits],
-                "influence": [fit.influence for fit in self.fits],
-                "gradient_norm": [r.gradient_norm for r in self.records],
-                "condition": [r.condition for r in self.records],
-                "step_length": [r.step_length for r in self.records],
-                "at_bounds": [", ".join(r.at_bounds) for r in self.records],
-                "loss": [r.loss for r in self.records],
-                "cold_loss": [fit.cold_loss for fit in self.fits],
-                "pareto_k": [fit.pareto_k for fit in self.fits],
-                "effective_draws": [fit.effective_draws for fit in self.fits],
-                "evaluations": [r.evaluations for r in self.records],
-                "status": [r.status.name for r in self.records],
-                "message": [r.message for r in self.records],
-            }
-        )
+        return tabulate_fits(self.fits, self.folds.names)
 
     def to_arviz(self) -> Any:
         """Pointwise scores as ArviZ has them: its `compare` and plots take them.
@@ -418,174 +357,9 @@ class CrossValidation:
 
     def save(self, path: str | Path) -> None:
         """Write everything to one file (NumPy's `.npz`; numbers and text only)."""
-        text = {
-            "names": self.folds.names,
-            "failed": self.failed,
-            "full_evaluations": self.full_evaluations,
-            "corrected": self.corrected,
-            "estimate": None if self.estimate is None else asdict(self.estimate),
-            "fits": [
-                {**asdict(fit), "record": {**asdict(r), "status": r.status.name}}
-                for fit, r in zip(self.fits, self.records, strict=True)
-            ],
-        }
-        arrays = {
-            n: getattr(self, n).cpu().numpy() for n in ("rows", "fold_of", *POINTS)
-        }
-        arrays["held_out"] = self.folds.held_out.numpy()
-        if self.folds.omits_rows:
-            arrays["training"] = self.folds.training.numpy()
-        if self.folds.groups is not None:
-            arrays["groups"] = self.folds.groups.numpy()
-        if self.whitened is not None:
-            arrays["whitened"] = self.whitened.cpu().numpy()
-        if self.linked is not None:
-            text["links"] = [asdict(link) for link in self.linked.links]
-            for name in LINKED:
-                arrays[f"linked_{name}"] = getattr(self.linked, name).cpu().numpy()
-        if self.mixture is not None:
-            for name in MIXED:
-                arrays[f"mixed_{name}"] = getattr(self.mixture, name).cpu().numpy()
-        with open(path, "wb") as file:  # `savez` would append to a name
-            np.savez_compressed(file, text=np.array(json.dumps(text)), **arrays)
+        write_result(path, {f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def load(cls, path: str | Path) -> CrossValidation:
         """Read what :meth:`save` has written; tensors are on the CPU."""
-        with np.load(path, allow_pickle=False) as data:
-            text = json.loads(str(data["text"]))
-            tensors: dict[str, Any] = {
-                name: torch.from_numpy(data[name])
-                for name in ("rows", "fold_of", *POINTS)
-            }
-            masks = {
-                name: torch.from_numpy(data[name])
-                for name in ("held_out", "training", "groups")
-                if name in data
-            }
-            if "whitened" in data:
-                tensors["whitened"] = torch.from_numpy(data["whitened"])
-            if "links" in text:
-                parts = {n: torch.from_numpy(data[f"linked_{n}"]) for n in LINKED}
-                links = tuple(Link(**link) for link in text["links"])
-                tensors["linked"] = Linked(links, **parts)
-            if "mixed_weights" in data:
-                parts = {n: torch.from_numpy(data[f"mixed_{n}"]) for n in MIXED}
-                tensors["mixture"] = Mixture(**parts)
-        fits = []
-        for fit in text["fits"]:
-            record = fit["record"]
-            for name in ("losses", "at_bounds"):
-                record[name] = tuple(record.get(name, ()))
-            record["status"] = OptimizationStatus[record["status"]]
-            record["optima"] = tuple(map(_optimum, record.get("optima", ())))
-            fits.append(FoldFit(**{**fit, "record": FitRecord(**record)}))
-        folds = Folds(names=text["names"], **masks)
-        estimate = text.get("estimate")
-        return cls(
-            **tensors,
-            folds=folds,
-            fits=fits,
-            failed=text["failed"],
-            full_evaluations=text["full_evaluations"],
-            corrected=text.get("corrected"),
-            estimate=None if estimate is None else Estimate(**estimate),
-        )
-
-    def _on(self, scale: str, noise: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Means, variances, observed outcomes and baselines on a scale."""
-        if scale not in ("outcome", "model"):
-            raise ValueError(f"scale: expected 'outcome' or 'model', got {scale!r}")
-        variance = self.variance if noise else self.variance - self.noise_variance
-        values = self.mean, variance.clamp_min(0), self.observed, self.baseline
-        if scale == "outcome":
-            return values
-        mean, variance, observed, baseline = values
-        if self.linked is not None:
-            mean, variance, observed = self._links(noise)
-            baseline = self.linked.baseline
-        return (
-            (mean - self.location) / self.scale,
-            variance / self.scale**2,
-            (observed - self.location) / self.scale,
-            (baseline - self.location) / self.scale,
-        )
-
-    def _links(self, noise: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Means, variances and observed values of the links, `k x m` each."""
-        linked = self.linked
-        assert linked is not None
-        variance = linked.variance - (0 if noise else linked.noise_variance)
-        pairs = zip(linked.links, self.observed.unbind(dim=-1), strict=True)
-        observed = torch.stack([link.forward(y) for link, y in pairs], dim=-1)
-        return linked.mean, variance.clamp_min(0), observed
-
-    def _scored(self, scale: str, noise: bool) -> dict[str, Tensor]:
-        """What depends on more than two moments: scores, and ends of intervals."""
-        if self.mixture is not None:
-            return self._scored_mixture(self.mixture, scale, noise)
-        far = scipy.stats.norm.ppf((1 + INTERVAL) / 2)
-        mean, variance, observed, _ = self._on(scale, noise)
-        if self.linked is None or scale == "model":
-            half = far * variance.sqrt()
-            return {
-                "log_density": scores.log_density(mean, variance, observed),
-                "crps": scores.crps(mean, variance, observed),
-                "z_score": scores.z_score(mean, variance, observed),
-                "lower": mean - half,
-                "upper": mean + half,
-            }
-        links, own = self.linked.links, self._links(noise)
-        half = far * own[1].sqrt()
-        crps, lower, upper = (
-            torch.stack([one(j, link) for j, link in enumerate(links)], dim=-1)
-            for one in (
-                lambda j, link: link.crps(own[0][:, j], own[1][:, j], observed[:, j]),
-                lambda j, link: link.inverse((own[0] - half)[:, j]),
-                lambda j, link: link.inverse((own[0] + half)[:, j]),
-            )
-        )
-        return {
-            "log_density": link_score(links, own[0], own[1], observed),
-            "crps": crps,
-            "z_score": scores.z_score(*own),
-            "lower": lower,
-            "upper": upper,
-        }
-
-    def _own_links(self) -> tuple[Link, ...] | None:
-        return None if self.linked is None else self.linked.links
-
-    def _scored_mixture(
-        self, mixture: Mixture, scale: str, noise: bool
-    ) -> dict[str, Tensor]:
-        """The same of mixtures."""
-        links, observed = self._own_links(), self.observed
-        if scale == "model":
-            mixture = mixture.on_scale(self.location, self.scale)
-            _, _, observed, _ = self._on(scale, noise)
-            links = None
-        if not noise:
-            mixture = mixture.without_noise()
-        ends = [mixture.quantile((1 + sign * INTERVAL) / 2) for sign in (-1, 1)]
-        if links is not None:
-            ends = [
-                torch.stack(
-                    [link.inverse(end[:, j]) for j, link in enumerate(links)], dim=-1
-                )
-                for end in ends
-            ]
-        return {
-            "log_density": mixture.log_density(observed, links),
-            "crps": mixture.crps(observed, links),
-            "z_score": mixture.z_score(observed, links),
-            "lower": ends[0],
-            "upper": ends[1],
-        }
-
-
-def _optimum(saved: dict[str, Any]) -> Optimum:
-    """An optimum of a record as it was written to a file."""
-    values = {name: tuple(numbers) for name, numbers in saved["values"].items()}
-    lists = {name: tuple(saved[name]) for name in ("starts", "at_modes")}
-    return Optimum(**{**saved, "values": values, **lists})
+        return cls(**read_result(path))

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from botorch_xval.cross_validation.centers import Center
 from botorch_xval.cross_validation.fold_fits import FoldFits
 from botorch_xval.cross_validation.fold_models import FoldData, FoldModels
+from botorch_xval.cross_validation.fold_records import FoldFit
 from botorch_xval.cross_validation.full_fit import FullFit
 from botorch_xval.cross_validation.integrated import Integrated, mix_members
 from botorch_xval.cross_validation.leave_out import LeaveOut
@@ -36,8 +37,9 @@ from botorch_xval.cross_validation.links import (
 from botorch_xval.cross_validation.memory import blocks_of
 from botorch_xval.cross_validation.mixtures import Mixture, assemble
 from botorch_xval.cross_validation.own_fits import fit_by_itself, has_own_fit
+from botorch_xval.cross_validation.points import POINTS
 from botorch_xval.cross_validation.predictions import predict_each, predict_one
-from botorch_xval.cross_validation.result import POINTS, CrossValidation, FoldFit
+from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.cross_validation.sampling import Estimate, estimate_sum
 from botorch_xval.cross_validation.warm import INFLUENTIAL, fit_folds
 from botorch_xval.fitting.losses.together import DifferentModels

@@ -1,4 +1,4 @@
-"""Results: scores as tables, files, differences."""
+"""Results: tables of their fits, clusters, differences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 import torch
 from helpers import assert_close, noisy_waves, normalized_gp, optimizer
 from scipy.stats import sem
-from torch import Tensor
 
 from botorch_xval import FitOptions, cross_validate, difference, k_fold
 from botorch_xval.cross_validation.result import CrossValidation
@@ -53,57 +52,6 @@ def test_rows_of_a_group_and_repeated_rows_are_one_cluster(tmp_path):
     loaded = CrossValidation.load(tmp_path / "result")
     assert loaded.clusters.tolist() == labels
     pd.testing.assert_frame_equal(loaded.summary(), grouped.summary())
-
-
-def test_results_survive_saving_to_a_file(tmp_path):
-    x, y = noisy_waves(10, 2)
-    for fit in ("refit", "warm", "fixed"):
-        found = cross_validate(normalized_gp, x, y, folds=k_fold(4), fit=fit)
-        found.save(tmp_path / "result")
-        loaded = CrossValidation.load(tmp_path / "result")
-        for name, value in vars(found).items():
-            other = getattr(loaded, name)
-            if isinstance(value, Tensor):
-                assert torch.equal(value, other), name
-            elif name == "folds":
-                assert torch.equal(value.held_out, other.held_out)
-                assert value.names == other.names
-            else:
-                assert repr(value) == repr(other), name  # NaN is not equal to NaN
-        assert loaded.elpd == found.elpd
-        pd.testing.assert_frame_equal(loaded.to_frame(), found.to_frame())
-
-
-def test_scores_on_both_scales_with_and_without_noise():
-    x, y = noisy_waves(12, 2)
-    found = cross_validate(normalized_gp, x, y, fit="warm")
-    frame = found.to_frame()
-    assert frame.attrs == {"scale": "outcome", "noise": True}
-    assert len(frame) == 24 and set(frame.output) == {0, 1}
-    density = frame.log_density.to_numpy().reshape(12, 2)
-    assert_close(density, found.log_density)
-    quiet = found.to_frame(noise=False)
-    variance = (found.variance - found.noise_variance).reshape(-1)
-    assert_close(quiet.deviation**2, variance)
-    assert (quiet.deviation < frame.deviation).all()
-    # On the model's scale every fold has standardized its own outcomes.
-    model = found.to_frame(scale="model")
-    for i in (0, 7):
-        rest = y[torch.arange(12) != i]
-        scale = rest.std(dim=0)
-        assert_close(found.location[i], rest.mean(dim=0))
-        assert_close(found.scale[i], scale)
-        assert_close(found.baseline[i], rest.mean(dim=0))
-        shifted = density[i] + scale.log().numpy()
-        assert_close(model.log_density[2 * i : 2 * i + 2], shifted)
-        assert_close(model.z_score[2 * i : 2 * i + 2], frame.z_score[2 * i : 2 * i + 2])
-    summary = found.summary()
-    assert_close(summary.elpd, found.log_density.sum(dim=0))
-    assert_close(summary.mse, ((found.mean - y) ** 2).mean(dim=0))
-    assert found.summary("model", False).attrs == {"scale": "model", "noise": False}
-    assert_close(found.ax_diagnostics()["MSE"], summary.mse)
-    with pytest.raises(ValueError, match="scale: expected 'outcome' or 'model'"):
-        found.to_frame(scale="x")
 
 
 def test_the_fit_table_has_a_row_for_every_model():

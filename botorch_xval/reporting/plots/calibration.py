@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy import stats
 
-from botorch_xval.cross_validation.result import INTERVAL, CrossValidation
+from botorch_xval.cross_validation.points import INTERVAL
+from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.reporting.plots.style import COLORS, axes_of, tidy
 from botorch_xval.reporting.plots.validation import points_of
 

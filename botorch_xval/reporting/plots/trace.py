@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
-from botorch_xval.cross_validation.result import INTERVAL, CrossValidation
+from botorch_xval.cross_validation.points import INTERVAL
+from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.reporting.plots.style import COLORS, axes_of, tidy
 from botorch_xval.reporting.plots.validation import points_of
 

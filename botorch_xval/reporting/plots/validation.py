@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from botorch_xval.cross_validation.outliers import FEWEST, outliers
-from botorch_xval.cross_validation.result import INTERVAL, CrossValidation
+from botorch_xval.cross_validation.points import INTERVAL
+from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.reporting.plots.style import (
     COLORS,
     axes_of,
