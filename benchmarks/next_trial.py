@@ -8,7 +8,9 @@ in the order of their rows: by "refit", and by "warm" and "adaptive", which foll
 trace, with one start and with several; and "fixed", whose hyper-parameters and
 transforms know the future. Scores are sums of log densities minus that of refits from
 several starts; folds are missed whose loss is more than 0.05 nats above the lowest that
-any way found.
+any way found. A second table says in which folds the two differ: of several starts,
+those that keep a step, and those searched that end above the refit's loss, below it, or
+within 0.05 nats of it, where the loss does not say which of two optima is better.
 Writes `results/next_trial.md`.
 """
 
@@ -22,7 +24,12 @@ import numpy as np
 from fit_speed import RESULTS, machine
 from problems import SINGLE
 
-from botorch_xval import FitOptions, cross_validate, leave_future_out
+from botorch_xval import (
+    CrossValidation,
+    FitOptions,
+    cross_validate,
+    leave_future_out,
+)
 
 PROBLEMS = (
     *("tuning-40-tight", "hartmann-40", "diabetes-40", "wine-60"),
@@ -31,6 +38,7 @@ PROBLEMS = (
 WAYS = ("refit", "warm", "adaptive")
 STARTS = ("own", "several")
 NEAR = 0.05  # nats
+CAUSES = ("kept", "above", "below", "level")
 
 
 def measure(name: str) -> dict[str, object]:
@@ -62,7 +70,28 @@ def measure(name: str) -> dict[str, object]:
             result.evaluations,
             int((losses[key] > lowest + NEAR).sum()),
         )
+    for way in WAYS[1:]:
+        key = way, "several"
+        gaps = losses[key] - losses["refit", "several"]
+        row[f"{way}, causes"] = causes(found[key], best, gaps)
     return row
+
+
+def causes(
+    found: CrossValidation, best: CrossValidation, gaps: np.ndarray
+) -> list[tuple[int, float]]:
+    """For each of `CAUSES` the folds, and their scores minus those of refits.
+
+    Args:
+        found: Folds of one row each, in their order.
+        best: By refits.
+        gaps: Losses minus those of refits, in nats.
+    """
+    differences = (found.summed_log_density - best.summed_log_density).numpy()
+    kept = np.array([fit.how == "predicted" for fit in found.fits])
+    above, below = ~kept & (gaps > NEAR), ~kept & (gaps < -NEAR)
+    parts = kept, above, below, ~(kept | above | below)
+    return [(int(part.sum()), float(differences[part].sum())) for part in parts]
 
 
 def table(rows: list[dict]) -> str:
@@ -90,6 +119,24 @@ def table(rows: list[dict]) -> str:
                 f"* {way}, {starts} starts: {median(ratios):.2f} of the evaluations of "
                 f"refits in the median ({min(ratios):.2f} to {max(ratios):.2f})."
             )
+    ratios = [row["adaptive, several"][1] / row["warm, several"][1] for row in rows]
+    lines.append(
+        f"* adaptive, several starts: {median(ratios):.2f} of the evaluations of warm "
+        f"in the median ({min(ratios):.2f} to {max(ratios):.2f})."
+    )
+    titles = [f"{way}, {cause}" for way in WAYS[1:] for cause in CAUSES]
+    lines += [
+        "",
+        "Where they differ from refits, several starts: folds, and their part of the "
+        "difference in nats",
+        "",
+        f"| problem | {' | '.join(titles)} |",
+        "|---|" + "---|" * len(titles),
+    ]
+    for row in rows:
+        parts = [part for way in WAYS[1:] for part in row[f"{way}, causes"]]
+        cells = [f"{count}: {nats:+.2f}" if count else "" for count, nats in parts]
+        lines.append(f"| {row['problem']} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -106,6 +106,10 @@ def cross_validate(
     ("warm": and the fit to all rows), as BoTorch does it, and nothing of a held-out
     value can reach its own fold in any way.
 
+    Folds of few rows in many dimensions have optima of nearly the same loss that
+    predict differently. Which of them a search has met then decides a fold's score, by
+    any `fit` that has one optimum for each fold; "posterior" integrates over them.
+
     * "adaptive": that Newton step alone, and predictions to first order in it, for
       folds of little influence; those above `threshold`, and those to which another
       fold's optimum promises a lower loss, are fitted as by "warm" (in the manner of

@@ -3,7 +3,8 @@
 The fit to all rows says little about a fold of its first rows. But the fit to `t + 1`
 rows says nearly all about that to the first `t`: folds are fitted one after the other,
 from the most training rows to the fewest, each by one Newton step from the one before,
-which is refined or kept.
+which is refined or kept. A path knows one optimum of each fold: one that keeps its step
+may have a lower one elsewhere (see `benchmarks/results/next_trial.md`).
 """
 
 from __future__ import annotations
