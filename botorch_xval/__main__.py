@@ -25,7 +25,8 @@ from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.cross_validation.outliers import FEWEST, WithoutRows
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.cross_validation.without_rows import find_outliers
-from botorch_xval.data.tables import EncodedTable, encode_table, read_table
+from botorch_xval.data.reading import read_table
+from botorch_xval.data.tables import EncodedTable, encode_table
 from botorch_xval.data.trials import encode_tuning_trials
 from botorch_xval.fitting.fit import fit_gpytorch_mll
 from botorch_xval.models.configurations import default_configurations

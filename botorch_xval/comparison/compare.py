@@ -10,14 +10,17 @@ some of its folds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from numbers import Integral
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from warnings import warn
 
 import torch
+from botorch.exceptions.warnings import BotorchWarning
 from botorch.models.model import Model
 from botorch.utils.sampling import manual_seed
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
@@ -68,6 +71,7 @@ def compare(
     replicates: int = 1,
     seed: int = 0,
     race: bool = False,
+    seconds: float = math.inf,
     folder: str | Path | None = None,
     executor: Executor | None = None,
     progress: bool = False,
@@ -107,6 +111,10 @@ def compare(
             at most 5 % of races if rows are independent, and in simulations of
             leave-one-out in less than 10 %, all looks together, see
             :func:`~botorch_xval.comparison.leaving`.
+        seconds: After these no further cell is begun, smaller sizes and earlier shuffles
+            first, and a warning says what is missing; the first dataset is finished in
+            any case. The result has the datasets that all configurations were scored
+            on. With a folder the same call goes on from there.
         folder: Where to keep every finished cell, in `cells`. The same call, after an
             interruption at any moment, computes only what is not there yet; sizes,
             replicates and configurations may be added. Beside it `points.csv`,
@@ -125,12 +133,15 @@ def compare(
 
     Raises:
         ValueError: If there is no configuration or size, if a size, a number of rows,
-            folds, labels or names in `mll` do not fit, if there are `draws` and no
-            configuration draws, if the folder has cells of other
+            seconds, folds, labels or names in `mll` do not fit, if there are `draws`
+            and no configuration draws, if the folder has cells of other
             configurations or data, or if a configuration cannot be sent to a process
             pool.
     """
+    end = monotonic() + seconds
     _check(configurations, train_X, train_Y, train_Yvar, sizes, replicates)
+    if not seconds >= 0:
+        raise ValueError(f"seconds: expected at least 0, got {seconds!r}")
     mlls = _mlls(mll, configurations)
     drawn = _draws(draws, configurations, (train_X, train_Y, train_Yvar), fit)
     sizes = sorted(int(size) for size in sizes)
@@ -188,13 +199,26 @@ def compare(
                     for name in remaining[size]
                 ]
                 waiting = outcomes.plan(cells, number + 1)
-                if executor is not None:
-                    waiting = submit_cells(
-                        score_cell, waiting, arguments, executor, outcomes.keep
-                    )
-                for cell in waiting:
-                    bar.set_description(f"{cell.configuration}, {cell.size} rows")
-                    outcomes.keep(cell, score_cell(*arguments(cell)))
+                due = [c for c in waiting if _is_first(c, cells) and not number]
+                later = [cell for cell in waiting if cell not in due]
+                for waiting, until in ((due, math.inf), (later, end)):
+                    if executor is not None:
+                        waiting = submit_cells(
+                            score_cell,
+                            waiting if monotonic() < until else [],
+                            arguments,
+                            executor,
+                            outcomes.keep,
+                            until,
+                        )
+                    for cell in waiting:
+                        if monotonic() >= until:
+                            break
+                        bar.set_description(f"{cell.configuration}, {cell.size} rows")
+                        outcomes.keep(cell, score_cell(*arguments(cell)))
+                if outcomes.missing():
+                    _warn_of_missing(outcomes, seconds)
+                    break
                 for size in running:
                     if number + 1 < len(schedule[size]):
                         level = significance(number + 1, len(configurations))
@@ -203,7 +227,24 @@ def compare(
                         remaining[size] = [c for c in remaining[size] if c not in gone]
         finally:
             outcomes.write()
-    return Comparison(*outcomes.frames())
+    return Comparison(*outcomes.finished())
+
+
+def _is_first(cell: Cell, cells: Sequence[Cell]) -> bool:
+    """Whether it is of the first dataset that is planned."""
+    return (cell.size, cell.replicate) == (cells[0].size, cells[0].replicate)
+
+
+def _warn_of_missing(outcomes: Outcomes, seconds: float) -> None:
+    missing = outcomes.missing()
+    sizes = ", ".join(map(str, sorted({cell.size for cell in missing})))
+    warn(
+        f"time is over: after {seconds:g} seconds {len(missing)} cells are missing, of "
+        f"{sizes} rows; the result has the datasets that all configurations were "
+        "scored on. The same call with the same folder and more seconds goes on",
+        BotorchWarning,
+        stacklevel=3,
+    )
 
 
 def score_cell(

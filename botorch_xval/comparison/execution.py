@@ -6,8 +6,9 @@ which order cells are computed, and a cell that is lost with a worker is compute
 
 from __future__ import annotations
 
+import math
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     BrokenExecutor,
     CancelledError,
@@ -16,6 +17,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     as_completed,
 )
+from time import monotonic
 from typing import Any
 from warnings import warn
 
@@ -32,11 +34,13 @@ def submit_cells(
     arguments: Callable[[Cell], tuple[Any, ...]],
     executor: Executor,
     keep: Callable[[Cell, dict[str, Any]], None],
+    end: float = math.inf,
 ) -> list[Cell]:
     """Compute cells by an executor.
 
     If a cell raises an error, or the user interrupts, cells that wait are cancelled and
-    finished ones are kept.
+    finished ones are kept. When time is over, cells that wait are cancelled, and those
+    that run are waited for.
 
     Args:
         compute: Computes a cell; a function that can be pickled.
@@ -44,6 +48,7 @@ def submit_cells(
         arguments: A function from a cell to the arguments of `compute`.
         executor: The executor.
         keep: Called with every finished cell and its outcome.
+        end: When time is over, by the monotonic clock.
 
     Returns:
         The cells that were lost with a worker, after one warning.
@@ -63,7 +68,8 @@ def submit_cells(
             except BrokenExecutor as broken:
                 reason = broken
                 break
-        for future in as_completed(futures):
+        dropped: set[Cell] = set()
+        for future in _as_completed(futures, end, dropped):
             failure = CancelledError() if future.cancelled() else future.exception()
             if failure is None:
                 keep_once(future)
@@ -79,7 +85,7 @@ def submit_cells(
             if done and future.exception() is None and cell not in kept:
                 keep_once(future)
         raise
-    lost = [cell for cell in cells if cell not in kept]
+    lost = [cell for cell in cells if cell not in kept | dropped]
     if lost:
         warn(
             f"the executor lost {len(lost)} of {len(cells)} cells "
@@ -88,6 +94,22 @@ def submit_cells(
             stacklevel=3,
         )
     return lost
+
+
+def _as_completed(
+    futures: Mapping[Future, Cell], end: float, dropped: set[Cell]
+) -> Iterator[Future]:
+    """Futures as they complete; those that time did not reach go to `dropped`."""
+    waiting = set(futures)
+    seconds = None if end == math.inf else max(end - monotonic(), 0.0)
+    try:
+        for future in as_completed(futures, seconds):
+            waiting.discard(future)
+            yield future
+    except TimeoutError:
+        late = {future for future in waiting if future.cancel()}
+        dropped |= {futures[future] for future in late}
+        yield from as_completed(waiting - late)
 
 
 def check_picklable(values: Mapping[str, Any], executor: Executor | None) -> None:

@@ -189,28 +189,41 @@ class Outcomes:
             fits.append({**labels, **{name: outcome[name] for name in counts}})
         return pd.concat(points, ignore_index=True), pd.DataFrame(fits)
 
+    def missing(self) -> list[Cell]:
+        """The cells that were planned and are not finished."""
+        return [cell for cell in self._rounds if cell not in self._outcomes]
+
+    def finished(self, begun: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Points and fits of the datasets that all configurations were scored on.
+
+        Args:
+            begun: Whether to take, of a size without such a dataset, the first one that
+                some configurations were scored on.
+        """
+        points, fits = self.frames()
+        waiting = {
+            (cell.size, cell.replicate, self._rounds[cell]) for cell in self.missing()
+        }
+        chosen: list[tuple[int, int, int]] = []
+        datasets = points[["size", "replicate", "round"]].drop_duplicates()
+        for _, of_size in datasets.groupby("size"):
+            keys = list(of_size.itertuples(index=False, name=None))
+            known = [key for key in keys if key not in waiting]
+            chosen += known or keys[:begun]
+        found = [
+            frame[pd.MultiIndex.from_frame(frame[list(datasets)]).isin(chosen)]
+            for frame in (points, fits)
+        ]
+        return found[0].reset_index(drop=True), found[1].reset_index(drop=True)
+
     def write(self) -> None:
         """Write the tables of what is finished."""
         if self._folder is None or not self._outcomes:
             return
         start = monotonic()
         points, fits = self.frames()
-        waiting = {
-            (cell.size, cell.replicate, number)
-            for cell, number in self._rounds.items()
-            if cell not in self._outcomes
-        }
-        # Scores are of datasets that all configurations were scored on; of a size that
-        # has none yet, of the first one that some were.
-        chosen: list[tuple[int, int, int]] = []
-        datasets = points[["size", "replicate", "round"]].drop_duplicates()
-        for _, of_size in datasets.groupby("size"):
-            begun = list(of_size.itertuples(index=False, name=None))
-            chosen += [key for key in begun if key not in waiting] or begun[:1]
-        finished = [
-            frame[pd.MultiIndex.from_frame(frame[list(datasets)]).isin(chosen)]
-            for frame in (points, fits)
-        ]
+        # Of a size where no dataset is finished the scores of the first that is begun.
+        finished = self.finished(begun=True)
         tables = {"points": points, "fits": fits, "scores": tabulate(*finished)}
         for name, table in tables.items():
             write_in_full(self._folder / f"{name}.csv", table.to_csv(index=False))

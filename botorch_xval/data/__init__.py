@@ -1,6 +1,7 @@
 """Tables of trials as tensors, and the bundled table."""
 
-from botorch_xval.data.tables import EncodedTable, encode_table, read_table
+from botorch_xval.data.reading import read_table
+from botorch_xval.data.tables import EncodedTable, encode_table
 from botorch_xval.data.trials import (
     TUNING_CHOICES,
     TUNING_SCALARS,

@@ -6,7 +6,8 @@ from importlib import resources
 
 import pandas as pd
 
-from botorch_xval.data.tables import EncodedTable, encode_table, read_table
+from botorch_xval.data.reading import read_table
+from botorch_xval.data.tables import EncodedTable, encode_table
 
 __all__ = [
     "TUNING_CHOICES",

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from botorch_xval.data.tables import EncodedTable, encode_table, read_table
+from botorch_xval.data.reading import read_table
+from botorch_xval.data.tables import EncodedTable, encode_table
 from botorch_xval.data.trials import encode_tuning_trials, load_tuning_trials
 
 BUNDLED = Path(str(resources.files("botorch_xval") / "data" / "tuning_trials.csv"))
@@ -43,7 +44,7 @@ def write(path: Path, text: str) -> Path:
 def assert_same(found: EncodedTable, expected: EncodedTable) -> None:
     assert torch.equal(found.X, expected.X)
     assert torch.equal(found.Y, expected.Y)
-    names = ["feature_names", "scalar_dims", "choice_dims", "choices", "target_name"]
+    names = ["feature_names", "scalar_dims", "choice_dims", "choices", "target_names"]
     for name in [*names, "rows", "left_out", "inactive"]:
         assert getattr(found, name) == getattr(expected, name), name
 
@@ -232,8 +233,17 @@ def test_line_numbers_skip_blank_lines_and_follow_quoted_ones(tmp_path):
         ("a,c,y\n\n1,x,2,3\n", r"t\.csv, line 3: expected 3 cells, got 4"),
         ("a,c,a,y\n1,x,2,3\n", "distinct column names, got 'a' twice"),
         (",a,c,y\n0,1,x,3\n", "names that are text.*index=False"),
-        ("a;c;y\n1;x;3\n", "target: expected columns.*Known: a;c;y"),
-        ('a,c,y\n"1,x,3\n', "comma-separated UTF-8 file, got unexpected end"),
+        ("a|c|y\n1|x|3\n", r"target: expected columns.*Known: a\|c\|y"),
+        ('a,c,y\n"1,x,3\n', "UTF-8 file separated by .*, got unexpected end"),
+        (
+            "a;c;y\n1,5;x;3\n2;x;4\n",
+            r"column 'a', row 0 \(line 2.*'1,5'; write decimals",
+        ),
+        ("a,c,y\n1,5,x,3\n", "4; quote cells .* write decimals with a point"),
+        (
+            "a,c,y\nfloat,str,float\n1,x,2\n3,y,4\n",
+            "'float'; all below .* second header",
+        ),
     ],
 )
 def test_bad_files(tmp_path, text, message):
