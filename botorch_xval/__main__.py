@@ -3,51 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from time import monotonic
 
-import pandas as pd
 from botorch.exceptions.errors import ModelFittingError
 from botorch.models.model import Model
-from gpytorch.mlls import (
-    ExactMarginalLogLikelihood,
-    LeaveOneOutPseudoLikelihood,
-    MarginalLogLikelihood,
-)
+from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 
+from botorch_xval.command_line.arguments import CRITERIA, make_parser
+from botorch_xval.command_line.executors import open_executor
+from botorch_xval.command_line.reports import cross_validate_each, write_comparison
+from botorch_xval.command_line.tables import Trials, read_trials
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.search import search
 from botorch_xval.comparison.table import Comparison
-from botorch_xval.cross_validation.arguments import FITS
 from botorch_xval.cross_validation.cross_validate import cross_validate
-from botorch_xval.cross_validation.outliers import FEWEST, WithoutRows
-from botorch_xval.cross_validation.result import CrossValidation
-from botorch_xval.cross_validation.without_rows import find_outliers
-from botorch_xval.data.reading import read_table
-from botorch_xval.data.tables import EncodedTable, encode_table
-from botorch_xval.data.trials import encode_tuning_trials
+from botorch_xval.data.tables import EncodedTable
 from botorch_xval.fitting.fit import fit_gpytorch_mll
 from botorch_xval.models.configurations import default_configurations
-from botorch_xval.models.mlls import LeaveOneOutCRPS
 from botorch_xval.reporting import Course, describe, summarize_fits, write_page
-from botorch_xval.reporting.expressions import format_number
 
 __all__ = ["main"]
 
 DEFAULT_SIZES = (20, 40, 60)
-CRITERIA = {
-    "evidence": ExactMarginalLogLikelihood,
-    "leave-one-out": LeaveOneOutPseudoLikelihood,
-    "crps": LeaveOneOutCRPS,
-}
-EPILOG = (
-    "Every column that is not the target, a choice or ignored is a scalar. Empty cells "
-    "are parameters that were inactive in that trial; rows without a target are left "
-    "out. Example: botorch-xval {} trials.csv --target loss --log-target --log-scalars "
-    "all --choices optimizer --ignore trial"
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,55 +38,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the name of the program; default: that of this process.
 
     Returns:
-        The exit status: 0, or 2 after an error, which is printed to stderr.
+        The exit status: 0, or 2 after an error, which is printed to stderr; 130 after
+        an interruption.
 
     Raises:
         SystemExit: With status 0 after `--help`, with status 2 if arguments are wrong.
     """
-    args = _parser().parse_args(arguments)
+    parser = make_parser()
+    args = parser.parse_args(arguments)
+    if args.print_completion is not None:
+        return _print_completion(parser, args.print_completion)
+    if args.command is None:
+        parser.error("expected a command, got none; see --help")
     try:
-        if args.command == "demo":
-            table = encode_tuning_trials()
-        else:
-            table = encode_table(
-                _read(args),
-                target=args.target,
-                choices=args.choices,
-                log_scalars="all" if args.log_scalars == ["all"] else args.log_scalars,
-                log_target=args.log_target,
-                ignore=args.ignore,
-            )
-        print(table.summary())
-        run = {"fit": _fit, "search": _search}.get(args.command, _compare)
-        run(table, args)
+        trials = read_trials(args)
+        for text in (trials.table.summary(), *trials.notes):
+            print(text)
+        {"fit": _fit, "search": _search}.get(args.command, _compare)(trials, args)
     except (ValueError, OSError, ModelFittingError) as error:
         print(f"botorch-xval: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(
+            "botorch-xval: interrupted; what is finished is kept, and the same "
+            "command goes on from there",
+            file=sys.stderr,
+        )
+        return 130
     return 0
 
 
-def _read(args: argparse.Namespace) -> pd.DataFrame | str:
-    """The table, with the names of its rows as index, if there is such a column."""
-    if args.label is None:
-        return args.table
-    frame = read_table(args.table, choices=args.choices)
-    if args.label not in frame:
-        raise ValueError(
-            f"--label: expected a column of the table, got {args.label!r}; known: "
-            f"{', '.join(frame)}"
+def _print_completion(parser: argparse.ArgumentParser, shell: str) -> int:
+    try:
+        import shtab
+    except ImportError:
+        print(
+            "botorch-xval: --print-completion: expected the package shtab, got none; "
+            "pip install 'botorch-xval[completion]'",
+            file=sys.stderr,
         )
-    args.ignore = [name for name in args.ignore if name != args.label]
-    frame.index = [f"{args.label} {value}" for value in frame.pop(args.label)]
-    return frame
+        return 2
+    print(shtab.complete(parser, shell))
+    return 0
 
 
-def _fit(table: EncodedTable, args: argparse.Namespace) -> None:
+def _fit(trials: Trials, args: argparse.Namespace) -> None:
     """Fit one model to all rows and to the folds of leave-one-out, and write a page."""
-    out = Path(args.out)
+    table, out = trials.table, Path(args.out)
     if out.is_dir():  # before the work, not after it
         raise ValueError(
             f"--out: expected a file such as model.html, got folder {out}; name a "
             "file in it"
+        )
+    if gaps := int(table.Y.isnan().any(dim=-1).sum()):
+        raise ValueError(
+            f"--target: expected all of {table.target_name} in every row, got {gaps} "
+            "rows that lack some; fit them one by one (compare takes such rows)"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     model = default_configurations(table.choice_dims)[args.model]
@@ -118,64 +106,89 @@ def _fit(table: EncodedTable, args: argparse.Namespace) -> None:
     print(summarize_fits(mll.fit_records, built, names), "\n")
     described = describe(built, names)
     print(described, "\n")
-    print("Leaving out one row at a time ...", flush=True)
+    parts = "row" if trials.groups is None else "group of rows"
+    print(f"Leaving out one {parts} at a time ...", flush=True)
     result = cross_validate(
-        model, table.X, table.Y, fit="warm", keep_models=True, progress=True
+        model,
+        table.X,
+        table.Y,
+        groups=trials.groups,
+        fit="warm",
+        keep_models=True,
+        progress=True,
     )
     print(summarize_fits(result.records, result.models, names))
-    scores = result.summary().iloc[0]
-    print(
-        f"Held-out log density {scores.elpd / len(table.X):.4f} nats per row, "
-        f"RMSE {scores.rmse:.4g}, R2 {scores.r2:.3f}."
-    )
+    for name, scores in zip(
+        table.target_names, result.summary().itertuples(), strict=True
+    ):
+        print(
+            f"Held-out {name}: log density {scores.mean_log_density:.4f} nats per row, "
+            f"RMSE {scores.rmse:.4g}, R2 {scores.r2:.3f}."
+        )
+    row_names = trials.row_names
     write_page(
         out,
         {
             "All rows": described,
-            "Without one row each": describe(result.models, names),
+            f"Without one {parts} each": describe(result.models, names),
         },
         title=f"{table.target_name} by {args.model}",
-        held_out=_row_names(table),
-        courses={"All rows": course.descriptions(built, names)},
+        held_out=[
+            ", ".join(row_names[i] for i in rows.nonzero()[:, 0].tolist())
+            for rows in result.folds.held_out
+        ],
+        courses=(
+            {"All rows": course.descriptions(built, names)}
+            if len(table.target_names) == 1  # one model for each of its fits
+            else None
+        ),
     )
     print(f"\nWritten to {out}")
 
 
-def _row_names(table: EncodedTable) -> list[str]:
-    values = table.Y[:, 0].tolist()
-    return [
-        f"{f'row {row}' if isinstance(row, int) else row} "
-        f"({table.target_name} {format_number(value)})"
-        for row, value in zip(table.rows, values, strict=True)
-    ]
-
-
-def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
+def _compare(trials: Trials, args: argparse.Namespace) -> None:
     """Compare all configurations, print their scores and write the report."""
-    folder = Path(args.out)
+    table, folder = trials.table, Path(args.out)
+    if args.budget is not None and not args.budget >= 0:
+        raise ValueError(f"--budget: expected at least 0 seconds, got {args.budget}")
+    end = monotonic() + (math.inf if args.budget is None else args.budget)
     n = len(table.X)
     models, mlls = _configurations(table, args.criteria)
     sizes = args.sizes or [size for size in DEFAULT_SIZES if size <= n] or [n]
-    comparison = compare(
-        models,
-        table.X,
-        table.Y,
-        sizes=sizes,
-        replicates=args.replicates,
-        seed=args.seed,
-        race=args.race,
-        fit=args.fit,
-        mll=mlls,
-        folder=folder,
-        progress=True,
-    )
+    with open_executor(args.executor) as executor:
+        comparison = compare(
+            models,
+            table.X,
+            table.Y,
+            sizes=sizes,
+            groups=trials.groups,
+            replicates=args.replicates,
+            seed=args.seed,
+            race=args.race,
+            fit=args.fit,
+            mll=mlls,
+            seconds=max(end - monotonic(), 0.0)
+            if args.budget is not None
+            else math.inf,
+            folder=folder,
+            executor=executor,
+            progress=True,
+        )
     _print(comparison, table.target_name)
-    size = max(sizes)
-    points = comparison.points[comparison.points["size"] == size]
-    rows = points.drop_duplicates("row").row.head(size).to_list()
+    points = comparison.points
+    size = int(points["size"].max())
+    rows = points[points["size"] == size].drop_duplicates("row").row.head(size)
+    last = comparison.table().query("size == @size")
     print(f"Charts: all configurations once more, {size} rows, warm starts ...")
-    results, without, notes = _results(table, rows, models, mlls)
+    results, without, notes = cross_validate_each(
+        trials,
+        rows.to_list(),
+        {name: models[name] for name in last.sort_values("rank").configuration},
+        mlls,
+        end,
+    )
     notes += [
+        *trials.notes,
         f"Scores are of leave-one-out cross-validation with fit={args.fit!r}, "
         f"{args.replicates} shuffle(s) of the rows with seed {args.seed}, at "
         f"{', '.join(map(str, sorted(sizes)))} rows.",
@@ -192,7 +205,9 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
             "A configuration that is named after a criterion is fitted by that, of its "
             "training rows; the others by the evidence."
         )
-    _write_report(folder, table, comparison, results, without, rows, notes)
+    write_comparison(
+        folder, trials, comparison, results, without, rows.to_list(), notes
+    )
     print(
         f"\nWritten to {folder}: report.html with everything, scores.csv, points.csv, "
         "fits.csv, scores.png, losses.png, and cells/ to go on from after an "
@@ -200,19 +215,22 @@ def _compare(table: EncodedTable, args: argparse.Namespace) -> None:
     )
 
 
-def _search(table: EncodedTable, args: argparse.Namespace) -> None:
+def _search(trials: Trials, args: argparse.Namespace) -> None:
     """Search the grammar, print what was found, and write it with a chart."""
-    folder = Path(args.out)
-    found = search(
-        table.X,
-        table.Y,
-        choice_dims=table.choice_dims,
-        seconds=args.seconds,
-        candidates=args.candidates,
-        fit=args.fit,
-        folder=folder,
-        progress=True,
-    )
+    table, folder = trials.table, Path(args.out)
+    with open_executor(args.executor) as executor:
+        found = search(
+            table.X,
+            table.Y,
+            choice_dims=table.choice_dims,
+            seconds=args.budget,
+            candidates=args.candidates,
+            groups=trials.groups,
+            fit=args.fit,
+            folder=folder,
+            executor=executor,
+            progress=True,
+        )
     print(f"\nTo predict {table.target_name}: {found.summary()}\n")
     scores = found.table()
     print(scores.to_string(index=False, float_format="{:.4f}".format))
@@ -245,83 +263,6 @@ def _configurations(
     return models, mlls
 
 
-def _results(
-    table: EncodedTable,
-    rows: list[int],
-    models: dict[str, Callable[..., Model]],
-    mlls: dict[str, type[MarginalLogLikelihood]],
-) -> tuple[dict[str, CrossValidation], dict[str, WithoutRows], list[str]]:
-    """A cross-validation of every configuration, with and without outliers, and notes
-    on those that failed.
-    """
-    results, without, notes = {}, {}, []
-    names = _row_names(table)
-    for name, model in models.items():
-        data = model, table.X[rows], table.Y[rows]
-        how: dict[str, Any] = {"fit": "warm", "mll": mlls[name], "keep_models": True}
-        try:
-            results[name] = cross_validate(*data, progress=True, **how)
-            if len(rows) - len(results[name].failed) < FEWEST:
-                continue
-            without[name] = find_outliers(
-                results[name], *data, names=[names[row] for row in rows], **how
-            )
-        except ModelFittingError as error:
-            what = "outliers" if name in results else "charts"
-            notes.append(f"No {what} of {name}: {error}")
-    return results, without, notes
-
-
-def _write_report(
-    folder: Path,
-    table: EncodedTable,
-    comparison: Comparison,
-    results: dict[str, CrossValidation],
-    without: dict[str, WithoutRows],
-    rows: list[int],
-    notes: list[str],
-) -> None:
-    """Write scores.png, losses.png and report.html."""
-    # Here, so that `--help` and errors in the table do not wait for matplotlib.
-    from matplotlib import pyplot as plt
-
-    from botorch_xval.reporting.plots import (
-        plot_active_models,
-        plot_comparison,
-        plot_losses,
-    )
-    from botorch_xval.reporting.plots.style import figure_of
-    from botorch_xval.reporting.report import write_report
-
-    plt.switch_backend("agg")  # files only, no window
-    top, _ = plot_comparison(comparison)
-    figure_of(top).savefig(folder / "scores.png", dpi=150)
-    figures = {}
-    for name, result in list(results.items())[:1]:
-        ax = plt.subplots(figsize=(7, 4.8), layout="constrained")[1]
-        plot_losses(result.records, ax, label="fold")
-        figure_of(ax).savefig(folder / "losses.png", dpi=150)
-        caption = f"The {len(rows)} folds of {name!r}, each with its own optimizer."
-        figures[caption] = figure_of(ax)
-        ax = plt.subplots(figsize=(7, 3.4), layout="constrained")[1]
-        plot_active_models(result.records, ax, label="fold")
-        figures["A fold that has converged costs nothing more."] = figure_of(ax)
-    names = _row_names(table)
-    write_report(
-        folder / "report.html",
-        comparison,
-        results,
-        target=table.target_name,
-        data=table.summary(),
-        features=table.feature_names,
-        row_names=[names[row] for row in rows],
-        without=without,
-        figures=figures,
-        notes=notes,
-    )
-    plt.close("all")
-
-
 def _print(result: Comparison, target: str) -> None:
     print(
         f"\nMean log predictive density of held-out {target}, in nats; larger is better"
@@ -341,154 +282,6 @@ def _print(result: Comparison, target: str) -> None:
         print()
     if (saved := result.race().attrs["saved"]) > 0:
         print(f"The race saved {saved:.0%} of the fits.\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="botorch-xval",
-        description="Compare Gaussian-process models by refit leave-one-out "
-        "cross-validation: three degrees of prior looseness over a factorized kernel, "
-        "and BoTorch's default model.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser(
-        "demo", help="compare on the bundled table of 448 real tuning trials"
-    )
-    comparison = commands.add_parser(
-        "compare",
-        help="compare on your table of trials (CSV)",
-        description="Which kernel and priors predict your target best? Writes "
-        "report.html with scores, charts and the fitted models.",
-        epilog=EPILOG.format("compare"),
-    )
-    fit = commands.add_parser(
-        "fit",
-        help="fit one model to your table and write it as a page",
-        description="Fit one model to all rows, and to all but one each. Prints it as "
-        "an expression with its values, says what looks wrong, and writes a page with "
-        "every fold's values and a slider through the iterations.",
-        epilog=EPILOG.format("fit"),
-    )
-    searching = commands.add_parser(
-        "search",
-        help="search kernels and priors for your table (CSV)",
-        description="Begins with the models of `compare` and goes on with the "
-        "neighbors of the best: other kernels, choices, priors, warped inputs. Takes "
-        "BoTorch's default unless another model is more than one standard error "
-        "better in leave-one-out.",
-        epilog=EPILOG.format("search"),
-    )
-    for command in (comparison, fit, searching):
-        _add_table(command)
-    searching.add_argument(
-        "--seconds", type=float, default=60.0, help="no model is begun later (60)"
-    )
-    searching.add_argument(
-        "--candidates", type=int, default=20, help="at most so many models (20)"
-    )
-    searching.add_argument(
-        "--fit",
-        default="warm",
-        choices=FITS,
-        help='how folds are fitted, see compare; "adaptive" for many rows (warm)',
-    )
-    searching.add_argument(
-        "--out", default="search", metavar="FOLDER", help="(default: search)"
-    )
-    fit.add_argument(
-        "--model",
-        default="loose priors",
-        choices=list(default_configurations(())),
-        help="(default: loose priors)",
-    )
-    fit.add_argument(
-        "--out", default="model.html", metavar="FILE", help="(default: model.html)"
-    )
-    for command in (demo, comparison):
-        _add_comparison(command)
-    return parser
-
-
-def _add_comparison(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--sizes",
-        type=_sizes,
-        metavar="N,N",
-        help="numbers of rows to compare at (default: those of 20,40,60 that fit)",
-    )
-    command.add_argument(
-        "--replicates", type=int, default=1, help="shuffles of the rows (1)"
-    )
-    command.add_argument("--seed", type=int, default=0, help="of the shuffles (0)")
-    command.add_argument(
-        "--fit",
-        default="refit",
-        choices=FITS,
-        help='how folds are fitted: "refit" from initial values, "warm" from the '
-        "fit to all rows (much faster), ... (refit)",
-    )
-    command.add_argument(
-        "--criteria",
-        type=_criteria,
-        default=["evidence"],
-        metavar="A,B",
-        help="what models are fitted by, each one apart: some of "
-        f"{','.join(CRITERIA)} (evidence)",
-    )
-    command.add_argument(
-        "--race",
-        action="store_true",
-        help="stop fitting configurations that are clearly behind",
-    )
-    command.add_argument(
-        "--out", default="report", metavar="FOLDER", help="(default: report)"
-    )
-
-
-def _add_table(table: argparse.ArgumentParser) -> None:
-    table.add_argument("table", metavar="TABLE.csv", help="one row per trial")
-    table.add_argument("--target", required=True, help="column to predict")
-    table.add_argument(
-        "--log-target", action="store_true", help="predict the target's logarithm"
-    )
-    table.add_argument(
-        "--log-scalars",
-        type=_names,
-        default=[],
-        metavar="A,B|all",
-        help="scalars to use as logarithms",
-    )
-    table.add_argument(
-        "--choices", type=_names, default=[], metavar="A,B", help="unordered columns"
-    )
-    table.add_argument(
-        "--label", metavar="COLUMN", help="names of the rows, for reports"
-    )
-    table.add_argument(
-        "--ignore", type=_names, default=[], metavar="A,B", help="columns to leave out"
-    )
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _criteria(text: str) -> list[str]:
-    found = list(dict.fromkeys(_names(text)))
-    if not found or not set(found) <= set(CRITERIA):
-        raise argparse.ArgumentTypeError(
-            f"expected some of {', '.join(CRITERIA)}, got {text!r}"
-        )
-    return found
-
-
-def _sizes(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected whole numbers separated by commas, got {text!r}"
-        ) from None
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +11,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from botorch.exceptions.warnings import BotorchWarning
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import assert_same
 
 from botorch_xval.__main__ import main
+from botorch_xval.command_line.arguments import make_parser
+from botorch_xval.command_line.tables import read_trials
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.model_search import ModelSearch
 from botorch_xval.comparison.search import search
@@ -83,7 +88,8 @@ def test_a_demo_writes_its_report(tmp_path, capsys):
     for name in ("scores.png", "losses.png"):
         assert min(width_and_height(folder / name)) > 500
     report = (folder / "report.html").read_text(encoding="utf-8")
-    assert "The 6 folds of &#x27;tight priors&#x27;, each with its own" in report
+    best = table.configuration[0]
+    assert f"The 6 folds of &#x27;{best}&#x27;, each with its own" in report
 
     output = capsys.readouterr().out
     assert "441 of 448 rows; 7 left out: no loss" in output
@@ -118,7 +124,7 @@ def test_a_demo_scores_as_the_python_interface_does(tmp_path, no_report):
 
 def test_a_search_writes_what_it_found(trials, tmp_path, capsys):
     arguments = [*OPTIONS[:-2], "--candidates", "3", "--fit", "fixed"]
-    arguments += ["--seconds", "1000", "--out", str(tmp_path)]
+    arguments += ["--budget", "1000", "--out", str(tmp_path)]
     assert main(["search", str(trials), *arguments]) == 0
     found = ModelSearch.load(tmp_path / "search.json")
     table = encode_table(
@@ -144,7 +150,7 @@ def test_a_search_writes_what_it_found(trials, tmp_path, capsys):
     assert scores.configuration.tolist() == found.table().configuration.tolist()
     assert min(width_and_height(tmp_path / "search.png")) > 150
     assert all(f"{elpd:.4f}" in output for elpd in scores.elpd)
-    assert main(["search", str(trials), *arguments, "--seconds", "-1"]) == 2
+    assert main(["search", str(trials), *arguments, "--budget", "-1"]) == 2
     assert "seconds: expected at least 0" in capsys.readouterr().err
 
 
@@ -169,7 +175,7 @@ def test_a_page_of_one_model(trials, tmp_path, capsys):
     fit_gpytorch_mll(mll)
     assert str(describe(model, table.feature_names)) in output
     assert f"{mll.fit_records[0].evaluations:,} evaluations" in output
-    assert "14 fits: " in output and "Held-out log density" in output
+    assert "14 fits: " in output and "Held-out log(loss): log density" in output
     page = out.read_text()
     assert "All rows" in page and "Without one row each" in page
     assert 'type="range"' in page  # the iterations
@@ -324,8 +330,8 @@ def test_help_is_there(command, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "required: command"),
-        (["compare", "trials.csv"], "required: --target"),
+        ([], "expected a command, got none"),
+        (["compare"], "required: TABLE"),
         (["demo", "--sizes", "6,x"], "whole numbers separated by commas, got '6,x'"),
         (["demo", "--criteria", "loo"], "evidence, leave-one-out, crps, got 'loo'"),
         (["demo", "--replicates", "x"], "--replicates: invalid int value"),
@@ -336,3 +342,114 @@ def test_wrong_arguments_are_explained(arguments, message, capsys):
         main(arguments)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+# Guessed roles, replicates, several targets
+
+
+def test_a_table_without_any_option(trials, tmp_path, capsys, no_report):
+    out = ["--out", str(tmp_path / "a"), "--fit", "fixed"]
+    assert main(["compare", str(trials), *out]) == 0
+    first = capsys.readouterr().out
+    assert "loss: the target: its name says 'loss'\n" in first
+    assert "seed: ignored" in first and "lr_max: its logarithm: from" in first
+    (options,) = (
+        line.partition("all of them as options: ")[2]
+        for line in first.splitlines()
+        if "as options: " in line
+    )
+    # The printed options give the same, and nothing is guessed any more.
+    out = ["--out", str(tmp_path / "b"), "--fit", "fixed"]
+    assert main(["compare", str(trials), *shlex.split(options), *out]) == 0
+    assert "Guessed" not in capsys.readouterr().out
+    found, again = scores(tmp_path / "a"), scores(tmp_path / "b")
+    del found["seconds"], again["seconds"]
+    pd.testing.assert_frame_equal(found, again)
+    assert sorted(found.configuration) == sorted(NAMES)
+
+
+def test_guessed_choices_keep_their_text(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = ["a,c,y", *(f"{i * 3},{'x' if i % 2 else '01'},{i * i}" for i in range(8))]
+    path.write_text("\n".join(rows))
+    args = make_parser().parse_args(["fit", str(path)])
+    assert read_trials(args).table.choices == {"c": [1, 2]}
+    assert read_trials(args).table.feature_names == ["a", "c=01", "c=x"]
+
+
+def test_replicates_are_held_out_together(tmp_path, capsys, no_report):
+    frame = load_tuning_trials()[["optimizer", "lr_max", "epochs", "loss"]].head(8)
+    twice = pd.concat([frame, frame.assign(loss=frame.loss * 1.1)], ignore_index=True)
+    twice["batch"] = np.arange(16) // 2
+    twice.to_csv(tmp_path / "t.csv", index=False)
+    base = ["compare", str(tmp_path / "t.csv"), "--sizes", "16", "--fit", "fixed"]
+    found = {}
+    for groups in ("inputs", "none", "batch"):
+        own = [] if groups == "inputs" else ["--groups", groups]
+        ignored = [] if groups == "batch" else ["--ignore", "batch"]
+        out = tmp_path / groups
+        assert main([*base, *own, *ignored, "--out", str(out)]) == 0
+        output = capsys.readouterr().out
+        points = pd.read_csv(out / "points.csv")
+        if groups == "none":
+            assert "held out together" not in output and "group" not in points
+            continue
+        assert "held out together: 8 groups of 16 rows" in output
+        found[groups] = points.drop_duplicates("row").sort_values("row").group.to_list()
+    assert found["inputs"][:8] == found["inputs"][8:]
+    assert len(set(found["inputs"])) == 8
+    assert found["batch"] == list(np.arange(16) // 2)
+
+
+def test_several_targets_with_all_commands(tmp_path, capsys):
+    frame = load_tuning_trials()[["lr_max", "epochs", "loss", "accuracy"]].head(9)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    base = [str(tmp_path / "t.csv"), "--target", "loss,accuracy", "--log-target"]
+    base[-1:] = ["--log-target", "loss"]
+    out = tmp_path / "model.html"
+    assert main(["fit", *base, "--out", str(out)]) == 0
+    output = capsys.readouterr().out
+    assert "targets: log(loss), accuracy." in output
+    assert "Held-out log(loss): log density" in output
+    assert "Held-out accuracy: log density" in output
+    assert "log(loss), accuracy by loose priors" in out.read_text()
+    # Without one of the outcomes:
+    frame.loc[2, "accuracy"] = None
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert main(["fit", *base, "--out", str(out)]) == 2
+    assert "got 1 rows that lack some; fit them one by one" in capsys.readouterr().err
+    out = tmp_path / "report"
+    compared = [*base, "--sizes", "9", "--fit", "fixed", "--out", str(out)]
+    assert main(["compare", *compared]) == 0
+    assert sorted(path.name for path in out.iterdir()) == FILES
+    out = tmp_path / "search"
+    searched = [*base, "--candidates", "2", "--fit", "fixed", "--out", str(out)]
+    assert main(["search", *searched]) == 0
+    assert "To predict log(loss), accuracy" in capsys.readouterr().out
+
+
+def test_time_is_over(trials, tmp_path, capsys):
+    arguments = ["compare", str(trials), *OPTIONS[:-1], "6,8", "--fit", "fixed"]
+    with pytest.warns(BotorchWarning, match="time is over: after 0 seconds 4 cells"):
+        assert main([*arguments, "--budget", "0", "--out", str(tmp_path)]) == 0
+    assert set(scores(tmp_path)["size"]) == {6}
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("time was over") == 3  # all but the best have no charts
+
+
+@pytest.mark.several  # processes do not know of the one start of other tests
+def test_processes_compute_the_same(trials, tmp_path, no_report):
+    found = []
+    for own in ([], ["--executor", "processes"]):
+        out = tmp_path / str(len(own))
+        arguments = [*OPTIONS, "--fit", "fixed", "--out", str(out), *own]
+        assert main(["compare", str(trials), *arguments]) == 0
+        found.append(pd.read_csv(out / "points.csv"))
+    pd.testing.assert_frame_equal(*found)
+
+
+def test_completion(capsys):
+    assert main(["--print-completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert "--log-scalars" in script and "_shtab_botorch_xval botorch-xval" in script
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
@@ -52,6 +53,30 @@ def test_all_files_of_the_package_are_installed():
     assert Path("py.typed") in files
     missing = [path for path in files if not installed.joinpath(*path.parts).is_file()]
     assert not missing, missing
+
+
+def test_an_import_waits_for_nothing_that_it_does_not_use():
+    code = "import sys, botorch; before = set(sys.modules); import botorch_xval\n"
+    code += "print(*set(sys.modules) - before)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["botorch_xval"]
+
+
+def test_main_names_are_those_that_checkers_of_types_see():
+    tree = ast.parse((ROOT / "botorch_xval" / "__init__.py").read_text("utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    listed = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom) and node.module
+        listed |= {alias.name: node.module for alias in node.names}
+    assert sorted(listed) == sorted(botorch_xval.__all__)
+    for name, module in listed.items():
+        assert getattr(botorch_xval, name) is getattr(import_module(module), name)
+    assert set(botorch_xval.__all__) <= set(dir(botorch_xval))
+    with pytest.raises(AttributeError, match="no attribute 'fit_all'"):
+        _ = botorch_xval.fit_all
 
 
 def test_an_import_brings_neither_matplotlib_nor_ax():

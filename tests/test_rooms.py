@@ -20,6 +20,7 @@ ROOMS = {
     "comparison": {"models", "fitting", "cross_validation"},
     "reporting": {"data", "models", "fitting", "fitting.losses", "cross_validation"}
     | {"comparison"},
+    "command_line": {"data", "models", "cross_validation", "comparison", "reporting"},
     "ax": {"data", "models", "fitting", "cross_validation", "comparison"},
 }
 LONGEST = 14  # files in a chain of imports
@@ -27,6 +28,7 @@ LONGEST = 14  # files in a chain of imports
 TESTED_BY = {
     "__main__": "test_main.py",
     "cross_validation.arguments": "cross_validation/test_cross_validate.py",
+    "command_line.reports": "test_main.py",
     "cross_validation.centers": "cross_validation/test_full_fit.py",
     "fitting.losses.closed_form": "fitting/losses/test_exact.py",
     "cross_validation.fold_fits": "cross_validation/test_fit_options.py",
@@ -118,6 +120,7 @@ def test_ax_and_matplotlib_stay_in_their_rooms(name):
     if not name.startswith("reporting.plots") and name not in (
         "reporting.report",
         "__main__",  # within functions
+        "command_line.reports",
     ):
         assert "matplotlib" not in others_of(name)
 

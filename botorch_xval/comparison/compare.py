@@ -111,8 +111,8 @@ def compare(
             at most 5 % of races if rows are independent, and in simulations of
             leave-one-out in less than 10 %, all looks together, see
             :func:`~botorch_xval.comparison.leaving`.
-        seconds: After these no further cell is begun, smaller sizes and earlier shuffles
-            first, and a warning says what is missing; the first dataset is finished in
+        seconds: After these no further cell is begun, and a warning says what is
+            missing; small sizes come first, of which the first dataset is finished in
             any case. The result has the datasets that all configurations were scored
             on. With a folder the same call goes on from there.
         folder: Where to keep every finished cell, in `cells`. The same call, after an
@@ -199,7 +199,13 @@ def compare(
                     for name in remaining[size]
                 ]
                 waiting = outcomes.plan(cells, number + 1)
-                due = [c for c in waiting if _is_first(c, cells) and not number]
+                due = [
+                    c
+                    for c in waiting
+                    if end < math.inf
+                    and not number
+                    and (c.size, c.replicate) == (cells[0].size, cells[0].replicate)
+                ]
                 later = [cell for cell in waiting if cell not in due]
                 for waiting, until in ((due, math.inf), (later, end)):
                     if executor is not None:
@@ -228,11 +234,6 @@ def compare(
         finally:
             outcomes.write()
     return Comparison(*outcomes.finished())
-
-
-def _is_first(cell: Cell, cells: Sequence[Cell]) -> bool:
-    """Whether it is of the first dataset that is planned."""
-    return (cell.size, cell.replicate) == (cells[0].size, cells[0].replicate)
 
 
 def _warn_of_missing(outcomes: Outcomes, seconds: float) -> None:

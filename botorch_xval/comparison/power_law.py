@@ -86,7 +86,8 @@ def total(sizes: Array, noise: Array) -> Array:
 def normal_draws(covariance: Array, count: int, seed: int) -> Array:
     """Normal draws, `count x sizes`, of a covariance that may be singular."""
     values, vectors = np.linalg.eigh(covariance)
-    factor = vectors * np.sqrt(values.clip(min=0.0))
+    rounding = len(values) * np.finfo(float).eps * values.max()
+    factor = vectors * np.sqrt(np.where(values > rounding, values, 0.0))
     rng = np.random.default_rng([seed, 1])
     return rng.standard_normal((count, len(values))) @ factor.T
 

@@ -6,10 +6,12 @@ studied. It does not look at how well anything is predicted.
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any, Literal
 
 import numpy as np
@@ -68,14 +70,11 @@ class Roles:
 
     def options(self) -> str:
         """The same as options of the command line."""
-        words = ["--target", ",".join(self.target)]
-        if set(self.log_target) == set(self.target):
-            words += ["--log-target"]
-        else:
-            words += ["--log-target", ",".join(self.log_target) or "none"]
+        words = ["--target", _listed(self.target)]
+        every = set(self.log_target) == set(self.target)
+        words += ["--log-target", *([] if every else [_listed(self.log_target)])]
         for name in ("choices", "log_scalars", "ignore"):
-            columns = ",".join(getattr(self, name)) or "none"
-            words += [f"--{name.replace('_', '-')}", columns]
+            words += [f"--{name.replace('_', '-')}", _listed(getattr(self, name))]
         return shlex.join(words)
 
     def summary(self) -> str:
@@ -191,6 +190,13 @@ def guess_roles(
         ignore=ignored,
         reasons={n: reasons[n] for n in known if n in reasons},
     )
+
+
+def _listed(names: list[str]) -> str:
+    """Names separated by commas, in quotes where there is one in a name."""
+    text = StringIO()
+    csv.writer(text, lineterminator="").writerow(names)
+    return text.getvalue() if names else "none"
 
 
 def _numbers(column: pd.Series) -> np.ndarray | None:

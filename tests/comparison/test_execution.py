@@ -164,3 +164,55 @@ def test_an_error_of_a_model_is_raised_and_the_rest_kept(tmp_path):
         with pytest.raises(RuntimeError, match="no such model"):
             run(executor=executor, folder=tmp_path, configurations=configurations)
     assert "default" in pd.read_csv(tmp_path / "fits.csv").configuration.to_list()
+
+
+# A budget of seconds
+
+
+def small_first(found: Comparison, whole: Comparison) -> None:
+    """It has some datasets of the whole, all configurations, the smallest one first."""
+    keys = ["size", "replicate"]
+    datasets = found.points[keys].drop_duplicates()
+    assert tuple(datasets.iloc[0]) == (6, 0) and len(datasets) < 4
+    expected = whole.points.merge(datasets, on=keys)
+    pd.testing.assert_frame_equal(found.points, expected)
+    assert (found.points.groupby(keys).configuration.nunique() == 2).all()
+
+
+def test_without_time_there_is_the_first_dataset_and_the_rest_later(tmp_path, expected):
+    with pytest.warns(BotorchWarning, match="0 seconds 6 cells are missing, of 6, 8 r"):
+        found = run(seconds=0, folder=tmp_path)
+    small_first(found, expected)
+    assert found.points[["size", "replicate"]].drop_duplicates().shape == (1, 2)
+    assert (pd.read_csv(tmp_path / "fits.csv").replicate == 0).all()
+    assert_same(run(seconds=1e9, folder=tmp_path), expected)
+
+
+class Slow:
+    """The default model; the fifth one that is built waits until time is over."""
+
+    def __init__(self, seconds: float, event: threading.Event | None = None) -> None:
+        self.built, self.seconds = 0, seconds
+        self.event = event or threading.Event()
+
+    def __call__(self, train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+        self.built += 1
+        if self.built > 5:  # one per fold batch: those of the later cells
+            self.event.wait(self.seconds)
+        return normalized_gp(train_X, train_Y)
+
+
+def test_an_executor_finishes_what_has_begun_when_time_is_over(expected):
+    configurations = {**CONFIGURATIONS, "default": Slow(1.0)}
+    with (
+        ThreadPoolExecutor(1) as executor,
+        pytest.warns(BotorchWarning, match="cells are missing"),
+    ):
+        found = run(seconds=0.5, executor=executor, configurations=configurations)
+    small_first(found, expected)
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_no_such_budget(seconds):
+    with pytest.raises(ValueError, match="seconds: expected at least 0, got"):
+        run(seconds=seconds)

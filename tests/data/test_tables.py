@@ -138,6 +138,51 @@ def test_nullable_types_and_numbers_as_text():
     assert_same(encode(table), encode(trials()))
 
 
+# Several targets
+
+
+def test_several_targets_are_outputs():
+    table = trials(z=[NAN, 10.0, 100.0, NAN, 1.0], w=[1.0, NAN, 5.0, NAN, 7.0])
+    table["y"] = [0.5, NAN, 2.0, NAN, 8.0]
+    found = encode(table, target=["y", "z", "w"], log_target=["z"])
+    log10 = math.log(10)
+    expected = [[0.5, NAN, 1], [NAN, log10, NAN], [2, 2 * log10, 5], [8, 0, 7]]
+    assert_close(found.Y, torch.tensor(expected, dtype=torch.float64), equal_nan=True)
+    assert found.target_names == ["y", "log(z)", "w"]
+    assert found.target_name == "y, log(z), w"
+    assert found.rows == [0, 1, 2, 4] and found.left_out == {3: "no target"}
+    assert "targets: y, log(z), w." in str(found)
+    both = encode(
+        trials(z=[1.0, 2.0, 3.0, 4.0, 6.0]), target=["y", "z"], log_target=True
+    )
+    assert both.target_names == ["log(y)", "log(z)"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": []}, "target: expected the name of a column, got none"),
+        ({"target": ["y", "yy"]}, "target: expected columns.*did you mean 'y'"),
+        ({"target": ["y", "y"]}, "'y': expected one role, got it in target and"),
+        ({"target": ["y", "b"], "log_target": ["a"]}, "log_target: expected targets"),
+        ({"log_target": "y"}, r"log_target: expected a list of names, got 'y'"),
+        ({"target": ["y", "z"]}, "'z': expected a finite number in at least 3 rows"),
+    ],
+)
+def test_wrong_targets(options, message):
+    with pytest.raises(ValueError, match=message):
+        encode(trials(z=[1.0, 2.0, NAN, NAN, NAN]), **options)
+
+
+def test_rows_with_the_same_inputs():
+    assert encode(trials()).same_inputs is None
+    table = trials(a=[1.0, 10.0, 10.0, NAN, 1.0], b=[1, 2, 2, 4, 1])
+    labels = encode(table).same_inputs
+    assert labels is not None
+    assert labels[0] == labels[4] and labels[1] == labels[2]
+    assert len(set(labels)) == 3
+
+
 # Rows left out
 
 
@@ -236,7 +281,7 @@ def test_line_numbers_skip_blank_lines_and_follow_quoted_ones(tmp_path):
         ("a|c|y\n1|x|3\n", r"target: expected columns.*Known: a\|c\|y"),
         ('a,c,y\n"1,x,3\n', "UTF-8 file separated by .*, got unexpected end"),
         (
-            "a;c;y\n1,5;x;3\n2;x;4\n",
+            "a;c;y\n1,5;x;3\n2;x;4\n3;z;5\n",
             r"column 'a', row 0 \(line 2.*'1,5'; write decimals",
         ),
         ("a,c,y\n1,5,x,3\n", "4; quote cells .* write decimals with a point"),
@@ -257,7 +302,9 @@ def test_missing_and_undecodable_files(tmp_path):
     with pytest.raises(ValueError, match="Is a directory|Permission denied"):
         encode(str(tmp_path))
     (tmp_path / "t.csv").write_bytes(b"a,c,y\n1,\xe9,2\n")
-    with pytest.raises(ValueError, match="UTF-8 file, got 'utf-8' codec"):
+    with pytest.raises(
+        ValueError, match="UTF-8 file .*, got 'utf-8' codec.*save it as"
+    ):
         encode(tmp_path / "t.csv")
     with pytest.raises(ValueError, match="choices: expected columns.*did you mean 'c'"):
         read_table(write(tmp_path / "u.csv", "a,c\n1,2\n"), choices=["cc"])

@@ -1,0 +1,115 @@
+"""The charts and the page of a comparison of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from botorch.exceptions.errors import ModelFittingError
+from botorch.models.model import Model
+from gpytorch.mlls import MarginalLogLikelihood
+
+from botorch_xval.command_line.tables import Trials
+from botorch_xval.comparison.table import Comparison
+from botorch_xval.cross_validation.cross_validate import cross_validate
+from botorch_xval.cross_validation.outliers import FEWEST, WithoutRows
+from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.cross_validation.without_rows import find_outliers
+
+__all__ = ["cross_validate_each", "write_comparison"]
+
+
+def cross_validate_each(
+    trials: Trials,
+    rows: Sequence[int],
+    models: Mapping[str, Callable[..., Model]],
+    mlls: Mapping[str, type[MarginalLogLikelihood]],
+    end: float,
+) -> tuple[dict[str, CrossValidation], dict[str, WithoutRows], list[str]]:
+    """A cross-validation of each configuration, with and without outliers, for charts.
+
+    Args:
+        trials: The table.
+        rows: Numbers of the rows to take.
+        models: By name of a configuration its model, those that matter most first.
+        mlls: By name what it is fitted by.
+        end: When none but the first is begun any more, by the monotonic clock.
+
+    Returns:
+        By name what was found, and notes on configurations without a chart.
+    """
+    results: dict[str, CrossValidation] = {}
+    without: dict[str, WithoutRows] = {}
+    notes = []
+    data_of, names = trials.table, trials.row_names
+    groups = trials.groups and [trials.groups[row] for row in rows]
+    for name, model in models.items():
+        if results and monotonic() >= end:
+            notes.append(f"No charts of {name}: time was over.")
+            continue
+        data = model, data_of.X[rows], data_of.Y[rows]
+        how: dict[str, Any] = {"fit": "warm", "mll": mlls[name], "keep_models": True}
+        try:
+            results[name] = cross_validate(*data, groups=groups, progress=True, **how)
+            if len(rows) - len(results[name].failed) < FEWEST or monotonic() >= end:
+                continue
+            without[name] = find_outliers(
+                results[name], *data, names=[names[row] for row in rows], **how
+            )
+        except ModelFittingError as error:
+            what = "outliers" if name in results else "charts"
+            notes.append(f"No {what} of {name}: {error}")
+    return results, without, notes
+
+
+def write_comparison(
+    folder: Path,
+    trials: Trials,
+    comparison: Comparison,
+    results: Mapping[str, CrossValidation],
+    without: Mapping[str, WithoutRows],
+    rows: Sequence[int],
+    notes: Sequence[str],
+) -> None:
+    """Write scores.png, losses.png and report.html."""
+    # Here, so that `--help` and errors in the table do not wait for matplotlib.
+    from matplotlib import pyplot as plt
+
+    from botorch_xval.reporting.plots import (
+        plot_active_models,
+        plot_comparison,
+        plot_losses,
+    )
+    from botorch_xval.reporting.plots.style import figure_of
+    from botorch_xval.reporting.report import write_report
+
+    plt.switch_backend("agg")  # files only, no window
+    top, _ = plot_comparison(comparison)
+    figure_of(top).savefig(folder / "scores.png", dpi=150)
+    figures = {}
+    for name, result in list(results.items())[:1]:
+        ax = plt.subplots(figsize=(7, 4.8), layout="constrained")[1]
+        plot_losses(result.records, ax, label="fold")
+        figure_of(ax).savefig(folder / "losses.png", dpi=150)
+        number = len(result.folds.names)
+        caption = f"The {number} folds of {name!r}, each with its own optimizer."
+        figures[caption] = figure_of(ax)
+        ax = plt.subplots(figsize=(7, 3.4), layout="constrained")[1]
+        plot_active_models(result.records, ax, label="fold")
+        figures["A fold that has converged costs nothing more."] = figure_of(ax)
+    names = trials.row_names
+    write_report(
+        folder / "report.html",
+        comparison,
+        results,
+        target=trials.table.target_name,
+        data=trials.table.summary(),
+        features=trials.table.feature_names,
+        row_names=[names[row] for row in rows],
+        without=without,
+        figures=figures,
+        notes=notes,
+    )
+    plt.close("all")

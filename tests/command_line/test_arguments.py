@@ -1,0 +1,34 @@
+"""Lists of names on the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from botorch_xval.command_line.arguments import make_parser
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "expected"),
+    [
+        ([], "target", None),
+        (["--target", "a, b"], "target", ["a", "b"]),
+        (["--choices", '"a, b",c'], "choices", ["a, b", "c"]),
+        (["--ignore", "none"], "ignore", []),
+        (["--ignore", ""], "ignore", []),
+        (["--log-scalars", "all"], "log_scalars", "all"),
+        (["--log-scalars", "a"], "log_scalars", ["a"]),
+        (["--log-target"], "log_target", True),
+        (["--log-target", "none"], "log_target", []),
+        (["--log-target", "a"], "log_target", ["a"]),
+    ],
+)
+def test_names(words, name, expected):
+    args = make_parser().parse_args(["compare", "t.csv", *words])
+    assert getattr(args, name) == expected
+
+
+def test_a_budget_is_a_minute_for_a_search_only():
+    parse = make_parser().parse_args
+    assert parse(["search", "t.csv"]).budget == 60
+    assert parse(["compare", "t.csv"]).budget is None
+    assert parse(["demo", "--budget", "2.5"]).budget == 2.5
