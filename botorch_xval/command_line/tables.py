@@ -75,11 +75,13 @@ def read_trials(args: argparse.Namespace) -> Trials:
         frame[roles.choices] = text.set_axis(frame.index)
     table = encode_table(frame, **roles.arguments())
     own = labels.get("--groups")
+    groups: list[Hashable] | None
     if own is not None:
         by_row = dict(zip(frame.index.tolist(), own.tolist(), strict=True))
         groups = [by_row[row] for row in table.rows]
     else:
-        groups = table.same_inputs if args.groups is None else None
+        same = table.same_inputs if args.groups is None else None
+        groups = None if same is None else list(same)
     return Trials(table, groups, _notes(args, roles, groups))
 
 
