@@ -17,7 +17,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from botorch_xval.data.reading import check_known, check_table, is_empty, number, wrong
+from botorch_xval.data.reading import (
+    SECOND_HEADER,
+    check_known,
+    check_table,
+    is_empty,
+    number,
+    wrong,
+)
 
 __all__ = ["Roles", "guess_roles"]
 
@@ -29,7 +36,8 @@ OUTCOMES = (
     *("target", "objective", "outcome", "response", "y"),
     *("loss", "yield", "score", "metric", "error"),
     *("rmse", "mae", "mse", "nll", "r2", "auc", "accuracy", "f1"),
-    *("conversion", "selectivity", "ee", "purity", "activity", "strength"),
+    *("yld", "conversion", "selectivity", "ee", "purity", "activity", "strength"),
+    *("ton", "tof"),  # turnover number and frequency
     *("cost", "duration", "runtime", "seconds"),
 )
 # Names of columns that count or describe trials.
@@ -132,6 +140,14 @@ def guess_roles(
         given |= set(log_scalars)
     reasons: dict[str, str] = {}
     numbers = {n: values for n in known if (values := _numbers(table[n])) is not None}
+    for name in (n for n in known if n not in numbers and n not in (choices or ())):
+        if len(table) > 2 and _numbers(table[name].iloc[1:]) is not None:
+            raise wrong(
+                f"column {name!r}, row {table.index[0]!r}",
+                "a number",
+                repr(table[name].iloc[0]),
+                SECOND_HEADER,
+            )
     ignored = list(ignore or ())
     for name in known if ignore is None else ():
         if name not in given and (why := _is_no_input(table[name], numbers.get(name))):

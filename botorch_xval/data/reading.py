@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 __all__ = [
+    "SECOND_HEADER",
     "check_distinct",
     "check_known",
     "check_table",
@@ -30,6 +31,10 @@ EMPTY_NUMBER = EMPTY_CHOICE | {"na", "n/a", "<na>", "none", "null"}
 DELIMITERS = ",;\t"
 SHEETS = frozenset({".xlsx", ".xlsm", ".xls", ".ods"})
 PARQUET = frozenset({".parquet", ".pq"})
+SECOND_HEADER = (
+    "all below it are numbers: if this row is a second header, of types or units, "
+    "delete it"
+)
 TEXT_FILE = "a UTF-8 file separated by commas, semicolons or tabs"
 
 

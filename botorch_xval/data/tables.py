@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from botorch_xval.data.reading import (
+    SECOND_HEADER,
     check_distinct,
     check_known,
     check_table,
@@ -246,10 +247,7 @@ def _numbers(column: pd.Series, lines: dict[Hashable, str], remedy: str) -> pd.S
             if re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", str(cell)):
                 remedy = "write decimals with a point"
             elif not numbers and len(cells) > 1 and all(map(_is_number, cells[1:])):
-                remedy = (
-                    "all below it are numbers: if this row is a second header, of "
-                    "types or units, delete it"
-                )
+                remedy = SECOND_HEADER
             raise wrong(where, "a number", repr(cell), remedy) from error
     return pd.Series(numbers, column.index, dtype=np.float64, name=column.name)
 

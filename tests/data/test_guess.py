@@ -143,6 +143,11 @@ def test_the_printed_options_say_the_same():
         (table()[["run", "loss"]], {}, "columns to predict from, got none besides"),
         (table(), {"target": ["los"]}, "target: expected columns.*mean 'loss'"),
         (table(), {"ignore": ["x"]}, "ignore: expected columns of the table, got 'x'"),
+        (
+            pd.concat([table().head(1).assign(loss="DATA"), table()]).reset_index(),
+            {},
+            "column 'loss', row 0: expected a number, got 'DATA'; all below it are nu",
+        ),
         ({"a": [1]}, {}, "table: expected a DataFrame"),
     ],
 )
