@@ -1,5 +1,7 @@
 """Models, refit cross-validation and comparison for Ax.
 
+A model of this library in Ax::
+
     from ax.generators.torch.botorch_modular.surrogate import ModelConfig, SurrogateSpec
     from botorch_xval.ax import ScalarChoiceGP
 

@@ -85,13 +85,13 @@ def compare(
         train_Y: Outcomes, `n x m`.
         train_Yvar: Known variances of the observation noise, `n x m`.
         sizes: Numbers of rows, each at most `n`.
-        folds: See :func:`~botorch_xval.cross_validation.make_folds`. A function is
-            called for each dataset with its number of rows. All else is folds of the
-            `n` rows, of which a dataset takes those that hold out some of its rows and
-            leave others.
+        folds: See :func:`~botorch_xval.cross_validation.folds_like.make_folds`. A
+            function is called for each dataset with its number of rows. All else is
+            folds of the `n` rows, of which a dataset takes those that hold out some of
+            its rows and leave others.
         groups: `n` labels; rows with the same label are held out together, see
-            :func:`~botorch_xval.cross_validation.make_folds`, and standard errors take
-            labels, not rows, as independent.
+            :func:`~botorch_xval.cross_validation.folds_like.make_folds`, and standard
+            errors take labels, not rows, as independent.
         fit: How folds are fitted, see
             :func:`~botorch_xval.cross_validation.cross_validate`. One that begins with
             a fit to all rows repeats that in every round of a race.

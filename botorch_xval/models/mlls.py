@@ -60,7 +60,7 @@ class LeaveOneOutCRPS(ExactMarginalLogLikelihood):
 
     Example:
         >>> mll = LeaveOneOutCRPS(model.likelihood, model)
-        >>> fit_gpytorch_mll(mll)
+        >>> mll = fit_gpytorch_mll(mll)
     """
 
     def forward(

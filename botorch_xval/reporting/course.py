@@ -18,7 +18,7 @@ __all__ = ["Course"]
 
 
 class Course:
-    """A callback that keeps the parameters of every model after each iteration.
+    """A callback that keeps the parameters of every model after each iteration::
 
         course = Course()
         fit_gpytorch_mll(mll, optimizer_kwargs={"callback": course})
