@@ -154,9 +154,7 @@ def find_main_name(
     target = f"{package}.{room}.{name}"
     python, where = env.get_domain("py"), node["refdoc"]
     kind = node["reftype"]
-    return python.resolve_xref(
-        env, where, app.builder, kind, target, node, contnode
-    )
+    return python.resolve_xref(env, where, app.builder, kind, target, node, contnode)
 
 
 def setup(app: Sphinx) -> None:

@@ -42,9 +42,7 @@ def main() -> None:
     left.legend(loc="lower right", frameon=False)
     plot_predictions(held_out, right)
     summary = held_out.summary().iloc[0]
-    right.set_title(
-        f"{best}: held-out yields, R2 {summary.r2:.2f}", loc="left"
-    )
+    right.set_title(f"{best}: held-out yields, R2 {summary.r2:.2f}", loc="left")
     right.set(xlabel="observed yield (%)", ylabel="predicted yield (%)")
     figure.savefig(HERE / "picture.png", dpi=110)
 

@@ -13,7 +13,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 
 
 def test_the_notebooks_are_there():
-    assert {"ax", "cross_validation", "fitting"} <= set(NAMES)
+    assert {"ax", "chemistry", "cross_validation", "fitting"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
