@@ -1,15 +1,15 @@
-"""How the documentation is built: `sphinx-build -W -b html docs build/docs`."""
+"""How the documentation is built: `sphinx-build -W docs docs/_build/html`."""
 
-import inspect
 import re
 import shutil
 from pathlib import Path
 
 from docutils.nodes import Element, SkipNode, math, math_block
-from docutils.utils.math.latex2mathml import tex2mathml
+from latex2mathml.converter import convert
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.writers.html5 import HTML5Translator
 
 import botorch_xval
@@ -32,6 +32,7 @@ html_title = f"botorch_xval {version}"
 html_static_path = ["_static"]
 html_css_files = ["extra.css"]
 html_copy_source = False
+html_show_copyright = False
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -52,6 +53,9 @@ python_maximum_signature_line_length = 88
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+
+# Of "For warm folds: the lowest loss" napoleon would make a type, "For warm folds".
+GoogleDocstring._parse_attribute_docstring = lambda self: []  # type: ignore[method-assign]
 
 # Every name of this package that a text refers to has to exist; those of others are
 # not looked up, so that a build needs no network.
@@ -114,33 +118,14 @@ def follow_copies(app: Sphinx, docname: str, source: list[str]) -> None:
 
 def show_inline(self: HTML5Translator, node: math) -> None:
     """A formula in a line, as MathML, which browsers draw without a script."""
-    self.body.append(tex2mathml(node.astext()))
+    self.body.append(convert(node.astext()))
     raise SkipNode
 
 
 def show_block(self: HTML5Translator, node: math_block) -> None:
     """A formula of its own."""
-    text = tex2mathml(node.astext(), as_block=True)
-    self.body.append(f'<div class="math">{text}</div>')
+    self.body.append(convert(node.astext(), display="block"))
     raise SkipNode
-
-
-def document_field(
-    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
-) -> None:
-    """A field of a dataclass is documented by the comment that trails it."""
-    if what != "attribute" or any(lines):
-        return
-    module, _, rest = name.partition(".")
-    *path, field = rest.split(".")
-    owner = __import__(module)
-    for part in path:
-        owner = getattr(owner, part)
-    for base in inspect.getmro(owner):
-        if field in vars(base).get("__annotations__", {}):
-            text = inspect.getsource(base)
-            found = re.search(rf"^    {field}: [^#\n]*# (.+)$", text, re.MULTILINE)
-            lines[:] = [found[1]] if found else []
 
 
 def find_main_name(
@@ -162,4 +147,3 @@ def setup(app: Sphinx) -> None:
     app.connect("missing-reference", find_main_name)
     app.add_html_math_renderer("mathml", (show_inline, None), (show_block, None))
     app.connect("source-read", follow_copies)
-    app.connect("autodoc-process-docstring", document_field)

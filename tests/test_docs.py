@@ -27,6 +27,7 @@ FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 REFERENCE = "\n".join(
     path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("reference/*.rst"))
 )
+# Where names are described; those of `botorch_xval` itself are in the table.
 FACES = ["data", "models", "fitting", "cross_validation", "comparison", "reporting"]
 FACES += ["reporting.plots", "reporting.expressions", "ax"]
 

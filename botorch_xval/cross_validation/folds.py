@@ -33,8 +33,8 @@ class Folds:
             if a fold holds out no row, trains on none, or has one in both parts.
     """
 
-    held_out: Tensor  # `folds x n`, bool
-    names: list[str]  # one per fold, for tables, plots and messages
+    held_out: Tensor  #: `folds x n`, bool
+    names: list[str]  #: one per fold, for tables, plots and messages
     # `folds x n`, bool; by default all rows that are not held out
     training: Tensor = None  # type: ignore[assignment]
     groups: Tensor | None = None

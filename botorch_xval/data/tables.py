@@ -41,16 +41,16 @@ MIN_ROWS = 3
 class EncodedTable:
     """A table as tensors, with the names of their rows and columns."""
 
-    X: Tensor  # `n x d`, float64: scalars in table order, then one-hot columns
-    Y: Tensor  # `n x m`, float64, in the table's unit or its natural logarithm
-    feature_names: list[str]  # `d` names: `a`, `log(a)`, or `optimizer=adam`
-    scalar_dims: list[int]  # columns of X that are scalars
-    choice_dims: list[int]  # columns of X that are one-hot, all choices together
-    choices: dict[str, list[int]]  # columns of X by choice, sorted by value
-    target_names: list[str]  # `m` names: `loss` or `log(loss)`
-    rows: list[Hashable]  # `n` index labels of the used rows
-    left_out: dict[Hashable, str]  # index label of a left-out row: reason
-    inactive: dict[str, int]  # input with empty cells: how many, of the used rows
+    X: Tensor  #: `n x d`, float64: scalars in table order, then one-hot columns
+    Y: Tensor  #: `n x m`, float64, in the table's unit or its natural logarithm
+    feature_names: list[str]  #: `d` names: `a`, `log(a)`, or `optimizer=adam`
+    scalar_dims: list[int]  #: columns of X that are scalars
+    choice_dims: list[int]  #: columns of X that are one-hot, all choices together
+    choices: dict[str, list[int]]  #: columns of X by choice, sorted by value
+    target_names: list[str]  #: `m` names: `loss` or `log(loss)`
+    rows: list[Hashable]  #: `n` index labels of the used rows
+    left_out: dict[Hashable, str]  #: index label of a left-out row: reason
+    inactive: dict[str, int]  #: input with empty cells: how many, of the used rows
 
     @property
     def target_name(self) -> str:
