@@ -135,11 +135,13 @@ def find_main_name(
     package, _, name = node.get("reftarget", "").rpartition(".")
     if package != "botorch_xval" or name not in botorch_xval.__all__:
         return None
-    room = getattr(botorch_xval, name).__module__.split(".")[1]
-    target = f"{package}.{room}.{name}"
-    python, where = env.get_domain("py"), node["refdoc"]
-    kind = node["reftype"]
-    return python.resolve_xref(env, where, app.builder, kind, target, node, contnode)
+    python, where, kind = env.get_domain("py"), node["refdoc"], node["reftype"]
+    for target in python.objects:
+        if re.fullmatch(rf"botorch_xval\.(?!ax\b)\w+\.{name}", target):
+            return python.resolve_xref(
+                env, where, app.builder, kind, target, node, contnode
+            )
+    return None
 
 
 def setup(app: Sphinx) -> None:

@@ -25,9 +25,8 @@ def main() -> None:
     )
     choices = ["palladacycle", "ligand"]
     table = encode_table(runs, target="yld", choices=choices, log_scalars=["t_res"])
-    conditions = runs.groupby(list(runs.columns.drop("yld"))).ngroup()
     models = default_configurations(table.choice_dims)
-    how = {"groups": conditions, "fit": "warm"}
+    how = {"groups": table.same_inputs, "fit": "warm"}
     result = compare(models, table.X, table.Y, sizes=[48, 72, 96], **how)
     scores = result.table()
     best = scores[(scores["size"] == 96) & (scores["rank"] == 1)].configuration.item()
