@@ -1,4 +1,4 @@
-"""Wheel and sdist have every file of the package, and nothing that does not belong there."""
+"""Wheel and sdist have all files of the package, and nothing that is not theirs."""
 
 import re
 import sys
