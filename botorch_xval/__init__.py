@@ -70,7 +70,7 @@ if TYPE_CHECKING:
         write_page,
     )
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __all__ = [
     "PRIOR_CONFIGURATIONS",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from warnings import WarningMessage
 
@@ -146,6 +147,13 @@ def arviz_module() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         return pytest.importorskip("arviz")
+
+
+def arviz_compare(arviz: Any, made: Mapping[str, Any], **kwargs: Any) -> pd.DataFrame:
+    """Its table of scores, not rounded: ArviZ 1 does so unless it is told not to."""
+    if "round_to" in inspect.signature(arviz.compare).parameters:
+        kwargs["round_to"] = "none"
+    return arviz.compare(made, **kwargs)
 
 
 def mll_of(

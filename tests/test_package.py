@@ -42,6 +42,35 @@ def test_the_citation_is_of_this_version():
     assert "\nauthors:\n  - name: " in text
 
 
+def test_the_conda_recipe_is_of_this_version_and_these_dependencies():
+    text = (ROOT / ".ci" / "conda" / "meta.yaml").read_text(encoding="utf-8")
+    assert f'version: "{botorch_xval.__version__}"' in text
+    project = PROJECT["project"]
+    (program, target), *rest = project["scripts"].items()
+    assert not rest and f"    - {program} = {target}\n" in text
+    parts = dict(re.findall(r"  (host|run):\n((?:    - .+\n)+)", text))
+    run, host = (re.findall(r"- (.+)", parts[name]) for name in ("run", "host"))
+    names = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # conda-forge's
+    expected = [f"python {project['requires-python']}"]
+    for requirement in project["dependencies"]:
+        name, bound = re.fullmatch(r"([\w-]+)(.*)", requirement).groups()
+        expected.append(f"{names.get(name, name)} {bound}")
+    assert run == expected
+    needed = [each.replace(">", " >") for each in PROJECT["build-system"]["requires"]]
+    assert host == [expected[0], "pip", *needed]
+
+
+def test_the_release_is_in_the_changelog_with_its_date():
+    """A release has its section, and the citation its date; another has none yet."""
+    if not re.fullmatch(r"[\d.]+", botorch_xval.__version__):
+        return
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    heading = re.escape(f"## {botorch_xval.__version__} (")
+    (date,) = re.findall(rf"^{heading}(\d{{4}}-\d\d-\d\d)\)$", text, re.MULTILINE)
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\ndate-released: {date}\n" in citation
+
+
 def test_all_files_of_the_package_are_installed():
     """Data, styles and scripts, too: setuptools installs only what it is told of."""
     source, installed = ROOT / "botorch_xval", resources.files("botorch_xval")
@@ -139,4 +168,6 @@ def test_the_documented_commands_can_be_run():
 def test_tools_are_pinned():
     """Formatter and type checker of other releases may judge differently."""
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    assert {"torch", "mypy", "ruff"} <= set(re.findall(r"^(\w+)==", pins, re.MULTILINE))
+    assert {"torch", "build", "twine", "mypy", "ruff"} <= set(
+        re.findall(r"^(\w+)==", pins, re.MULTILINE)
+    )

@@ -52,7 +52,8 @@ def make_elpd_data(
     Raises:
         ModuleNotFoundError: If neither is there.
     """
-    from_arviz, DataArray = _find()
+    module, DataArray = _find()
+    from_arviz = module.ELPDData
     count, elpd = len(scores), float(scores.sum())
     se = count * standard_error(scores.to_numpy(), clusters)
     index = scores.index.to_numpy()
@@ -68,26 +69,25 @@ def make_elpd_data(
         old |= {"loo_i": values.rename("loo_i"), "scale": "log", "good_k": np.nan}
         return from_arviz(data=list(old.values()), index=list(old))
     is_loo = num_folds == num_points and not omits_rows
-    return from_arviz(
-        kind="loo" if is_loo else "loo_kfold",
-        elpd=elpd,
-        p=np.nan,
-        scale="log",
-        good_k=np.nan,
-        elpd_i=values.rename("elpd_i"),
-        n_folds=None if is_loo else num_folds,
-        **shared,
-    )
+    shared |= {"elpd": elpd, "p": np.nan, "scale": "log", "good_k": np.nan}
+    shared |= {"elpd_i": values.rename("elpd_i")}
+    if not hasattr(module, "ELPDDataLOO"):  # ArviZ 1 had one class at first
+        kind = "loo" if is_loo else "loo_kfold"
+        return from_arviz(kind=kind, n_folds=None if is_loo else num_folds, **shared)
+    if is_loo:
+        return module.ELPDDataLOO(**shared)
+    return module.ELPDDataLOOKFold(n_folds=num_folds, **shared)
 
 
-def _find() -> tuple[type, type]:
-    """The classes `ELPDData` of ArviZ and `DataArray` of xarray."""
+def _find() -> tuple[Any, type]:
+    """The module of ArviZ that has `ELPDData`, and the class `DataArray` of xarray."""
     for name in MODULES:
         try:
             with warnings.catch_warnings():
                 # ArviZ 0.23 announces ArviZ 1.
                 warnings.simplefilter("ignore", FutureWarning)
-                found = import_module(name).ELPDData
+                found = import_module(name)
+            found.ELPDData  # noqa: B018
             return found, import_module("xarray").DataArray
         except (ModuleNotFoundError, AttributeError):  # `arviz_stats` without xarray
             continue

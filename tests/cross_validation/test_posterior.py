@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from botorch.exceptions.errors import UnsupportedError
@@ -40,7 +41,7 @@ from botorch_xval.fitting.losses.modules import ByModules
 from botorch_xval.fitting.losses.objective import Stack
 
 LENGTH, NOISE = (-1.0, 0.7), (-2.0, 1.0)  # of the priors, by logarithms
-DRAWS = 500
+DRAWS = 576  # of which ArviZ of any version takes 72 as the tail
 ONE_START = FitOptions(starts="own")  # also in what several tests share
 GIVEN = {"fit": "posterior", "draws": DRAWS, "fit_options": ONE_START}
 
@@ -122,7 +123,7 @@ def test_folds_are_those_of_quadrature_reweighted_or_drawn_again(outlying):
     for i in (2, 5, 7):
         expected = exact(X, Y, [i])
         found = outlying.log_density[i, 0].item()
-        assert found == pytest.approx(expected, abs=0.1)  # of 500 draws
+        assert found == pytest.approx(expected, abs=0.1)  # of 576 draws
     # That hyper-parameters have seen the row flatters, most of all the outlier's.
     assert 0.01 < outlying.monte_carlo_error < 0.3
 
@@ -135,13 +136,19 @@ def test_weights_are_those_of_arviz(outlying):
         mixture.mean[..., 0].numpy(),
         mixture.variance[..., 0].sqrt().numpy(),
     )
-    data = arviz.from_dict(
-        posterior={"a": np.zeros((1, DRAWS))},
-        log_likelihood={"y": each.T[None]},
-    )
+    groups = {
+        "posterior": {"a": np.zeros((1, DRAWS))},
+        "log_likelihood": {"y": each.T[None]},
+    }
+    before = issubclass(arviz.ELPDData, pd.Series)  # ArviZ 1
+    data = arviz.from_dict(**groups) if before else arviz.from_dict(groups)
     with pytest.warns(UserWarning, match="greater than 0.63"):
         loo = arviz.loo(data, pointwise=True, reff=1.0)
-    assert_close(outlying.log_density[kept, 0], loo.loo_i.values[kept], atol=1e-7)
+    assert_close(
+        outlying.log_density[kept, 0],
+        (loo.loo_i if before else loo.elpd_i).values[kept],
+        atol=1e-7,
+    )
     shapes = outlying.fit_table().pareto_k[kept]
     assert_close(shapes.to_numpy(), loo.pareto_k.values[kept], atol=1e-6)
     _, weighted = smooth_weights(-each)
