@@ -24,6 +24,8 @@ from botorch_xval.cross_validation.clusters import (
 __all__ = [
     "common_rows",
     "groups_of",
+    "half_width",
+    "is_clear",
     "mean_by_row",
     "probability_worse",
     "stayed",
@@ -125,6 +127,33 @@ def stayed(points: pd.DataFrame) -> pd.DataFrame:
     """The points of those that a race has not dropped, at one size."""
     last = points.groupby("configuration")["round"].max()
     return points[points.configuration.isin(last.index[last == last.max()])]
+
+
+def half_width(error: float, groups: int) -> float:
+    """Half of the interval of 95 % that goes with `probability_worse`.
+
+    Args:
+        error: Standard error of a paired difference.
+        groups: How many rows or groups of rows it is of.
+
+    Returns:
+        The standard error, counted twice, times the quantile of Student's t.
+    """
+    return float(OVERLAP * error * stats.t.ppf(0.975, max(groups - 1, 1)))
+
+
+def is_clear(entry: Any) -> bool:
+    """Whether a configuration is clearly worse than the best one of its size.
+
+    Args:
+        entry: A row of the table, as a named tuple.
+
+    Returns:
+        Whether its difference is decisive, and of rows enough for a standard error.
+    """
+    return bool(
+        entry.probability_worse >= ndtr(DECISIVE) and entry.groups >= FEW_ROWS
+    )
 
 
 def _block(points: pd.DataFrame) -> pd.DataFrame:
