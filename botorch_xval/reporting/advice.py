@@ -114,7 +114,7 @@ def suspicious(
         for name, each in found.items()
         for row in each.left_out.to_dict("records")
     ]
-    lines = [[cell(row[key], ".3g") for key in COLUMNS] for row in rows]
+    lines = [[cell(row[key], "#.3g") for key in COLUMNS] for row in rows]
     texts = []
     for name, each in found.items():
         with_all, others = results[name].full_model, each.result.full_model

@@ -36,7 +36,7 @@ def answer(table: pd.DataFrame, target: str, named: Named) -> str:
     beginning = f"With {size:,} rows, {named(best.configuration)} "
     if not others:
         return (
-            f"{beginning} predicts held-out {escape(target)} with a mean log density "
+            f"{beginning}predicts held-out {escape(target)} with a mean log density "
             f"of {best.mean_log_density:.3f} nats per row."
         )
     if best.mean_log_density != best.mean_log_density:
@@ -48,25 +48,29 @@ def answer(table: pd.DataFrame, target: str, named: Named) -> str:
         half = half_width(following.difference_se, following.groups)
         words = higher(-following.difference, half)
         return (
-            f"{beginning} predicts held-out {escape(target)} best: it gives held-out "
+            f"{beginning}predicts held-out {escape(target)} best: it gives held-out "
             f"trials a density {words} than the next, "
             f"{named(following.configuration)}, does."
         )
-    names = listed([named(o.configuration) for o in near])
-    do = "do" if len(near) > 1 else "does"
+    close = [o for o in near if -o.difference <= o.difference_se]
+    far = [o for o in near if o not in close]
+    rest = [o for o in others if o not in near]
+    clauses = [
+        _clause(close, "does", "do", "about as well (within one standard error)", named),
+        _clause(far, "is", "are", "not clearly worse", named),
+        _clause(rest, "is", "are", "clearly worse", named),
+    ]
     return (
-        f"{beginning} scores best on held-out {escape(target)}, but {names} {do} about "
-        "as well"
-        + (": no difference is clear." if len(near) == len(others) else "; ")
-        + _behind(others, near, named)
+        f"{beginning}scores best on held-out {escape(target)}, but "
+        f"{'; '.join(filter(None, clauses))}."
     )
 
 
-def _behind(others: list[Any], near: list[Any], named: Named) -> str:
-    rest = [named(o.configuration) for o in others if o not in near]
-    if not rest:
+def _clause(entries: list[Any], one: str, many: str, words: str, named: Named) -> str:
+    if not entries:
         return ""
-    return f"{listed(rest)} {'are' if len(rest) > 1 else 'is'} clearly worse."
+    verb = many if len(entries) > 1 else one
+    return f"{listed([named(e.configuration) for e in entries])} {verb} {words}"
 
 
 def numbers(table: pd.DataFrame, named: Named) -> str:
@@ -111,7 +115,9 @@ def in_words(entry: Any) -> str:
     """
     words = ""
     if entry.rank > 1 and math.isfinite(entry.difference):
-        words = "about as good as the best"
+        words = "not clearly worse"
+        if -entry.difference <= entry.difference_se:
+            words = "about as good (within one standard error)"
         if is_clear(entry):
             half = half_width(entry.difference_se, entry.groups)
             words = f"a density {lower(-entry.difference, half)}"

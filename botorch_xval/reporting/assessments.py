@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,19 +99,30 @@ def decisive_part(
             for row, value in zip(known.row, known.difference, strict=True)
         ],
     )
-    chart = page.charts.chart(
-        lambda ax: plots.plot_pointwise(
+
+    def draw(ax: Any) -> None:
+        ax.margins(y=0.15)  # room for names
+        plots.plot_pointwise(
             points,
             ax,
             labels=(short(best), short(second)),
             names=[short(page.row(i)) for i in range(_rows(results[best]))],
             named=3,
-        ),
-        "The difference of every held-out row. A difference that hangs on one or two "
-        "rows says more about these rows than about the configurations.",
+        )
+
+    chart = page.charts.chart(
+        draw,
+        "The difference of every held-out row; a dot leads to its row in the table.",
         height=3.2,
         colors=_looks(page, best, second),
         dots=dots,
+        has_legend=False,
+    )
+    better, worse = (known.difference > 0).sum(), (known.difference < 0).sum()
+    words = (
+        f"<p>{page.names(best)} gives the higher density to {better} of {len(known)} "
+        f"held-out rows, {page.names(second)} to {worse}. A difference that hangs on "
+        "one or two rows says more about these rows than about the configurations.</p>"
     )
     largest = known.iloc[::-1]
     numbers = table(
@@ -127,7 +139,8 @@ def decisive_part(
         ],
         ids=ids[::-1],
     )
-    return chart + folded(f"All {len(known):,} held-out rows", numbers)
+    rows = folded(f"All {len(known):,} held-out rows", numbers)
+    return f'<div class="beside"><div>{words}{rows}</div>{chart}</div>'
 
 
 def configuration_part(
@@ -218,12 +231,12 @@ def _predictions(
     text = f'<div class="charts">{"".join(drawn)}</div>'
     text += _hyperparameters(result, k, colors, page)
     rows = table(
-        f"Held-out rows by {name}",
+        f"Held-out {page.targets[k]} by {name}",
         [("trial", ""), *POINTS.values()],
         [
             [
                 cell(page.row(point.row)),
-                *(cell(float(getattr(point, key)), ".4g") for key in POINTS),
+                *(cell(float(getattr(point, key)), "#.3g") for key in POINTS),
             ]
             for point in points.itertuples()
         ],
@@ -256,27 +269,36 @@ def _hyperparameters(
     """The chart of the hyper-parameters of one output, if models were kept."""
     if not result.models:
         return ""
-    features = page.features and [page.charts.short(name) for name in page.features]
-    of_folds = hyperparameters(result.models, features)
+    of_folds = hyperparameters(result.models, page.features)
     full = result.full_model
-    of_all = None if full is None else hyperparameters(full, features)
+    of_all = None if full is None else hyperparameters(full, page.features)
+    for each in (of_folds, of_all):
+        if each is not None:
+            _shorten(each, page.charts.short)
     k = k if k in of_folds.output.unique() else 0
-    count = _count(of_folds[of_folds.output == k])
-    if not count:
+    own = of_folds[of_folds.output == k]
+    shown = own[own.positive & (own.value > 0)]
+    if shown.empty:
         return ""
+    lines = shown.groupby(["part", "parameter"]).ngroups + shown.part.nunique()
     chart = page.charts.chart(
         lambda ax: plots.plot_hyperparameters(of_folds, ax, full=of_all, output=k),
-        "Positive hyper-parameters over the folds, that of all rows, and the prior; "
-        "on the scale of the model, where inputs and outcome are transformed.",
-        height=1.0 + 0.17 * count,
+        "Positive hyper-parameters: a dot is a fold, the diamond the fit to all rows, "
+        "the gray bar the central 95 % of the prior with its median; on the scale of "
+        "the model, where inputs and outcome are transformed.",
+        height=0.6 + 0.17 * lines,
         colors=colors,
+        has_legend=False,
     )
     return folded("Hyper-parameters", f'<div class="charts">{chart}</div>')
 
 
-def _count(hyper: pd.DataFrame) -> int:
-    shown = hyper[hyper.positive & (hyper.value > 0)]
-    return int(shown.groupby(["part", "parameter"]).ngroups)
+def _shorten(hyper: pd.DataFrame, short: Callable[[str], str]) -> None:
+    """Put "lengthscale['lr']" as "lr" into a part "... lengthscale", in place."""
+    found = hyper.parameter.str.extract(r"^(\w+)\[['\"]?(.*?)['\"]?\]$", flags=re.DOTALL)
+    kind, name = found[0], found[1]
+    hyper["part"] = hyper.part.where(kind.isna(), hyper.part + " " + kind.fillna(""))
+    hyper["parameter"] = name.where(name.notna(), hyper.parameter).map(short)
 
 
 def _looks(page: Page, first: str, second: str | None = None) -> dict[str, str]:

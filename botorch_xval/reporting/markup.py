@@ -60,7 +60,7 @@ def cell(value: str | float, digits: str = "") -> Cell:
         return "", ""
     if isinstance(value, float):
         digits = digits or (",.1f" if abs(value) >= 100 else ".3f")
-        return format(value, digits), repr(float(value))
+        return format(value, digits).rstrip("."), repr(float(value))
     return f"{value:,}", str(value)
 
 
@@ -85,7 +85,7 @@ def table(
         The HTML.
     """
     are_words = [any(map(_is_words, values)) for values in zip(*rows, strict=True)]
-    styles = [' class="words"' * each for each in are_words]
+    styles = [' class="words"' * each for each in are_words] or [""] * len(columns)
     head = "".join(
         f'<th scope="col"{style}{f" title={_quoted(note)}" * bool(note)}>'
         f"{escape(word)}</th>"
@@ -101,7 +101,8 @@ def table(
         )
         text, key = heading
         body += (
-            f'<tr{own}><th scope="row" data-key={_quoted(key)}>{text}</th>{cells}</tr>'
+            f'<tr{own}><th scope="row"{styles[0]} data-key={_quoted(key)}>{text}</th>'
+            f"{cells}</tr>"
         )
     return (
         f'<div class="wide" role="region" tabindex="0" aria-label={_quoted(label)}>'

@@ -56,7 +56,7 @@ EXPLANATION = (
     "beforehand and does not know that the best one was chosen, so among many "
     "configurations, nearly equal ones, or few rows it is too sure.</p>"
     "<p>The weight is that of stacking: the share that a configuration has in the "
-    "mixture that predicts held-out rows best.</p>"
+    "mixture that predicts held-out rows best. RMSE is in the unit of the target.</p>"
 )
 
 
@@ -226,7 +226,7 @@ def _cells(entry: Any, keys: Sequence[str]) -> list[Cell]:
 
 
 def _digits(key: str) -> str:
-    return ".3g" if key in ("rmse", "mae") else ""
+    return "#.3g" if key in ("rmse", "mae") else ""
 
 
 def _groups(scores: pd.DataFrame) -> str:

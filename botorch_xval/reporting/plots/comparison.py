@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 
+FAR = 4.0  # times the median of how far intervals reach: no longer drawn
+
+
 def looks_of(comparison: Comparison) -> dict[str, tuple[str, str]]:
     """The color and the marker of every configuration, in all plots.
 
@@ -55,6 +58,7 @@ def plot_ranking(comparison: Comparison, ax: Axes | None = None) -> Axes:
         The axes, with one line per configuration, the best one on top: the paired
         difference, one standard error either way (thick), and an interval of 95 %
         (thin) for which the standard error counts twice, as for `probability_worse`.
+        One that is too far away for the others is a number at the edge.
 
     Raises:
         ValueError: If `comparison` or `ax` is something else.
@@ -64,8 +68,25 @@ def plot_ranking(comparison: Comparison, ax: Axes | None = None) -> Axes:
     last = table[table["size"] == table["size"].max()].sort_values("rank")
     ax = axes_of(ax, figsize=(7, 1.3 + 0.32 * len(last)))
     own = looks_of(comparison)
+    halves = [half_width(*each) for each in zip(last.difference_se, last.groups)]
+    reach = -last.difference.to_numpy() + np.nan_to_num(halves)
+    usual = reach[np.isfinite(reach)][1:]
+    limit = FAR * np.median(usual) if len(usual) else np.inf
     for y, entry in enumerate(last.itertuples()):
         color, marker = own[entry.configuration]
+        if not -entry.difference <= limit:
+            words = f"\N{BLACK LEFT-POINTING SMALL TRIANGLE} {entry.difference:.3g}"
+            ax.annotate(
+                words,
+                (0, y),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                xytext=(3, 0),
+                va="center",
+                fontsize=8,
+                color=color,
+            )
+            continue
         for error, width in (
             (half_width(entry.difference_se, entry.groups), 0.9),
             (entry.difference_se, 2.4),
@@ -85,6 +106,8 @@ def plot_ranking(comparison: Comparison, ax: Axes | None = None) -> Axes:
     ax.axvline(0.0, color="0.5", linewidth=1, zorder=0)
     ax.set_yticks(range(len(last)), last.configuration)
     ax.set_ylim(len(last) - 0.4, -0.6)
+    left, right = ax.get_xlim()
+    ax.set_xlim(max(left, -limit), min(right, limit))
     ax.set_xlabel("paired difference to the best\n(nats per held-out row)")
     tidy(ax)
     return ax

@@ -26,7 +26,8 @@ from botorch_xval.reporting.plots.style import axes_of, figure_of
 __all__ = ["Charts", "Dots"]
 
 WIDTH = 4.0  # inches; a phone shows 288 points as about 358 pixels
-LONG = 24  # characters of a name
+NO_BREAK = "\N{NO-BREAK SPACE}%"
+LONG = 28  # characters of a name
 SETTINGS = {
     "font.size": 9.0,
     "legend.fontsize": 8.0,
@@ -158,10 +159,10 @@ class Charts:
             "aria-label": f"{title}. {caption}" if title else caption,
         }
         image = ElementTree.tostring(root, encoding="unicode")
-        heading = f"<strong>{escape(title)}</strong> " if title else ""
+        heading = f"<strong>{escape(title)}.</strong> " if title else ""
         return (
-            f'<figure class="chart">{image}<figcaption>{heading}{escape(caption)}'
-            "</figcaption></figure>"
+            f'<figure class="chart">{image}<figcaption>{heading}'
+            f"{escape(caption).replace(' %', NO_BREAK)}</figcaption></figure>"
         )
 
     def _rewrite(
