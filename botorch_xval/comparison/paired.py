@@ -253,7 +253,7 @@ def _caution(entry: Any) -> str:
         words.append(
             f"the best of {entry.rivals + 1} configurations, {entry.near} of them "
             "within 2 standard errors: for having been chosen its elpd is too good by "
-            f"up to about {entry.flatters:.2g} nats"
+            f"up to about {float(f'{entry.flatters:.2g}'):g} nats"
         )
     if entry.probability_worse < ndtr(DECISIVE):
         behind = (
