@@ -151,9 +151,7 @@ def is_clear(entry: Any) -> bool:
     Returns:
         Whether its difference is decisive, and of rows enough for a standard error.
     """
-    return bool(
-        entry.probability_worse >= ndtr(DECISIVE) and entry.groups >= FEW_ROWS
-    )
+    return bool(entry.probability_worse >= ndtr(DECISIVE) and entry.groups >= FEW_ROWS)
 
 
 def _block(points: pd.DataFrame) -> pd.DataFrame:

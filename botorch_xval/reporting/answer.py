@@ -18,6 +18,7 @@ from botorch_xval.reporting.markup import listed
 
 __all__ = ["answer", "higher", "in_words", "lower", "numbers"]
 
+WITHIN = "(within one standard error)"
 Named = Callable[[str], str]
 
 
@@ -34,13 +35,15 @@ def answer(table: pd.DataFrame, target: str, named: Named) -> str:
     """
     best, others, size = _last(table)
     beginning = f"With {size:,} rows, {named(best.configuration)} "
+    unknown = [o for o in others if math.isnan(o.difference)]
+    others = [o for o in others if o not in unknown]
+    missing = _clause(unknown, "has", "have", "no score", named)
+    missing = f"; {missing}." if missing else "."
     if not others:
         return (
             f"{beginning}predicts held-out {escape(target)} with a mean log density "
-            f"of {best.mean_log_density:.3f} nats per row."
+            f"of {best.mean_log_density:.3f} nats per row{missing}"
         )
-    if best.mean_log_density != best.mean_log_density:
-        return f"With {size:,} rows, no row has a score of every configuration."
     owed = table.attrs["selection_bias"].get(size, 0.0) / best.rows
     near = [o for o in others if not (is_clear(o) and -o.difference > owed)]
     if not near:
@@ -50,19 +53,21 @@ def answer(table: pd.DataFrame, target: str, named: Named) -> str:
         return (
             f"{beginning}predicts held-out {escape(target)} best: it gives held-out "
             f"trials a density {words} than the next, "
-            f"{named(following.configuration)}, does."
+            f"{named(following.configuration)}, does{missing}"
         )
     close = [o for o in near if -o.difference <= o.difference_se]
     far = [o for o in near if o not in close]
     rest = [o for o in others if o not in near]
     clauses = [
-        _clause(close, "does", "do", "about as well (within one standard error)", named),
+        _clause(
+            close, "does", "do", "about as well (within one standard error)", named
+        ),
         _clause(far, "is", "are", "not clearly worse", named),
         _clause(rest, "is", "are", "clearly worse", named),
     ]
     return (
         f"{beginning}scores best on held-out {escape(target)}, but "
-        f"{'; '.join(filter(None, clauses))}."
+        f"{'; '.join(filter(None, clauses))}{missing}"
     )
 
 
@@ -85,7 +90,7 @@ def numbers(table: pd.DataFrame, named: Named) -> str:
         f"{named(best.configuration)}: {best.mean_log_density:.3f} nats per row, "
         f"standard error {best.standard_error:.3f}."
     )
-    if not others:
+    if not others or math.isnan(others[0].difference):
         return text
     if "chosen" in best.caution:
         bias = table.attrs["selection_bias"][size] / best.rows
@@ -117,7 +122,7 @@ def in_words(entry: Any) -> str:
     if entry.rank > 1 and math.isfinite(entry.difference):
         words = "not clearly worse"
         if -entry.difference <= entry.difference_se:
-            words = "about as good (within one standard error)"
+            words = f"about as good {WITHIN}"
         if is_clear(entry):
             half = half_width(entry.difference_se, entry.groups)
             words = f"a density {lower(-entry.difference, half)}"
@@ -137,9 +142,7 @@ def higher(nats: float, half: float) -> str:
     ends = nats - half, nats + half
     if nats < math.log(2):
         value, low, high = (_percent(math.expm1(x)) for x in (nats, *ends))
-        return (
-            f"{value} % higher (geometric mean per trial; 95 %: {low} % to {high} %)"
-        )
+        return f"{value} % higher (geometric mean per trial; 95 %: {low} % to {high} %)"
     value, low, high = (_short(_exp(x)) for x in (nats, *ends))
     return (
         f"{value} times as high (geometric mean per trial; 95 %: {low} to {high} times)"

@@ -295,7 +295,9 @@ def _hyperparameters(
 
 def _shorten(hyper: pd.DataFrame, short: Callable[[str], str]) -> None:
     """Put "lengthscale['lr']" as "lr" into a part "... lengthscale", in place."""
-    found = hyper.parameter.str.extract(r"^(\w+)\[['\"]?(.*?)['\"]?\]$", flags=re.DOTALL)
+    found = hyper.parameter.str.extract(
+        r"^(\w+)\[['\"]?(.*?)['\"]?\]$", flags=re.DOTALL
+    )
     kind, name = found[0], found[1]
     hyper["part"] = hyper.part.where(kind.isna(), hyper.part + " " + kind.fillna(""))
     hyper["parameter"] = name.where(name.notna(), hyper.parameter).map(short)
@@ -309,9 +311,7 @@ def _looks(page: Page, first: str, second: str | None = None) -> dict[str, str]:
     own = [page.names.looks[name][0].lower() for name in (first, second) if name]
     own = ["var(--ink)" if color == "#000000" else color for color in own]
     stands_out = COLORS[1].lower() if own[0] == "var(--ink)" else "var(--ink)"
-    return dict(
-        zip((c.lower() for c in COLORS[:2]), (*own, stands_out), strict=False)
-    )
+    return dict(zip((c.lower() for c in COLORS[:2]), (*own, stands_out), strict=False))
 
 
 def _rows(result: CrossValidation) -> int:

@@ -120,7 +120,8 @@ def write_report(
         f'<section id="{key}"><h2>{HEADINGS[key]}</h2>\n{content}</section>\n'
         for key, content in parts.items()
     )
-    lead = f"<p>Which configuration predicts held-out {escape(_together(targets))} best?</p>"
+    what = escape(_together(targets))
+    lead = f"<p>Which configuration predicts held-out {what} best?</p>"
     style, script = (
         "\n" + files(__package__).joinpath(f"report.{kind}").read_text("utf-8")
         for kind in ("css", "js")
@@ -181,7 +182,7 @@ def _advice(
             "<h3>Recalibration</h3><p>A factor on the predicted variance, by the CRPS "
             "of held-out points, tested with factors from other folds. Their models "
             "have seen the fold's rows; a test without this is "
-            f"<code>recalibrate_nested</code>.</p>"
+            "<code>recalibrate_nested</code>.</p>"
             + folded("The factor of each configuration", factors)
         )
     return text

@@ -307,9 +307,7 @@ def _legend(scales: Mapping[Kind, Scale], level: int) -> str:
             "</svg></li>\n"
         )
     heading = f"<h{level}>Scales</h{level}>"
-    return (
-        f'<div class="key">\n{heading}\n<ul class="scales">{items}</ul>\n</div>\n'
-    )
+    return f'<div class="key">\n{heading}\n<ul class="scales">{items}</ul>\n</div>\n'
 
 
 def _rounded(number: float) -> float | None:

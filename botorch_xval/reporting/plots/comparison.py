@@ -68,10 +68,11 @@ def plot_ranking(comparison: Comparison, ax: Axes | None = None) -> Axes:
     last = table[table["size"] == table["size"].max()].sort_values("rank")
     ax = axes_of(ax, figsize=(7, 1.3 + 0.32 * len(last)))
     own = looks_of(comparison)
-    halves = [half_width(*each) for each in zip(last.difference_se, last.groups)]
+    halves = [half_width(e.difference_se, e.groups) for e in last.itertuples()]
     reach = -last.difference.to_numpy() + np.nan_to_num(halves)
     usual = reach[np.isfinite(reach)][1:]
-    limit = FAR * np.median(usual) if len(usual) else np.inf
+    limit = FAR * np.median(usual) if len(usual) else 0.0
+    limit = limit if limit > 0 else np.inf
     for y, entry in enumerate(last.itertuples()):
         color, marker = own[entry.configuration]
         if not -entry.difference <= limit:

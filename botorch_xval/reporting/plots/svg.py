@@ -111,14 +111,15 @@ class Charts:
         """
         with matplotlib.rc_context(SETTINGS):
             ax = axes_of(None, figsize=(WIDTH, height))
-            draw(ax)
-            title = ax.get_title(loc="left")
-            ax.set_title("", loc="left")
-            if not has_legend and (legend := ax.get_legend()) is not None:
-                legend.remove()
-            if dots is not None:
-                _link(ax, dots)
-            return self._html(figure_of(ax), caption, title, colors, dots)
+            try:
+                draw(ax)
+                if not has_legend and (legend := ax.get_legend()) is not None:
+                    legend.remove()
+                if dots is not None:
+                    _link(ax, dots)
+                return self._html(figure_of(ax), caption, colors, dots)
+            finally:
+                plt.close(figure_of(ax))
 
     def figure(self, figure: Figure, caption: str) -> str:
         """A figure that has been drawn elsewhere, at the width of the others.
@@ -133,23 +134,24 @@ class Charts:
         with matplotlib.rc_context(SETTINGS):
             width, height = figure.get_size_inches()
             figure.set_size_inches(WIDTH, max(WIDTH * height / width, 2.6))
-            title = ""
-            if len(figure.axes) == 1:
-                title = figure.axes[0].get_title(loc="left")
-                figure.axes[0].set_title("", loc="left")
-            return self._html(figure, caption, title, None, None)
+            try:
+                return self._html(figure, caption, None, None)
+            finally:
+                plt.close(figure)
 
     def _html(
         self,
         figure: Figure,
         caption: str,
-        title: str,
         colors: Mapping[str, str] | None,
         dots: Dots | None,
     ) -> str:
+        title = ""
+        if len(figure.axes) == 1:
+            title = figure.axes[0].get_title(loc="left")
+            figure.axes[0].set_title("", loc="left")
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata=NO_METADATA)
-        plt.close(figure)
         root = ElementTree.fromstring(buffer.getvalue())
         title = self._in_full(title.replace(r"\$", "$"))
         self._rewrite(root, {} if colors is None else colors, dots)
@@ -177,7 +179,9 @@ class Charts:
                 used |= set(REFERENCE.findall(value))
         tips = {} if dots is None else dict(zip(dots.ids, dots.tips, strict=True))
         for element in root.iter():
-            for child in [c for c in element if c.tag.endswith(("}style", "}metadata"))]:
+            for child in [
+                c for c in element if c.tag.endswith(("}style", "}metadata"))
+            ]:
                 element.remove(child)
             element.tag = element.tag.rpartition("}")[2]
             target = element.attrib.pop(HREF, "")[1:]

@@ -64,7 +64,7 @@ def test_text_is_text_and_large_enough_on_a_phone(tmp_path):
     texts = page.root.find("text")
     assert {"iteration", "a name"} <= {each.text for each in texts}
     (image,) = page.root.find("svg")
-    width = float(image.attributes["viewBox"].split()[2])
+    width = float(image.attributes["viewbox"].split()[2])
     for each in texts:
         size = float(re.search(r"([\d.]+)px", each.attributes["style"])[1])
         assert size * 358 / width > 9.9
@@ -122,4 +122,4 @@ def test_a_figure_of_another_size_has_the_width_of_the_others(tmp_path):
     draw(ax)
     page = parsed(Charts().figure(figure, "One."), tmp_path / "page.html")
     (image,) = page.root.find("svg")
-    assert image.attributes["viewBox"].split()[2] == "288"
+    assert image.attributes["viewbox"].split()[2] == "288"
