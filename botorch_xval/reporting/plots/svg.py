@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
@@ -28,7 +29,7 @@ __all__ = ["Charts", "Dots"]
 WIDTH = 4.0  # inches; a phone shows 288 points as about 358 pixels
 NO_BREAK = "\N{NO-BREAK SPACE}%"
 LONG = 28  # characters of a name
-SETTINGS = {
+SETTINGS: Any = {
     "font.size": 9.0,
     "legend.fontsize": 8.0,
     "svg.fonttype": "none",
