@@ -36,6 +36,8 @@ TESTED_BY = {
     "cross_validation.fold_records": "cross_validation/test_result.py",
     "cross_validation.difference": "cross_validation/test_result.py",
     "cross_validation.linked": "cross_validation/test_links.py",
+    "reporting.assessments": "reporting/test_report.py",
+    "reporting.score_tables": "reporting/test_report.py",
     "cross_validation.work": "cross_validation/test_cross_validate.py",
 }
 

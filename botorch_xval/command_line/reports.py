@@ -104,7 +104,7 @@ def write_comparison(
         folder / "report.html",
         comparison,
         results,
-        target=trials.table.target_name,
+        target=trials.table.target_names,
         data=trials.table.summary(),
         features=trials.table.feature_names,
         row_names=[names[row] for row in rows],

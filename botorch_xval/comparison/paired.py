@@ -24,6 +24,8 @@ from botorch_xval.cross_validation.clusters import (
 __all__ = [
     "common_rows",
     "groups_of",
+    "half_width",
+    "is_clear",
     "mean_by_row",
     "probability_worse",
     "stayed",
@@ -127,6 +129,31 @@ def stayed(points: pd.DataFrame) -> pd.DataFrame:
     return points[points.configuration.isin(last.index[last == last.max()])]
 
 
+def half_width(error: float, groups: int) -> float:
+    """Half of the interval of 95 % that goes with `probability_worse`.
+
+    Args:
+        error: Standard error of a paired difference.
+        groups: How many rows or groups of rows it is of.
+
+    Returns:
+        The standard error, counted twice, times the quantile of Student's t.
+    """
+    return float(OVERLAP * error * stats.t.ppf(0.975, max(groups - 1, 1)))
+
+
+def is_clear(entry: Any) -> bool:
+    """Whether a configuration is clearly worse than the best one of its size.
+
+    Args:
+        entry: A row of the table, as a named tuple.
+
+    Returns:
+        Whether its difference is decisive, and of rows enough for a standard error.
+    """
+    return bool(entry.probability_worse >= ndtr(DECISIVE) and entry.groups >= FEW_ROWS)
+
+
 def _block(points: pd.DataFrame) -> pd.DataFrame:
     """The table of one size, without counts and cautions."""
     last = points.groupby("configuration")["round"].max()
@@ -224,7 +251,7 @@ def _caution(entry: Any) -> str:
         words.append(
             f"the best of {entry.rivals + 1} configurations, {entry.near} of them "
             "within 2 standard errors: for having been chosen its elpd is too good by "
-            f"up to about {entry.flatters:.2g} nats"
+            f"up to about {float(f'{entry.flatters:.2g}'):g} nats"
         )
     if entry.probability_worse < ndtr(DECISIVE):
         behind = (

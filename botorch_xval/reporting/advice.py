@@ -6,7 +6,6 @@ Parts of the report as HTML, in sentences that say how sure they are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -22,6 +21,7 @@ from botorch_xval.cross_validation.outliers import WithoutRows
 from botorch_xval.cross_validation.recalibration import is_scalable, recalibrate
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.reporting.hyperparameters import hyperparameters
+from botorch_xval.reporting.markup import cell, folded, paragraph, table
 
 __all__ = [
     "MORE",
@@ -35,14 +35,14 @@ __all__ = [
 
 MORE = 20
 COLUMNS = {
-    "name": "trial",
-    "configuration": "configuration",
-    "observed": "observed",
-    "mean": "predicted",
-    "z_score": "z",
-    "robust_z": "robust z",
-    "limit": "limit",
-    "influence": "influence",
+    "name": ("trial", ""),
+    "configuration": ("configuration", ""),
+    "observed": ("observed", "in the unit of the target"),
+    "mean": ("predicted", "without the trial"),
+    "z_score": ("z", "standardized error"),
+    "robust_z": ("robust z", "by the median and deviation of all errors"),
+    "limit": ("limit", "of robust z, for the largest of so many"),
+    "influence": ("influence", "posterior standard deviations"),
 }
 
 
@@ -114,18 +114,14 @@ def suspicious(
         for name, each in found.items()
         for row in each.left_out.to_dict("records")
     ]
-    lines = "".join(
-        "<tr>" + "".join(f"<td>{_cell(row[key])}</td>" for key in COLUMNS) + "</tr>"
-        for row in rows
-    )
-    head = "".join(f'<th scope="col">{word}</th>' for word in COLUMNS.values())
+    lines = [[cell(row[key], "#.3g") for key in COLUMNS] for row in rows]
     texts = []
     for name, each in found.items():
         with_all, others = results[name].full_model, each.result.full_model
         changes = ""
         if with_all is not None and others is not None:
-            tables = [hyperparameters(m, features) for m in (with_all, others)]
-            changes = changed_values(*tables)
+            both = [hyperparameters(m, features) for m in (with_all, others)]
+            changes = changed_values(*both)
         texts.append(f"{name}: {each} {changes}".strip())
     return (
         "<p>Trials whose held-out error stands out among all errors, one after the "
@@ -133,8 +129,8 @@ def suspicious(
         "every configuration deserves a second look; one that does by a single "
         "configuration says more about that one. The influence is how many posterior "
         "standard deviations the hyper-parameters move without the trial.</p>"
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{lines}</tbody></table></div>{_paragraphs(texts)}"
+        + table("Suspicious trials", list(COLUMNS.values()), lines)
+        + folded("What changes without them", _paragraphs(texts))
     )
 
 
@@ -179,11 +175,5 @@ def recalibrations(results: Mapping[str, CrossValidation]) -> str:
     )
 
 
-def _cell(value: str | float) -> str:
-    if not isinstance(value, float):
-        return escape(str(value))
-    return "" if value != value else f"{value:.3g}"
-
-
 def _paragraphs(texts: Sequence[str]) -> str:
-    return "".join(f"<p>{escape(text)}</p>" for text in texts)
+    return "".join(map(paragraph, texts))

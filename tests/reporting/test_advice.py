@@ -60,8 +60,8 @@ def test_two_sizes_are_no_curve(found):
 def test_suspicious_trials_are_named_with_what_changes(found):
     _, results, without = found
     text = advice.suspicious(without, results)
-    assert text.count("<td>trial &lt;7&gt;</td>") == 2
-    assert "<td>ours &amp; co</td>" in text
+    assert text.count(">trial &lt;7&gt;</th>") == 2
+    assert ">ours &amp; co</td>" in text
     for name in results:
         change = without[name].difference
         assert f"changes by {change:+.3f} nats per row" in text

@@ -10,7 +10,7 @@
   const dots = new Map();
   let pinned = null, lit = null;
 
-  for (const circle of document.querySelectorAll("circle")) {
+  for (const circle of document.querySelectorAll("svg[data-v] circle")) {
     const m = +circle.dataset.m;
     if (!dots.has(m)) dots.set(m, []);
     if (circle.closest("svg").hasAttribute("tabindex")) dots.get(m).push(circle);

@@ -37,6 +37,7 @@ __all__ = ["document", "model_panels", "write_page"]
 
 GOLDEN = 0.618034  # golden ratio: spreads dots of neighboring folds over the height
 TABBED = ' tabindex="0"'
+DATA = '<script type="application/json" id="data">'
 
 
 def write_page(
@@ -75,28 +76,39 @@ def write_page(
     Path(path).write_text(document(title, _lead(num_models), body), encoding="utf-8")
 
 
-def document(title: str, lead: str, body: str, style: str = "") -> str:
+def document(
+    title: str,
+    lead: str,
+    body: str,
+    *,
+    style: str = "",
+    script: str = "",
+    beside: str = "",
+) -> str:
     """The HTML of a whole page, with the style and script of :func:`model_panels`.
 
     Args:
         title: Heading of the page, as text.
         lead: The introduction below it, as HTML.
-        body: The rest, as HTML, with one result of :func:`model_panels` in it.
+        body: The rest, as HTML, with at most one result of :func:`model_panels` in it.
         style: Further style rules.
+        script: A further script.
+        beside: What stands beside the body, as HTML, such as a table of contents.
 
     Returns:
         The page.
     """
     folder = files(__package__)
     style = "\n" + folder.joinpath("page.css").read_text("utf-8") + style
-    script = "\n" + folder.joinpath("page.js").read_text("utf-8")
+    if DATA in body:
+        script = "\n" + folder.joinpath("page.js").read_text("utf-8") + script
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n<header>\n<h1>{escape(title)}</h1>\n{lead}\n</header>\n"
-        f"{body}<script>{script}</script>\n</body>\n</html>\n"
+        f"{beside}<main>\n{body}</main>\n<script>{script}</script>\n</body>\n</html>\n"
     )
 
 
@@ -105,6 +117,7 @@ def model_panels(
     *,
     held_out: Sequence[str] | None = None,
     courses: Mapping[str, Sequence[Description]] | None = None,
+    level: int = 2,
 ) -> str:
     """The HTML of described models side by side, for the body of :func:`document`.
 
@@ -112,6 +125,7 @@ def model_panels(
         descriptions: As for :func:`write_page`.
         held_out: As for :func:`write_page`.
         courses: As for :func:`write_page`.
+        level: Of the headings.
 
     Returns:
         The controls, the panels, the scales and the data of the script.
@@ -131,7 +145,7 @@ def model_panels(
     scales = scales_of(
         [v for course in frames.values() for each in course for v in each]
     )
-    writer = _Writer(scales, names)
+    writer = _Writer(scales, names, level)
     panels = "".join(writer.panel(*each) for each in descriptions.items())
     kinds = list(scales)
     moving = [
@@ -152,9 +166,8 @@ def model_panels(
     }
     return (
         f"{_controls(label, names if num_models > 1 else [], num_frames)}"
-        f"<main>\n{panels}</main>\n"
-        f"{_legend(scales)}"
-        f'<script type="application/json" id="data">{_json(content)}</script>\n'
+        f'<div class="panels">\n{panels}</div>\n'
+        f"{_legend(scales, level)}{DATA}{_json(content)}</script>\n"
     )
 
 
@@ -164,17 +177,21 @@ class _Writer:
     Args:
         scales: By kind of a value its scale.
         names: Names of the models.
+        level: Of the headings.
     """
 
-    def __init__(self, scales: Mapping[Kind, Scale], names: Sequence[str]) -> None:
-        self.scales, self.names = scales, names
+    def __init__(
+        self, scales: Mapping[Kind, Scale], names: Sequence[str], level: int
+    ) -> None:
+        self.scales, self.names, self.level = scales, names, level
         self.num_values = 0
 
     def panel(self, name: str, description: Description) -> str:
         """The HTML of one configuration."""
-        text = f"<h2>{escape(name)}</h2>\n"
+        one, two = f"h{self.level}", f"h{self.level + 1}"
+        text = f"<{one}>{escape(name)}</{one}>\n"
         for section in description.sections:
-            text += f"<h3>{escape(description.heading(section))}</h3>\n<ul>"
+            text += f"<{two}>{escape(description.heading(section))}</{two}>\n<ul>"
             for statement in section.statements:
                 formula = statement.formula
                 below = "" if formula is None else f"<ul>{self.item(formula, ())}</ul>"
@@ -275,7 +292,7 @@ def _controls(label: str, names: Sequence[str], num_frames: int) -> str:
     return f'<form class="script" hidden>\n{controls}</form>\n' if controls else ""
 
 
-def _legend(scales: Mapping[Kind, Scale]) -> str:
+def _legend(scales: Mapping[Kind, Scale], level: int) -> str:
     """All scales with their numbers."""
     items = ""
     for scale in scales.values():
@@ -289,7 +306,8 @@ def _legend(scales: Mapping[Kind, Scale]) -> str:
             f'<svg viewBox="0 0 {WIDTH} 34" aria-hidden="true">{scale.line()}{labels}'
             "</svg></li>\n"
         )
-    return f'<footer>\n<h2>Scales</h2>\n<ul class="scales">{items}</ul>\n</footer>\n'
+    heading = f"<h{level}>Scales</h{level}>"
+    return f'<div class="key">\n{heading}\n<ul class="scales">{items}</ul>\n</div>\n'
 
 
 def _rounded(number: float) -> float | None:

@@ -5,8 +5,8 @@ default. It returns the axes that it drew on; `ax.figure.savefig(...)` saves the
 No plot changes a setting of matplotlib.
 
 * Of fits: `plot_losses`, `plot_active_models`, `plot_evaluations`, `LiveLosses`.
-* Of a comparison: `plot_scores`, `plot_differences`, `plot_comparison`, and
-  `plot_learning_curve` of its curves; of a search `plot_search`.
+* Of a comparison: `plot_ranking`, `plot_scores`, `plot_differences`,
+  `plot_comparison`, and `plot_learning_curve` of its curves; of a search `plot_search`.
 * Of a cross-validation: `plot_predictions`, `plot_residuals`, `plot_normal_quantiles`,
   `plot_pit`, `plot_calibration`, `plot_influence`, `plot_pareto_k`, and the most
   telling six of these in one figure, `plot_diagnostics`; `plot_trace` over the rows in
@@ -22,6 +22,7 @@ from botorch_xval.reporting.plots.calibration import (
 from botorch_xval.reporting.plots.comparison import (
     plot_comparison,
     plot_differences,
+    plot_ranking,
     plot_scores,
 )
 from botorch_xval.reporting.plots.diagnostics import plot_diagnostics
@@ -62,6 +63,7 @@ __all__ = [
     "plot_pit",
     "plot_pointwise",
     "plot_predictions",
+    "plot_ranking",
     "plot_residuals",
     "plot_scores",
     "plot_search",

@@ -89,7 +89,7 @@ def plot_losses(
     mean = -np.array(padded).mean(axis=0)
     ax.plot(mean, color="black", linewidth=2, label="mean of all")
     ax.set_xlabel("iteration")
-    ax.set_ylabel("negative loss per training point (nats)")
+    ax.set_ylabel("negative loss per\ntraining point (nats)")
     tidy(ax)
     ax.legend(frameon=False, loc="lower right")
     return ax

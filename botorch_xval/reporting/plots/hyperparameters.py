@@ -20,6 +20,7 @@ from botorch_xval.reporting.plots.style import (
 
 __all__ = ["plot_hyperparameters", "plot_influence", "plot_pareto_k"]
 
+MANY = 100  # dots on one line
 COLUMNS = {"output", "part", "parameter", "value", "positive", "prior_low"}
 
 
@@ -174,27 +175,34 @@ def plot_hyperparameters(
             f"{output}, got none; pass an output that the table has"
         )
     groups = list(shown.groupby(["part", "parameter"], sort=False))
+    heights = _heights([part for (part, _), _ in groups])
     if ax is None:
-        ax = axes_of(None, figsize=(7, 1.2 + 0.19 * len(groups)), dpi=120)
+        ax = axes_of(None, figsize=(7, 1.2 - 0.19 * heights[-1]), dpi=120)
     ax = axes_of(ax)
     rng = np.random.default_rng(0)
-    first: dict[Hashable, int] = {}
-    for i, ((part, parameter), rows) in enumerate(groups):
-        first.setdefault(part, -i)
+    first: dict[Hashable, float] = {}
+    for y, ((part, parameter), rows) in zip(heights, groups, strict=True):
+        first.setdefault(part, y)
         same = None
         if full is not None:
             same = full[(full.part == part) & (full.parameter == parameter)]
-        _draw_hyperparameter(ax, -i, rows, same, rng)
+        _draw_hyperparameter(ax, y, rows, same, rng, is_first=y == heights[0])
     _name_parts(ax, first)
     ax.set_xscale("log")
     labels = [parameter for (_, parameter), _ in groups]
-    ax.set_yticks(-np.arange(len(groups)), labels, fontsize=8)
-    ax.set_ylim(-len(groups) + 0.4, 0.6)
+    ax.set_yticks(heights, labels, fontsize=8)
+    ax.set_ylim(heights[-1] - 0.6, 0.6)
     ax.set_xlabel("value")
     tidy(ax)
     ax.grid(axis="y", visible=False)
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return ax
+
+
+def _heights(parts: Sequence[Hashable]) -> list[float]:
+    """Where each hyper-parameter stands: a line for each, and one above each part."""
+    first = [i == 0 or part != parts[i - 1] for i, part in enumerate(parts)]
+    return [float(-y) for y in np.arange(len(parts)) + np.cumsum(first)]
 
 
 def _check_table(name: str, table: pd.DataFrame) -> None:
@@ -209,13 +217,13 @@ def _check_table(name: str, table: pd.DataFrame) -> None:
 
 def _draw_hyperparameter(
     ax: Axes,
-    y: int,
+    y: float,
     rows: pd.DataFrame,
     full: pd.DataFrame | None,
     rng: np.random.Generator,
+    is_first: bool,
 ) -> None:
     """Prior, folds and the fit to all rows on one line; the first line has labels."""
-    is_first = y == 0
     low, middle, high = rows[["prior_low", "prior_median", "prior_high"]].iloc[0]
     if low == low:  # else there is no prior with known quantiles
         ax.plot(
@@ -236,7 +244,7 @@ def _draw_hyperparameter(
         markersize=2.2,
         color=COLORS[0],
         alpha=0.5,
-        rasterized=True,  # may be thousands
+        rasterized=len(rows) > MANY,  # there may be thousands
         label="folds" if is_first else None,
     )
     if full is not None:
@@ -252,20 +260,19 @@ def _draw_hyperparameter(
         )
 
 
-def _name_parts(ax: Axes, first: Mapping[Hashable, int]) -> None:
-    """The name of every part of the model, right of its first hyper-parameter."""
+def _name_parts(ax: Axes, first: Mapping[Hashable, float]) -> None:
+    """The name of every part of the model, above its first hyper-parameter."""
     for part, y in first.items():
-        ax.axhline(y + 0.5, color="0.8", linewidth=0.8)
+        ax.axhline(y + 1.5, color="0.8", linewidth=0.8)
         words = str(part).replace("covar_module", "covariance")
         words = words.replace("base_kernel", "").replace(".", " ")
         ax.annotate(
             " ".join(words.split()),
-            (1, y),
+            (0, y + 1),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             xytext=(4, 0),
-            ha="left",
             va="center",
-            fontsize=7,
+            fontsize=8,
             color="0.45",
         )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from botorch_xval.comparison.learning_curve import LearningCurve
 from botorch_xval.reporting.plots.style import (
-    COLORS,
-    MARKERS,
     axes_of,
     check_type,
+    looks,
     tidy,
 )
 
@@ -27,6 +26,7 @@ def plot_learning_curve(
     *,
     more: int = 20,
     named: Sequence[str] | None = None,
+    colors: Mapping[str, tuple[str, str]] | None = None,
 ) -> Axes:
     """Draw the curves of configurations, beyond the largest size, too.
 
@@ -35,6 +35,7 @@ def plot_learning_curve(
         ax: Where to draw; default: new axes.
         more: How many rows beyond the largest size to draw.
         named: Which configurations to draw; default: all.
+        colors: By name a color and a marker; default: by score at the largest size.
 
     Returns:
         The axes: points are the scores with one standard error either way; a line is
@@ -52,10 +53,11 @@ def plot_learning_curve(
             f"named: expected some of {list(curve.draws)}, got {unknown[0]!r}"
         )
     ax = axes_of(ax)
-    for i, name in enumerate(curve.draws):
-        if name not in chosen:
-            continue
-        color = COLORS[i % len(COLORS)]
+    if colors is None:
+        best_first = curve.scores.sort_values(["size", "score"], ascending=False)
+        colors = looks(list(dict.fromkeys(best_first.configuration)))
+    for name in filter(chosen.__contains__, colors):
+        color, marker = colors[name]
         own = curve.scores[curve.scores.configuration == name]
         first, last = own["size"].min(), own["size"].max()
         grid = np.unique([*np.linspace(first, last + more, GRID), last])
@@ -74,7 +76,7 @@ def plot_learning_curve(
             own.score,
             own.standard_error,
             linestyle="none",
-            marker=MARKERS[i % len(MARKERS)],
+            marker=marker,
             markersize=5,
             color=color,
             elinewidth=1,
@@ -83,7 +85,7 @@ def plot_learning_curve(
         )
     ax.axvline(last, color="0.8", linewidth=1, zorder=0)
     ax.set_xlabel("dataset size (rows)")
-    ax.set_ylabel("mean log predictive density\nper held-out row (nats)")
+    ax.set_ylabel("mean log predictive density\n(nats per held-out row)")
     tidy(ax)
     ax.legend(frameon=False, loc="best")
     return ax

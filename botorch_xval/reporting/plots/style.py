@@ -19,6 +19,7 @@ __all__ = [
     "axes_of",
     "check_type",
     "figure_of",
+    "looks",
     "name_points",
     "records_of",
     "tidy",
@@ -27,6 +28,14 @@ __all__ = [
 # Okabe & Ito (2008): can be told apart with any kind of color vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
+
+
+def looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """A color and a marker for each of some names, in their order; all differ."""
+    return {
+        name: (COLORS[i % len(COLORS)], MARKERS[(i + i // len(COLORS)) % len(MARKERS)])
+        for i, name in enumerate(names)
+    }
 
 
 def axes_of(ax: Axes | None, **figure_kwargs: Any) -> Axes:

@@ -12,7 +12,14 @@ from matplotlib.axes import Axes
 from reporting_helpers import legend, lines_of_color
 
 from botorch_xval import Comparison, ScalarChoiceGP, compare, k_fold
-from botorch_xval.reporting.plots import plot_comparison, plot_differences, plot_scores
+from botorch_xval.comparison.paired import half_width
+from botorch_xval.reporting.plots import (
+    plot_comparison,
+    plot_differences,
+    plot_ranking,
+    plot_scores,
+)
+from botorch_xval.reporting.plots.comparison import looks_of
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +125,9 @@ def many(comparison: Comparison, count: int) -> Comparison:
 def test_more_configurations_than_colors(comparison):
     result = many(comparison, 9)
     ax = plot_scores(result)
-    assert list(bars(ax)) == [f"model {i}" for i in range(9)]
+    table = result.table()
+    last = table[table["size"] == 10].sort_values("rank")
+    assert list(bars(ax)) == list(last.configuration)
     looks = {(c.lines[0].get_color(), c.lines[0].get_marker()) for c in ax.containers}
     assert len(looks) == 9
     box, axes = ax.get_legend().get_window_extent(), ax.get_window_extent()
@@ -139,3 +148,48 @@ def test_a_band_shows_what_the_best_of_many_owes_to_having_been_chosen(compariso
         assert_close(drawn.min(), -bias / best.rows[size])
         assert drawn.max() == 0
     assert legend(ax) == ["selection bias of the best"]
+
+
+def test_a_ranking_shows_differences_and_their_intervals(comparison):
+    result = many(comparison, 4)
+    table = result.table()
+    last = table[table["size"] == 10].sort_values("rank")
+    ax = plot_ranking(result)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == list(last.configuration)
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the best one on top
+    looks = looks_of(result)
+    for y, entry in enumerate(last.itertuples()):
+        own = [line for line in ax.lines if set(line.get_ydata()) == {y}]
+        assert {line.get_color() for line in own} == {looks[entry.configuration][0]}
+        (mark,) = [line for line in own if len(line.get_xdata()) == 1]
+        assert_close(mark.get_xdata()[0], entry.difference)
+        ends = sorted(
+            np.ptp(line.get_xdata()) / 2 for line in own if len(line.get_xdata()) == 2
+        )
+        if entry.rank > 1:
+            half = half_width(entry.difference_se, entry.groups)
+            assert_close(ends, [entry.difference_se, half])
+
+
+def test_a_configuration_far_behind_is_a_number_at_the_edge(comparison):
+    result = many(comparison, 4)
+    points = result.points.copy()
+    points.loc[points.configuration == "model 2", "log_density"] -= 500.0
+    ax = plot_ranking(Comparison(points, result.fits))
+    (text,) = ax.texts
+    assert text.get_color() == looks_of(Comparison(points, result.fits))["model 2"][0]
+    assert "-500" in text.get_text() and ax.get_xlim()[0] > -100
+
+
+def test_colors_go_with_the_rank_at_the_largest_size(comparison):
+    result = many(comparison, 9)
+    looks = looks_of(result)
+    table = result.table()
+    last = table[table["size"] == 10].sort_values("rank")
+    assert list(looks) == list(last.configuration)
+    for ax in (plot_scores(result), plot_differences(result)):
+        for container in ax.containers:
+            line = container.lines[0]
+            look = line.get_color(), line.get_marker()
+            assert look == looks[container.get_label()]

@@ -58,7 +58,7 @@ def test_a_model_that_is_done_keeps_its_last_value_in_the_mean():
     assert lines_of_color(ax, COLORS[1]) == []  # nothing got worse
     assert legend(ax) == ["each model", "mean of all"]
     assert ax.get_xlabel() == "iteration"
-    assert "per training point" in ax.get_ylabel()
+    assert "per\ntraining point" in ax.get_ylabel()
 
 
 def test_defect_losses_are_drawn_if_a_fit_failed_at_its_start():

@@ -22,11 +22,11 @@ from botorch_xval import (
 )
 from botorch_xval.comparison import LearningCurve
 from botorch_xval.reporting import plots
-from botorch_xval.reporting.plots.style import axes_of, figure_of, name_points
+from botorch_xval.reporting.plots.style import axes_of, figure_of, looks, name_points
 
 RECORDS = [record(3.0, 1.0), record(5.0, 4.0, 4.5)]
 OF_RECORDS = [plots.plot_losses, plots.plot_active_models, plots.plot_evaluations]
-OF_COMPARISON = [plots.plot_scores, plots.plot_differences]
+OF_COMPARISON = [plots.plot_ranking, plots.plot_scores, plots.plot_differences]
 OF_RESULT = [
     plots.plot_predictions,
     plots.plot_residuals,
@@ -167,3 +167,10 @@ def test_names_beside_points_do_not_overlap_and_stay_inside():
     assert heights["b"] - heights["a"] > 0.05
     assert heights["c"] == 0.5  # on the other side there is room
     assert at["a"].get_ha() == "left" and at["c"].get_ha() == "right"
+
+
+def test_every_name_has_a_look_of_its_own():
+    names = [f"model {i}" for i in range(49)]
+    found = looks(names)
+    assert list(found) == names and len(set(found.values())) == 49
+    assert looks(names[:5]) == {name: found[name] for name in names[:5]}
