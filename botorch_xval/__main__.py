@@ -59,11 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"botorch-xval: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "botorch-xval: interrupted; what is finished is kept, and the same "
-            "command goes on from there",
-            file=sys.stderr,
+        kept = (
+            "nothing is written"
+            if args.command == "fit"
+            else f"finished cells are kept in {args.out}, and the same command goes on "
+            "from there"
         )
+        print(f"\nbotorch-xval: interrupted; {kept}", file=sys.stderr)
         return 130
     return 0
 

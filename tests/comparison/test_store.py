@@ -21,7 +21,8 @@ from torch import Tensor
 
 import botorch_xval.comparison.store
 from botorch_xval.comparison.compare import compare
-from botorch_xval.comparison.store import Cell, CellFolder, write_in_full
+from botorch_xval.comparison.files import write_in_full
+from botorch_xval.comparison.store import Cell, CellFolder
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.folds import k_fold
 
@@ -198,7 +199,7 @@ def test_a_damaged_file_is_named(tmp_path):
         store.load(cell)
     (tmp_path / "cells" / "manifest.json").write_text("")
     with pytest.raises(
-        ValueError, match="manifest.json, got a damaged one .*; delete .*cells"
+        ValueError, match="manifest.json, got a damaged one .*; restore it, or del"
     ):
         CellFolder(tmp_path, {"X": "1"})
 
