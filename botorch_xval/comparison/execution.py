@@ -69,10 +69,10 @@ def submit_cells(
             own = arguments(cell)
             try:
                 futures[executor.submit(compute, *own)] = cell
-            except BrokenExecutor as broken:
-                reason = broken
-                break
             except Exception as error:  # of any kind
+                if _is_loss(error):
+                    reason = error
+                    break
                 raise ValueError(
                     "executor: expected one that takes cells, got "
                     f"{type(executor).__name__} with {type(error).__name__} ({error}); "
@@ -143,6 +143,12 @@ def check_executor(executor: Executor | None, values: Mapping[str, Any]) -> None
     if isinstance(executor, ProcessPoolExecutor):
         dumps, remedy = pickle.dumps, "use functions and classes that a module defines"
     elif type(executor).__module__.startswith("distributed."):
+        client = getattr(executor, "_client", None)
+        if getattr(client, "status", "running") == "closed":  # may wait forever
+            raise ValueError(
+                "executor: expected one that takes cells, got that of a closed Dask "
+                "client; check that the scheduler runs, and open a new client"
+            )
         from cloudpickle import dumps  # Dask's, which knows functions of any origin
 
         remedy = "use what can be copied: no locks, files or connections"
@@ -159,8 +165,8 @@ def check_executor(executor: Executor | None, values: Mapping[str, Any]) -> None
 
 
 def _is_loss(error: BaseException) -> bool:
-    """Whether a worker died, as opposed to an error of the cell."""
-    # Dask's error is known by its name, so that Dask need not be installed.
-    names = [kind.__name__ for kind in type(error).__mro__]
-    killed = "KilledWorker" in names
-    return killed or isinstance(error, (BrokenExecutor, CancelledError))
+    """Whether a worker or its scheduler died, as opposed to an error of the cell."""
+    # Dask's errors are known by their names, so that Dask need not be installed.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    died = names & {"KilledWorker", "NoWorkerError", "ClosedClientError"}
+    return bool(died) or isinstance(error, (BrokenExecutor, CancelledError))
