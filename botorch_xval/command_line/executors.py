@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
-from threading import Thread
+from threading import RLock, Thread
+from time import sleep
 
 import torch
+from tqdm import tqdm
 
 __all__ = ["open_executor"]
 
 
 def _begin_worker() -> None:
     torch.set_num_threads(1)
+    tqdm.set_lock(RLock())  # its own is a semaphore, which a killed process leaks
     Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -70,6 +73,8 @@ def open_executor(name: str | None) -> Iterator[Executor | None]:
             try:
                 yield pool
             except BaseException:  # waits for no cell
+                pool.shutdown(wait=False, cancel_futures=True)
+                sleep(0.2)  # in which it forgets them: Python 3.11 stumbles over them
                 for process in active_children():
                     process.terminate()
                 raise
@@ -82,11 +87,12 @@ def open_executor(name: str | None) -> Iterator[Executor | None]:
                 "`distributed`; pip install 'botorch-xval[dask]'"
             ) from error
         try:
-            client = (
-                Client(n_workers=os.cpu_count(), threads_per_worker=1)
-                if name == "dask"
-                else Client(name, timeout=10)
-            )
+            with _without_interrupts():
+                client = (
+                    Client(n_workers=os.cpu_count(), threads_per_worker=1)
+                    if name == "dask"
+                    else Client(name, timeout=10)
+                )
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"--executor: expected the address of a Dask scheduler, got {name!r} "
