@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import resource
 import shutil
+import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
@@ -15,7 +17,8 @@ from typing import Any
 
 import torch
 
-__all__ = ["begin", "limit_files", "open_to_all", "outcome_of", "without_rights"]
+__all__ = ["alive", "begin", "limit_files", "open_to_all", "outcome_of", "wait_for"]
+__all__ += ["without_rights"]
 
 
 def begin(function: Callable[..., Any], *arguments: Any) -> BaseProcess:
@@ -38,6 +41,28 @@ def outcome_of(function: Callable[..., Any], *arguments: Any) -> Any:
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome
+
+
+def wait_for(
+    condition: Callable[[], object], process: BaseProcess | None = None
+) -> None:
+    """Wait until something is true, at most two minutes and while a process lives."""
+    patience = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < patience
+        assert process is None or process.is_alive()
+        time.sleep(0.002)
+
+
+def alive(group: int) -> list[str]:
+    """The processes of a group, but those that only wait to be counted as dead."""
+    listed = subprocess.run(
+        ["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True
+    )
+    found = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
+    return [
+        args for pgid, stat, *args in found if int(pgid) == group and "Z" not in stat
+    ]
 
 
 def _alone(function: Callable[..., Any], *arguments: Any) -> None:

@@ -6,23 +6,21 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from botorch.exceptions.warnings import BotorchWarning
-from children import begin, limit_files, open_to_all, outcome_of, without_rights
+from children import (
+    begin,
+    limit_files,
+    open_to_all,
+    outcome_of,
+    wait_for,
+    without_rights,
+)
 
 from botorch_xval.comparison.files import only_run, write_in_full
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    patience = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < patience
-        time.sleep(0.002)
-
 
 # Written in full
 
