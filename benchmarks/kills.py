@@ -59,7 +59,7 @@ def trials(n: int = 14) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def run(folder: Path, executor: Any = None, **changes: Any) -> Comparison:
-    how = {"sizes": [8, 10], "replicates": 4, "fit_options": QUICK, **changes}
+    how = {"sizes": [8, 10], "replicates": 3, "fit_options": QUICK, **changes}
     models = default_configurations([])
     return compare(models, *trials(), folder=folder, executor=executor, **how)
 
@@ -137,7 +137,7 @@ class Kind:
     work: Callable[[Path], Comparison]
     kill: Moment
     kills: int
-    part: float = 0.3
+    part: float = 0.08
     """The moment is uniform in this part of the time of an undisturbed run."""
 
 
@@ -145,8 +145,8 @@ KINDS = {
     "in this process": Kind(run, group, 60),
     "in this process, while it writes": Kind(run, while_it_writes, 40),
     "a race": Kind(partial(run, sizes=[12], race=True), group, 30),
-    "processes": Kind(by_processes, group, 40),
-    "processes, the main one only": Kind(by_processes, only_leader, 20),
+    "processes": Kind(by_processes, group, 40, 0.15),
+    "processes, the main one only": Kind(by_processes, only_leader, 20, 0.15),
     "processes, a worker only": Kind(by_processes, a_worker, 10, 0.8),
     "threads": Kind(by_threads, group, 30),
     "Dask": Kind(by_dask, group, 6, 1.0),

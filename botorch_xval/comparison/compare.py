@@ -119,10 +119,10 @@ def compare(
             on. With a folder the same call goes on from there.
         folder: Where to keep every finished cell, in `cells`. The same call, after an
             interruption at any moment, computes only what is not there yet; sizes,
-            replicates and configurations may be added. Beside it `points.csv`,
-            `fits.csv` and `scores.csv` are written anew after every cell (where cells
-            are fast, only so often that it takes at most a tenth of the time) and in
-            the end.
+            replicates and configurations may be added. The folder is locked: it is that
+            of one run at a time. Beside the cells `points.csv`, `fits.csv` and
+            `scores.csv` are written anew after every cell (where cells are fast, only
+            so often that it takes at most a tenth of the time) and in the end.
         executor: Computes cells elsewhere (a process pool,
             `dask.distributed.Client.get_executor()`, ...); configurations then have to
             be picklable. What is lost with a worker is computed here. Results are the

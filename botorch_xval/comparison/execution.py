@@ -140,19 +140,20 @@ def check_executor(executor: Executor | None, values: Mapping[str, Any]) -> None
             "executor: expected a concurrent.futures.Executor, got "
             f"{type(executor).__name__}; of a Dask client take client.get_executor()"
         )
-    if isinstance(executor, ProcessPoolExecutor):
-        dumps, remedy = pickle.dumps, "use functions and classes that a module defines"
-    elif type(executor).__module__.startswith("distributed."):
+    dumps: Callable[[Any], bytes] = pickle.dumps
+    remedy = "use functions and classes that a module defines"
+    if type(executor).__module__.startswith("distributed."):
         client = getattr(executor, "_client", None)
         if getattr(client, "status", "running") == "closed":  # may wait forever
             raise ValueError(
                 "executor: expected one that takes cells, got that of a closed Dask "
                 "client; check that the scheduler runs, and open a new client"
             )
-        from cloudpickle import dumps  # Dask's, which knows functions of any origin
+        import cloudpickle  # Dask's, which knows functions of any origin
 
+        dumps = cloudpickle.dumps
         remedy = "use what can be copied: no locks, files or connections"
-    else:
+    elif not isinstance(executor, ProcessPoolExecutor):
         return
     for name, value in values.items():
         try:

@@ -101,9 +101,12 @@ def only_run(folder: Path) -> Iterator[None]:
                     BotorchWarning,
                     stacklevel=6,
                 )
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {node()}")
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {node()}")
+            file.flush()
+        except OSError as error:
+            raise _not_written(path, error) from error
         yield
 
 

@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from botorch_xval.comparison.files import write_in_full
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.difference import difference
 from botorch_xval.cross_validation.outliers import WithoutRows
@@ -109,7 +110,7 @@ def write_report(
     lead = f"<p>Which configuration predicts held-out {escape(target)} best?</p>"
     style = "\n" + files(__package__).joinpath("report.css").read_text("utf-8")
     page = document("Comparison by cross-validation", lead, body, style)
-    Path(path).write_text(page, encoding="utf-8")
+    write_in_full(Path(path), page)
 
 
 def _by_rank(table: pd.DataFrame) -> list[str]:
