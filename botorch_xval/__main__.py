@@ -18,6 +18,7 @@ from botorch_xval.command_line.executors import open_executor
 from botorch_xval.command_line.reports import cross_validate_each, write_comparison
 from botorch_xval.command_line.tables import Trials, read_trials
 from botorch_xval.comparison.compare import compare
+from botorch_xval.comparison.files import write_in_full
 from botorch_xval.comparison.search import search
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.cross_validate import cross_validate
@@ -59,11 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"botorch-xval: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "botorch-xval: interrupted; what is finished is kept, and the same "
-            "command goes on from there",
-            file=sys.stderr,
+        kept = (
+            "nothing is written"
+            if args.command == "fit"
+            else f"finished cells are kept in {args.out}, and the same command goes on "
+            "from there"
         )
+        print(f"\nbotorch-xval: interrupted; {kept}", file=sys.stderr)
         return 130
     return 0
 
@@ -234,7 +237,7 @@ def _search(trials: Trials, args: argparse.Namespace) -> None:
     print(f"\nTo predict {table.target_name}: {found.summary()}\n")
     scores = found.table()
     print(scores.to_string(index=False, float_format="{:.4f}".format))
-    scores.to_csv(folder / "search.csv", index=False)
+    write_in_full(folder / "search.csv", scores.to_csv(index=False))
     found.save(folder / "search.json")
     # Here, so that nothing else waits for matplotlib.
     from matplotlib import pyplot as plt

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from botorch.exceptions.warnings import BotorchWarning
+from children import alive, begin, wait_for
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import assert_same
 
@@ -33,6 +38,7 @@ FILES = ["cells", "fits.csv", "losses.png", "points.csv", "report.html"]
 FILES += ["scores.csv", "scores.png"]
 NAMES = ["tight priors", "loose priors", "loosest priors", "BoTorch default"]
 CHOICES, LOGGED = ["optimizer"], ["lr_max", "batch_size"]
+SIZES = ["--sizes", "8"]
 OPTIONS = (
     "--target loss --log-target --choices optimizer --log-scalars lr_max,batch_size "
     "--ignore seed --sizes 8"
@@ -446,6 +452,59 @@ def test_processes_compute_the_same(trials, tmp_path, no_report):
         assert main(["compare", str(trials), *arguments]) == 0
         found.append(pd.read_csv(out / "points.csv"))
     pd.testing.assert_frame_equal(*found)
+
+
+# Ctrl-C
+
+
+def command(arguments: list[str], log: Path) -> None:
+    """The command in a terminal of its own, as it were."""
+    os.setsid()
+    with open(log, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout.reconfigure(line_buffering=True)
+    sys.exit(main(arguments))
+
+
+PHASES = {
+    "before the first cell": ("compare", "manifest.json", ""),
+    "in a cell": ("compare", "[0-9a-f]*.json", ""),
+    "in a process": ("compare --executor processes", "[0-9a-f]*.json", ""),
+    "in the report": ("compare", "[0-9a-f]*.json", "Charts: all"),
+    "in a search": ("search", "[0-9a-f]*.json", ""),
+    "in a fit": ("fit", "", "Fitting "),
+}
+
+
+@pytest.mark.parametrize(("how", "file", "text"), PHASES.values(), ids=PHASES)
+def test_an_interrupt_says_how_to_go_on(trials, tmp_path, how, file, text):
+    name, *more = how.split()
+    options = [option for option in OPTIONS if name == "compare" or option not in SIZES]
+    folder, log = tmp_path / "out", tmp_path / "log"
+    arguments = [name, str(trials), *options, *more, "--out", str(folder)]
+    process = begin(command, arguments, log)
+    wait_for(
+        lambda: (
+            log.exists()
+            and text in log.read_text()
+            and (not file or any((folder / "cells").glob(file)))
+        ),
+        process,
+    )
+    os.killpg(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130
+    said = log.read_text()
+    assert "Traceback" not in said
+    last = "nothing is written"
+    if name != "fit":
+        last = f"finished cells are kept in {folder}, and the same command goes on from"
+        last += " there"
+    assert said.splitlines()[-1] == f"botorch-xval: interrupted; {last}"
+    wait_for(lambda: not alive(process.pid))
+    for path in (folder / "cells").glob("*.json"):
+        assert json.loads(path.read_text())
 
 
 def test_completion(capsys):

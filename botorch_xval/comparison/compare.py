@@ -11,8 +11,9 @@ some of its folds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 from time import monotonic
@@ -28,7 +29,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from botorch_xval.comparison.datasets import Rows, make_datasets, make_schedule
-from botorch_xval.comparison.execution import check_picklable, submit_cells
+from botorch_xval.comparison.execution import check_executor, submit_cells
+from botorch_xval.comparison.files import only_run
 from botorch_xval.comparison.fingerprint import fingerprint
 from botorch_xval.comparison.race import leaving, significance
 from botorch_xval.comparison.store import Cell, CellFolder, Outcomes
@@ -117,10 +119,10 @@ def compare(
             on. With a folder the same call goes on from there.
         folder: Where to keep every finished cell, in `cells`. The same call, after an
             interruption at any moment, computes only what is not there yet; sizes,
-            replicates and configurations may be added. Beside it `points.csv`,
-            `fits.csv` and `scores.csv` are written anew after every cell (where cells
-            are fast, only so often that it takes at most a tenth of the time) and in
-            the end.
+            replicates and configurations may be added. The folder is locked: it is that
+            of one run at a time. Beside the cells `points.csv`, `fits.csv` and
+            `scores.csv` are written anew after every cell (where cells are fast, only
+            so often that it takes at most a tenth of the time) and in the end.
         executor: Computes cells elsewhere (a process pool,
             `dask.distributed.Client.get_executor()`, ...); configurations then have to
             be picklable. What is lost with a worker is computed here. Results are the
@@ -135,8 +137,9 @@ def compare(
         ValueError: If there is no configuration or size, if a size, a number of rows,
             seconds, folds, labels or names in `mll` do not fit, if there are `draws`
             and no configuration draws, if the folder has cells of other
-            configurations or data, or if a configuration cannot be sent to a process
-            pool.
+            configurations or data, a damaged file, or another run at this time, or if
+            the executor was shut down, or cannot be sent a configuration.
+        OSError: If the folder cannot be written to. What was kept before is not lost.
     """
     end = monotonic() + seconds
     _check(configurations, train_X, train_Y, train_Yvar, sizes, replicates)
@@ -162,11 +165,8 @@ def compare(
     for name, model in configurations.items():
         own = mlls[name]
         inputs[f"configuration {name!r}"] = model if own is common else (model, own)
-    check_picklable(inputs, executor)
-    kept = None
-    if folder is not None:
-        folder = Path(folder)
-        kept = _open(folder, inputs, datasets)
+    check_executor(executor, inputs)
+    folder = None if folder is None else Path(folder)
 
     def arguments(cell: Cell) -> tuple[Any, ...]:
         rows, whole = datasets[cell.size, cell.replicate]
@@ -186,7 +186,10 @@ def compare(
         )
 
     remaining = {size: list(configurations) for size in sizes}
-    with tqdm(total=0, disable=not progress) as bar:
+    with (
+        _opened(folder, inputs, datasets) as kept,
+        tqdm(total=0, disable=not progress) as bar,
+    ):
         rows_of = {key: rows for key, (rows, _) in datasets.items()}
         outcomes = Outcomes(rows_of, bar, folder, kept, numbers)
         try:
@@ -330,19 +333,23 @@ def _draws(
     return found
 
 
-def _open(
-    folder: Path,
+@contextmanager
+def _opened(
+    folder: Path | None,
     inputs: Mapping[str, Any],
     datasets: Mapping[tuple[int, int], tuple[Rows, Folds]],
-) -> CellFolder:
+) -> Iterator[CellFolder | None]:
     """The folder of the cells, if it belongs to these inputs and folds."""
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder is None:
+        yield None
+        return
     known = {name: fingerprint(value) for name, value in inputs.items()}
     for (size, replicate), (_, folds) in datasets.items():
         name = f"folds of {size} rows, replicate {replicate}"
         own = (folds.training,) if folds.omits_rows else ()
         known[name] = fingerprint((folds.held_out, folds.names, *own))
-    return CellFolder(folder, known)
+    with only_run(folder / "cells"):
+        yield CellFolder(folder, known)
 
 
 def _check(

@@ -25,7 +25,7 @@ from botorch.exceptions.warnings import BotorchWarning
 
 from botorch_xval.comparison.store import Cell
 
-__all__ = ["check_picklable", "submit_cells"]
+__all__ = ["check_executor", "submit_cells"]
 
 
 def submit_cells(
@@ -52,6 +52,9 @@ def submit_cells(
 
     Returns:
         The cells that were lost with a worker, after one warning.
+
+    Raises:
+        ValueError: If the executor takes no cell, such as after its shutdown.
     """
     futures: dict[Future, Cell] = {}
     kept: set[Cell] = set()
@@ -63,11 +66,18 @@ def submit_cells(
 
     try:
         for cell in cells:
+            own = arguments(cell)
             try:
-                futures[executor.submit(compute, *arguments(cell))] = cell
-            except BrokenExecutor as broken:
-                reason = broken
-                break
+                futures[executor.submit(compute, *own)] = cell
+            except Exception as error:  # of any kind
+                if _is_loss(error):
+                    reason = error
+                    break
+                raise ValueError(
+                    "executor: expected one that takes cells, got "
+                    f"{type(executor).__name__} with {type(error).__name__} ({error}); "
+                    "open a new one, and make the same call before it is shut down"
+                ) from error
         dropped: set[Cell] = set()
         for future in _as_completed(futures, end, dropped):
             failure = CancelledError() if future.cancelled() else future.exception()
@@ -112,32 +122,52 @@ def _as_completed(
         yield from as_completed(waiting - late)
 
 
-def check_picklable(values: Mapping[str, Any], executor: Executor | None) -> None:
-    """Check before any work that a process pool can be sent all arguments.
+def check_executor(executor: Executor | None, values: Mapping[str, Any]) -> None:
+    """Check before any work that an executor is one and can be sent all arguments.
 
     Args:
+        executor: The executor. For Python's `ProcessPoolExecutor` and that of Dask it
+            is checked what can be sent.
         values: What is to be sent, by name.
-        executor: Only for Python's `ProcessPoolExecutor` there is a check.
 
     Raises:
-        ValueError: If something cannot be pickled.
+        ValueError: If it is no executor, or if something cannot be pickled.
     """
-    if not isinstance(executor, ProcessPoolExecutor):
+    if executor is None:
+        return
+    if not isinstance(executor, Executor):
+        raise ValueError(
+            "executor: expected a concurrent.futures.Executor, got "
+            f"{type(executor).__name__}; of a Dask client take client.get_executor()"
+        )
+    dumps: Callable[[Any], bytes] = pickle.dumps
+    remedy = "use functions and classes that a module defines"
+    if type(executor).__module__.startswith("distributed."):
+        client = getattr(executor, "_client", None)
+        if getattr(client, "status", "running") == "closed":  # may wait forever
+            raise ValueError(
+                "executor: expected one that takes cells, got that of a closed Dask "
+                "client; check that the scheduler runs, and open a new client"
+            )
+        import cloudpickle  # Dask's, which knows functions of any origin
+
+        dumps = cloudpickle.dumps
+        remedy = "use what can be copied: no locks, files or connections"
+    elif not isinstance(executor, ProcessPoolExecutor):
         return
     for name, value in values.items():
         try:
-            pickle.dumps(value)
+            dumps(value)
         except Exception as error:  # of any kind
             raise ValueError(
                 f"executor: expected arguments that can be pickled, got {name} "
-                f"({error}); use functions and classes that a module defines, or "
-                "functools.partial of them"
+                f"({error}); {remedy}, or functools.partial of them"
             ) from error
 
 
 def _is_loss(error: BaseException) -> bool:
-    """Whether a worker died, as opposed to an error of the cell."""
-    # Dask's error is known by its name, so that Dask need not be installed.
-    names = [kind.__name__ for kind in type(error).__mro__]
-    killed = "KilledWorker" in names
-    return killed or isinstance(error, (BrokenExecutor, CancelledError))
+    """Whether a worker or its scheduler died, as opposed to an error of the cell."""
+    # Dask's errors are known by their names, so that Dask need not be installed.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    died = names & {"KilledWorker", "NoWorkerError", "ClosedClientError"}
+    return bool(died) or isinstance(error, (BrokenExecutor, CancelledError))

@@ -13,13 +13,13 @@ import pandas as pd
 from botorch.models.model import Model
 from scipy import stats
 
+from botorch_xval.comparison.files import write_in_full
 from botorch_xval.comparison.paired import (
     FEW_ROWS,
     groups_of,
     mean_by_row,
     probability_worse,
 )
-from botorch_xval.comparison.store import write_in_full
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.clusters import count_clusters, standard_error
 from botorch_xval.models.configurations import BOTORCH_DEFAULT

@@ -1,7 +1,7 @@
 """The finished cells of a comparison, in memory and on disk, and the tables of them.
 
-No finished fit is lost: every cell is a file, which is written in full before it gets
-its name. A manifest records what the cells were computed from. A folder with cells of
+No finished fit is lost: every cell is a file, which is there in full or not at all. A
+manifest records what the cells were computed from. A folder with cells of
 other configurations or data is refused.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from hashlib import sha256
@@ -27,9 +26,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from botorch_xval.comparison.files import write_in_full
 from botorch_xval.comparison.paired import groups_of, mean_by_row, tabulate
 
-__all__ = ["Cell", "CellFolder", "Outcomes", "write_in_full"]
+__all__ = ["Cell", "CellFolder", "Outcomes"]
 
 FORMAT = 2  # goes up when fingerprints or cells get another meaning (1: by bytecode)
 PACKAGES = (
@@ -53,7 +53,7 @@ class CellFolder:
     """The folder `cells` of a comparison: `manifest.json` and a file per cell."""
 
     def __init__(self, folder: Path, fingerprints: Mapping[str, str]) -> None:
-        """Open or begin the folder.
+        """Open or begin the folder, which must be that of this run alone.
 
         Args:
             folder: The folder of the comparison.
@@ -62,13 +62,15 @@ class CellFolder:
 
         Raises:
             ValueError: If the folder has cells of another fingerprint of that name, or
-                cells in another format.
+                cells in another format, or if its manifest is damaged.
+            OSError: If the folder cannot be written to.
         """
         self.folder = folder / "cells"
         path = self.folder / "manifest.json"
         versions, known = _versions(), dict[str, str]()
         if any(other != path for other in self.folder.glob("*.json")):
-            manifest = _read(path, self.folder)
+            remedy = f"restore it, or delete {self.folder} to begin anew"
+            manifest = _read(path, remedy, "versions", "fingerprints")
             self._check(manifest, fingerprints)
             _warn_of_versions(folder, manifest["versions"], versions)
             versions, known = manifest["versions"], manifest["fingerprints"]
@@ -96,7 +98,10 @@ class CellFolder:
     def load(self, cell: Cell) -> dict[str, Any] | None:
         """What :meth:`keep` was given for a cell; None if it is not finished."""
         path = self._path(cell)
-        return _read(path, path)["outcome"] if path.exists() else None
+        if not path.exists():
+            return None
+        remedy = f"delete {path}, and it will be computed again"
+        return _read(path, remedy, "outcome")["outcome"]
 
     def keep(self, cell: Cell, outcome: dict[str, Any]) -> None:
         """Write the outcome of a cell: numbers, text, lists and dictionaries."""
@@ -140,10 +145,10 @@ class Outcomes:
         self._rounds |= dict.fromkeys(cells, number)
         self._bar.total = len(self._rounds)
         if self._cells is not None:
-            for cell in cells:
-                if (outcome := self._cells.load(cell)) is not None:
-                    self._outcomes[cell] = outcome
-                    self._bar.update()
+            found = {cell: self._cells.load(cell) for cell in cells}
+            loaded = {cell: each for cell, each in found.items() if each is not None}
+            self._outcomes |= loaded
+            self._bar.update(len(loaded))
         return [cell for cell in cells if cell not in self._outcomes]
 
     def keep(self, cell: Cell, outcome: dict[str, Any]) -> None:
@@ -231,28 +236,16 @@ class Outcomes:
         self._cost = self._written - start
 
 
-def write_in_full(path: Path, text: str) -> None:
-    """Write a file that, whenever the process is killed, is there in full or as before.
-
-    Args:
-        path: The file.
-        text: Its content.
-    """
-    draft = path.with_name(f".{path.name}.new")
-    with open(draft, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
-
-
-def _read(path: Path, remedy: Path) -> dict[str, Any]:
+def _read(path: Path, remedy: str, *keys: str) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not set(keys) <= set(content):
+            raise ValueError(f"no {' and '.join(keys)} in it")
+        return content
     except (OSError, ValueError) as error:
         raise ValueError(
             f"folder: expected a complete file {path}, got a damaged one ({error}); "
-            f"delete {remedy}, and it will be computed again"
+            f"{remedy}"
         ) from None
 
 
@@ -279,5 +272,5 @@ def _warn_of_versions(
             f"{folder} was begun with {', '.join(changed)}; scores of old and new "
             "cells may differ for that reason",
             BotorchWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from botorch_xval.comparison.files import write_in_full
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.outliers import WithoutRows
 from botorch_xval.cross_validation.result import CrossValidation
@@ -134,7 +135,7 @@ def write_report(
         script=script,
         beside=_contents(list(parts)),
     )
-    Path(path).write_text(html, encoding="utf-8")
+    write_in_full(Path(path), html)
 
 
 def _together(targets: Sequence[str]) -> str:

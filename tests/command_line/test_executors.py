@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import pytest
 import torch
+from children import alive, begin, wait_for
 
 from botorch_xval.command_line.executors import open_executor
 
@@ -19,6 +24,21 @@ def test_processes_have_one_thread_each():
         assert executor.submit(torch.get_num_threads).result() == 1
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(pow, 2, 2)
+
+
+def use_processes(folder: Path) -> None:
+    os.setsid()
+    with open_executor("processes") as executor:
+        (folder / "worker").write_text(str(executor.submit(os.getpid).result()))
+        executor.submit(time.sleep, 600).result()
+
+
+def test_no_worker_outlives_a_process_that_is_killed(tmp_path):
+    process = begin(use_processes, tmp_path)
+    wait_for((tmp_path / "worker").exists, process)
+    process.kill()
+    process.join()
+    wait_for(lambda: not alive(process.pid))
 
 
 @pytest.mark.filterwarnings("default")  # what Dask warns of is not ours

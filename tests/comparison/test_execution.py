@@ -5,8 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +33,15 @@ def dies_once(train_X: Tensor, train_Y: Tensor, flag: Path) -> SingleTaskGP:
     if not flag.exists():
         flag.touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    return normalized_gp(train_X, train_Y)
+
+
+def kills_once(train_X: Tensor, train_Y: Tensor, flag: Path) -> SingleTaskGP:
+    """The default model, but the first one kills the process that a file names."""
+    if flag.exists():
+        number = int(flag.read_text())
+        flag.unlink()
+        os.kill(number, signal.SIGKILL)
     return normalized_gp(train_X, train_Y)
 
 
@@ -83,14 +96,78 @@ def test_dask_computes_the_same_and_may_die(expected, mortal):
         with pytest.warns(BotorchWarning, match="the executor lost .*KilledWorker"):
             found = run(executor=client.get_executor(), configurations=mortal)
         assert_same(found, expected)
+        # A lambda can be sent, a lock cannot.
+        found = run(executor=client.get_executor(), configurations=of_a_lambda())
+        assert_same(found, expected)
+        locked = {**CONFIGURATIONS, "locked": partial(normalized_gp, threading.Lock())}
+        with pytest.raises(ValueError, match="got configuration 'locked' .*; use wh"):
+            run(executor=client.get_executor(), configurations=locked)
+        with pytest.raises(ValueError, match="Executor, got Client; .*get_executor"):
+            run(executor=client)
+        executor = client.get_executor()
+        executor.shutdown()
+        with pytest.raises(ValueError, match="got ClientExecutor with RuntimeError"):
+            run(executor=executor)
+        executor = client.get_executor()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="that of a closed Dask client; check"):
+            run(executor=executor)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_dask_may_lose_its_scheduler(tmp_path, expected):
+    distributed = pytest.importorskip("distributed")
+    address, flag = tmp_path / "address", tmp_path / "flag"
+    command = [sys.executable, "-m", "distributed.cli.dask_"]
+    options = ["--scheduler-file", str(address), "--no-dashboard"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet["env"] = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    mortal = {**CONFIGURATIONS, "default": partial(kills_once, flag=flag)}
+    with ExitStack() as ended:
+        for kind, own in (
+            ("scheduler", ["--port", "0", "--host", "127.0.0.1"]),
+            ("worker", ["--nthreads", "1", "--no-nanny"]),
+        ):
+            run_it = [*command[:-1], command[-1] + kind, *options, *own]
+            process = subprocess.Popen(run_it, **quiet)
+            ended.callback(process.wait)
+            ended.callback(process.kill)
+            if kind == "scheduler":
+                flag.write_text(str(process.pid))
+                while not address.exists():
+                    assert process.poll() is None
+                    time.sleep(0.01)
+        client = ended.enter_context(distributed.Client(scheduler_file=str(address)))
+        with pytest.warns(BotorchWarning, match="the executor lost .*computed in this"):
+            found = run(executor=client.get_executor(), configurations=mortal)
+        assert not flag.exists()
+        assert_same(found, expected)
+
+
+def of_a_lambda() -> dict[str, object]:
+    return {**CONFIGURATIONS, "default": lambda x, y: normalized_gp(x, y)}
 
 
 def test_what_cannot_be_sent_is_named(tmp_path):
-    configurations = {**CONFIGURATIONS, "mine": lambda x, y: normalized_gp(x, y)}
     with ProcessPoolExecutor(1) as executor:
-        with pytest.raises(ValueError, match="executor: .* got configuration 'mine'"):
-            run(configurations=configurations, executor=executor, folder=tmp_path)
+        with pytest.raises(ValueError, match="executor: .*got configuration 'default'"):
+            run(configurations=of_a_lambda(), executor=executor, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [ProcessPoolExecutor, ThreadPoolExecutor])
+def test_an_executor_that_was_shut_down_is_named(tmp_path, kind, expected):
+    run(sizes=[6], folder=tmp_path)
+    before = {path: path.read_bytes() for path in (tmp_path / "cells").glob("?*.json")}
+    with kind(1) as executor:
+        pass
+    message = f"got {kind.__name__} with RuntimeError .*shutdown.*; open a new one, and"
+    with pytest.raises(ValueError, match=message):
+        run(executor=executor, folder=tmp_path)
+    for path, content in before.items():
+        assert path.read_bytes() == content or path.name == "manifest.json"
+    with kind(1) as executor:
+        assert_same(run(executor=executor, folder=tmp_path), expected)
 
 
 # Other executors

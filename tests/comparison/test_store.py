@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import time
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch import Tensor
 
 import botorch_xval.comparison.store
 from botorch_xval.comparison.compare import compare
-from botorch_xval.comparison.store import Cell, CellFolder, write_in_full
+from botorch_xval.comparison.store import Cell, CellFolder
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.folds import k_fold
 
@@ -83,18 +82,6 @@ def test_killed_again_and_again_a_comparison_is_completed(tmp_path, expected):
     assert cells(tmp_path) == written
     points = pd.read_csv(tmp_path / "points.csv")
     pd.testing.assert_frame_equal(points, expected.points, rtol=1e-12)
-
-
-def test_a_process_killed_while_it_writes_leaves_no_half_file(tmp_path, monkeypatch):
-    write_in_full(tmp_path / "file", "before")
-
-    def killed(*paths: object) -> None:
-        raise SystemExit
-
-    monkeypatch.setattr(os, "replace", killed)
-    with pytest.raises(SystemExit):
-        write_in_full(tmp_path / "file", "after")
-    assert (tmp_path / "file").read_text() == "before"
 
 
 def test_a_finished_comparison_is_not_computed_again(tmp_path, expected):
@@ -198,7 +185,7 @@ def test_a_damaged_file_is_named(tmp_path):
         store.load(cell)
     (tmp_path / "cells" / "manifest.json").write_text("")
     with pytest.raises(
-        ValueError, match="manifest.json, got a damaged one .*; delete .*cells"
+        ValueError, match="manifest.json, got a damaged one .*; restore it, or del"
     ):
         CellFolder(tmp_path, {"X": "1"})
 

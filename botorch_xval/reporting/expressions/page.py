@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from botorch_xval.comparison.files import write_in_full
 from botorch_xval.reporting.expressions.scales import (
     HEIGHT,
     MARGIN,
@@ -73,7 +74,7 @@ def write_page(
     """
     body = model_panels(descriptions, held_out=held_out, courses=courses)
     num_models = max(each.num_models for each in descriptions.values())
-    Path(path).write_text(document(title, _lead(num_models), body), encoding="utf-8")
+    write_in_full(Path(path), document(title, _lead(num_models), body))
 
 
 def document(
