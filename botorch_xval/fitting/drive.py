@@ -24,11 +24,11 @@ from scipy.optimize import Bounds
 from threadpoolctl import ThreadpoolController
 
 from botorch_xval.fitting.coordinates import Array, Coordinates
+from botorch_xval.fitting.losses.apart import Evaluate, evaluate_apart
 from botorch_xval.fitting.search import Search, points_of
 
 __all__ = ["Evaluate", "OnEnd", "OnIteration", "minimize_each"]
 
-Evaluate = Callable[[Array, list[int]], tuple[Array, Array]]
 OnIteration = Callable[[int, Array, int, float], None]
 OnEnd = Callable[[int, Search], None]
 
@@ -155,7 +155,7 @@ def _advance(
     models: list[int],
     undefined: tuple[type[BaseException], ...],
 ) -> None:
-    """Give searches their values: of all together, or one by one if that raises."""
+    """Give searches that wait their values."""
     if not waiting:
         return
     points, slopes_of = points_of(waiting)
@@ -172,22 +172,16 @@ def _advance(
         )
         return
     start = monotonic()
-    try:
-        losses, gradients = evaluate(points, models)
-    except Exception as error:
-        if len(waiting) > 1:
-            for search, model in zip(waiting, models, strict=True):
-                _advance(evaluate, [search], [model], undefined)
-        elif isinstance(error, undefined) and waiting[0].losses:
-            waiting[0].advance(np.nan, np.full_like(points[0], np.nan))
-        else:
-            waiting[0].fail(error)
-        return
+    found = evaluate_apart(evaluate, points, models)
     seconds = (monotonic() - start) / len(waiting)
-    values = zip(losses.tolist(), gradients, points, slopes_of(gradients), strict=True)
-    for search, value in zip(waiting, values, strict=True):
+    losses, slopes = found.losses.tolist(), slopes_of(found.gradients)
+    for i, search in enumerate(waiting):
         search.seconds += seconds
-        search.advance(*value)
+        error = found.errors.get(i)
+        if error is None or (isinstance(error, undefined) and search.has_begun):
+            search.advance(losses[i], found.gradients[i], points[i], slopes[i])
+        else:
+            search.fail(error)
 
 
 @cache

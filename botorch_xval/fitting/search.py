@@ -149,6 +149,11 @@ class Search:
         self.x: Array | None = self._coroutine.switch()
 
     @property
+    def has_begun(self) -> bool:
+        """Whether there is a value from which SciPy may take a shorter step."""
+        return self._accepted is not None
+
+    @property
     def point(self) -> Array | None:
         """The parameters at which a value is wanted; None once it has ended."""
         return None if self.x is None else points_of([self])[0][0]
@@ -181,7 +186,7 @@ class Search:
             if loss < self.best_loss:
                 self.best_point, self.best_loss = theta, loss
                 self.best_gradient = gradient
-        elif not self.losses:
+        elif not self.has_begun:
             self.stop(OptimizationStatus.FAILURE, f"the loss at the start is {loss}")
             return
         else:

@@ -23,6 +23,7 @@ from torch.linalg import LinAlgError
 
 from botorch_xval.fitting.coordinates import Array, Coordinates
 from botorch_xval.fitting.drive import OnEnd, OnIteration, minimize_each
+from botorch_xval.fitting.losses.apart import evaluate_apart
 from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.options import FitOptions, ModelResult
 from botorch_xval.fitting.search import Search
@@ -160,14 +161,11 @@ def evaluate_each(
     losses, gradients = np.full(len(theta), np.nan), np.full(theta.shape, np.nan)
 
     def evaluate(worker: Objective, part: list[int]) -> None:
-        try:
-            found = worker(theta[part], [models[i] for i in part])
-            losses[part], gradients[part] = found
-        except Exception as error:  # in a model; others go on
-            logger.debug("models %s have no loss: %s", [models[i] for i in part], error)
-            if len(part) > 1:
-                for i in part:
-                    evaluate(worker, [i])
+        own = [models[i] for i in part]
+        found = evaluate_apart(worker, theta[part], own)
+        losses[part], gradients[part] = found.losses, found.gradients
+        for k, error in found.errors.items():
+            logger.debug("model %d has no loss: %s", own[k], error)
 
     workers = objective.workers(_threads_worth(objective, len(theta)))
     width = objective.group_size

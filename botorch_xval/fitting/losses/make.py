@@ -17,6 +17,7 @@ from botorch.exceptions.warnings import BotorchWarning
 from botorch.optim.closures import get_loss_closure
 from gpytorch.mlls import MarginalLogLikelihood
 
+from botorch_xval.fitting.losses.apart import evaluate_apart
 from botorch_xval.fitting.losses.exact import Exact
 from botorch_xval.fitting.losses.modules import ByModules, Joint
 from botorch_xval.fitting.losses.objective import Objective, Stack, StackedObjective
@@ -70,14 +71,15 @@ def make_objective(
         )
     strange = list(range(len(mlls)))
     try:
-        stack = Stack(mlls, parameters, bounds)
-        objective = ByModules(stack)
+        objective = ByModules(Stack(mlls, parameters, bounds))
         chosen = {i: mlls[i] for i in _first_middle_last(len(mlls))}
         if not (found := _disagreeing(objective, chosen)):
             return _exact(objective) or objective
         strange, reason = found, "it disagrees with the models' own losses"
     except Exception as error:  # any model may be built in a way that we do not foresee
         reason = f"{type(error).__name__}: {error}"
+        if len(mlls) > 1:
+            strange = _not_stacked(mlls, parameters, bounds) or strange
     if len(mlls) > 1:
         logger.debug("models %s are evaluated one by one: %s", strange, reason)
         others = [i for i in range(len(mlls)) if i not in strange]
@@ -153,6 +155,22 @@ def _check(
             )
 
 
+def _not_stacked(
+    mlls: Sequence[MarginalLogLikelihood],
+    parameters: Collection[str] | None,
+    bounds: ParameterBounds | None,
+) -> list[int]:
+    """Numbers of mlls that raise an error also if each of them is alone."""
+    found = []
+    for i, mll in enumerate(mlls):
+        try:
+            ByModules(Stack([mll], parameters, bounds))
+        except Exception as error:
+            logger.debug("mll %d cannot be stacked: %s", i, error)
+            found.append(i)
+    return found
+
+
 def _exact(by_modules: ByModules) -> Exact | None:
     """The closed form, if there is one and it agrees with the modules' values."""
     models = _first_middle_last(by_modules.num_models)
@@ -164,10 +182,9 @@ def _exact(by_modules: ByModules) -> Exact | None:
         # that should not be mistaken for each other.
         for theta in (np.clip(away, bounds.lb, bounds.ub), start):
             found, expected = (_in_parts(o, theta, models) for o in (exact, by_modules))
-            for values, others in zip(found, expected, strict=True):
-                if not np.allclose(values, others, 1e-7, 1e-7, equal_nan=True):
-                    logger.debug("the closed form disagrees with the model's modules")
-                    return None
+            if not _agree(found, expected):
+                logger.debug("the closed form disagrees with the model's modules")
+                return None
             if np.isfinite(expected[0]).all():
                 break
     except Unsupported as part:
@@ -179,15 +196,42 @@ def _exact(by_modules: ByModules) -> Exact | None:
     return exact
 
 
+def _agree(found: tuple[Array, Array], expected: tuple[Array, Array]) -> bool:
+    """Whether models have the same values, as far as they have some.
+
+    One that is in trouble says nothing of the others.
+    """
+    known = np.isfinite(found[0]) & np.isfinite(expected[0])
+    if not known.any():
+        known[:] = True
+    return all(
+        np.allclose(one[known], other[known], 1e-7, 1e-7, equal_nan=True)
+        for one, other in zip(found, expected, strict=True)
+    )
+
+
 def _in_parts(
     objective: StackedObjective, theta: Array, models: list[int]
 ) -> tuple[Array, Array]:
-    """Values of models, few at a time if they are large."""
+    """Values of models, few at a time if they are large; NaN where one raises.
+
+    Raises:
+        Exception: That of models that cannot be evaluated together, though they can be
+            alone; or the first one if all raise.
+    """
     width = max(1, LARGE_BATCH // objective.num_points**2)
     parts = [slice(i, i + width) for i in range(0, len(models), width)]
-    found = [objective(theta[part], models[part]) for part in parts]
-    losses, gradients = (np.concatenate(part) for part in zip(*found, strict=True))
-    return losses, gradients
+    found = [evaluate_apart(objective, theta[part], models[part]) for part in parts]
+    for part, each in zip(parts, found, strict=True):
+        if each.together is not None and not each.errors:
+            objective(theta[part], models[part])  # twice would be no accident
+    errors = [error for each in found for error in each.errors.values()]
+    if len(errors) == len(models):
+        raise errors[0]
+    return (
+        np.concatenate([each.losses for each in found]),
+        np.concatenate([each.gradients for each in found]),
+    )
 
 
 def _disagreeing(
@@ -224,13 +268,12 @@ def _disagreeing(
         return []
     tolerance = 1e-7 if objective.stack.dtype == torch.float64 else 1e-2
     models = list(expected)
+    compared = [(models, _in_parts(objective, objective.start[models], models))]
+    if objective.num_models > 1 and objective.num_points**2 < LARGE_BATCH:
+        compared.append(_alone(objective, models))
     strange = set()
-    is_small = objective.num_points**2 < LARGE_BATCH
-    for compared in (
-        (models, models[-1:]) if objective.num_models > 1 and is_small else (models,)
-    ):
-        found = _in_parts(objective, objective.start[compared], compared)
-        for k, model in enumerate(compared):
+    for numbers_of, found in compared:
+        for k, model in enumerate(numbers_of):
             # Without expected gradients only losses are compared.
             pairs = zip((part[k] for part in found), expected[model], strict=False)
             if not all(
@@ -239,6 +282,22 @@ def _disagreeing(
             ):
                 strange.add(model // each)
     return sorted(strange)
+
+
+def _alone(
+    objective: StackedObjective, models: list[int]
+) -> tuple[list[int], tuple[Array, Array]]:
+    """The last model that can be evaluated alone, and its values at the start.
+
+    Raises:
+        Exception: That of the first model, if none can be.
+    """
+    for model in reversed(models):
+        try:
+            return [model], objective(objective.start[[model]], [model])
+        except Exception as error:  # it may be the trouble of this one
+            reason = error
+    raise reason
 
 
 def _first_middle_last(count: int) -> list[int]:
