@@ -20,7 +20,12 @@ from gpytorch.mlls import MarginalLogLikelihood
 from botorch_xval.fitting.losses.apart import evaluate_apart
 from botorch_xval.fitting.losses.exact import Exact
 from botorch_xval.fitting.losses.modules import ByModules, Joint
-from botorch_xval.fitting.losses.objective import Objective, Stack, StackedObjective
+from botorch_xval.fitting.losses.objective import (
+    Objective,
+    SharedParameters,
+    Stack,
+    StackedObjective,
+)
 from botorch_xval.fitting.losses.parameters import Array, ParameterBounds, Unsupported
 from botorch_xval.fitting.losses.separate import Separate
 from botorch_xval.fitting.losses.together import (
@@ -71,7 +76,7 @@ def make_objective(
         )
     strange = list(range(len(mlls)))
     try:
-        objective = ByModules(Stack(mlls, parameters, bounds))
+        objective = _stacked(mlls, parameters, bounds)
         chosen = {i: mlls[i] for i in _first_middle_last(len(mlls))}
         if not (found := _disagreeing(objective, chosen)):
             return _exact(objective) or objective
@@ -155,6 +160,21 @@ def _check(
             )
 
 
+def _stacked(
+    mlls: Sequence[MarginalLogLikelihood],
+    parameters: Collection[str] | None,
+    bounds: ParameterBounds | None,
+) -> ByModules:
+    """Models evaluated by modules; an error that does not come again does not count."""
+    try:
+        return ByModules(Stack(mlls, parameters, bounds))
+    except (DifferentModels, SharedParameters):
+        raise
+    except Exception as error:
+        logger.debug("models are stacked once more: %s", error)
+    return ByModules(Stack(mlls, parameters, bounds))
+
+
 def _not_stacked(
     mlls: Sequence[MarginalLogLikelihood],
     parameters: Collection[str] | None,
@@ -164,7 +184,7 @@ def _not_stacked(
     found = []
     for i, mll in enumerate(mlls):
         try:
-            ByModules(Stack([mll], parameters, bounds))
+            _stacked([mll], parameters, bounds)
         except Exception as error:
             logger.debug("mll %d cannot be stacked: %s", i, error)
             found.append(i)
