@@ -174,9 +174,11 @@ def cross_validate(
         progress: Whether to show a bar of the folds that are done.
 
     Returns:
-        Predictions, scores and fit records. Failed folds are listed in `failed` and
-        named in one warning; another one names those that are fitted to a single value
-        of an output, which have scores.
+        Predictions, scores and fit records. A fold whose model cannot be built or
+        fitted, or does not predict, is listed in `failed` and named in one warning. It
+        changes no other fold, except that with several starts these learn of none of
+        its optima. If no model can be built, the first error is raised. Another warning
+        names folds that are fitted to a single value of an output, which have scores.
 
     Raises:
         ValueError: If shapes, folds or `fit` are not as described, if there are `draws`

@@ -9,6 +9,7 @@ must be theirs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -35,6 +36,7 @@ from botorch_xval.fitting.options import FitOptions
 __all__ = ["FoldBatch", "FoldData", "FoldGroups", "FoldModels", "builds_batches"]
 
 WORTH_A_BATCH = 4  # folds
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,13 @@ class FoldData:
         if self.train_Yvar is not None:
             noise["train_Yvar"] = self.train_Yvar[rows]
         try:
-            return self.model(self.train_X[rows], self.train_Y[rows], **noise)
+            found = self.model(self.train_X[rows], self.train_Y[rows], **noise)
+            if not isinstance(found, Model):
+                raise ValueError(
+                    "model: expected a function that builds a model, got "
+                    f"{type(found).__name__} of it"
+                )
+            return found
         except Exception as error:
             error.add_note(f"raised by the model of {name}")
             raise
@@ -88,9 +96,31 @@ class FoldData:
         return self.build_model(rows, f"fold {self.folds.names[i]!r}")
 
     def first(self) -> Model:
-        """The model of the first fold, to look at only: it will be that of the fold."""
-        self.built[0] = self.model_of(0)
-        return self.built[0]
+        """The first model that can be built, to look at only: it will be its fold's.
+
+        Raises:
+            Exception: That of the first fold, if no model can be built.
+        """
+        errors = []
+        for i in range(len(self.folds.names)):
+            lost = self.unbuilt([i])
+            if not lost:
+                return self.built[i]
+            errors.append(lost[i])
+        raise errors[0]
+
+    def unbuilt(self, numbers: Sequence[int]) -> dict[int, Exception]:
+        """By number of a fold whose model cannot be built the reason.
+
+        The models of others are kept for who asks next.
+        """
+        lost = {}
+        for i in numbers:
+            try:
+                self.built[i] = self.model_of(i)
+            except Exception as error:  # of the function that builds it
+                lost[i] = error
+        return lost
 
     def models_of(self, numbers: Sequence[int], as_batch: bool = True) -> FoldModels:
         """The models of folds.
@@ -277,7 +307,15 @@ class FoldBatch(FoldModels):
     def members(self) -> dict[int, MarginalLogLikelihood]:
         """Ordinary mlls with which the batch is compared, by position of the fold."""
         count = len(self.numbers)
-        return {j: self._build(j) for j in sorted({0, count // 2, count - 1})}
+        found: dict[int, MarginalLogLikelihood] = {}
+        for first in sorted({0, count // 2, count - 1}):
+            for j in (*range(first, count), *range(first)):
+                try:
+                    found[j] = found.get(j) or self._build(j)
+                    break
+                except Exception as error:  # it is no member to compare with
+                    logger.debug("no ordinary model of a fold: %s", error)
+        return found
 
     def objective(self, options: FitOptions) -> Objective:
         """See :class:`FoldModels`."""

@@ -336,7 +336,9 @@ def _models(
     for i in range(len(folds.names)):
         own = [
             None
-            if result.models is None or i not in part.numbers
+            if result.models is None
+            or len(result.models) < len(part.numbers)
+            or i not in part.numbers
             else result.models[part.numbers.index(i)]
             for result, part in zip(results, parts, strict=True)
         ]

@@ -27,12 +27,6 @@ from botorch_xval.fitting.records import FitRecord
 
 __all__ = ["fit_by_itself", "has_own_fit"]
 
-FAILURES = (
-    *(BotorchError, ModelFittingError, NanError, NotPSDError),
-    *(LinAlgError, RuntimeError, ValueError),
-)
-
-
 def has_own_fit(model: Model) -> bool:
     """Whether a model's `custom_fit` is another one than this library's.
 
@@ -76,7 +70,7 @@ def fit_by_itself(mll: MarginalLogLikelihood, options: FitOptions) -> FitRecord:
         botorch.fit.fit_gpytorch_mll(mll, **given)
         with torch.no_grad():
             losses = (get_loss_closure(mll.train())().sum().item(),)
-    except FAILURES as error:
+    except Exception as error:  # of any kind of model
         status = OptimizationStatus.FAILURE
         message = f"{type(error).__name__}: {error}"
     finally:

@@ -304,7 +304,7 @@ class _Folds:
         mll, found = self.models.ordinary(j).eval(), []
         try:
             return self._by_objective(j, thetas, X, known)
-        except Unsupported as reason:
+        except Exception as reason:  # or the model itself will say it
             logger.debug("draws are asked one after the other: %s", reason)
         finally:
             mll.train()

@@ -9,15 +9,14 @@ posterior.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from botorch.exceptions.errors import UnsupportedError
 from botorch.models.model import Model
 from botorch.posteriors.gpytorch import GPyTorchPosterior
-from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
 from botorch_xval.cross_validation.fold_models import FoldModels
@@ -30,11 +29,10 @@ from botorch_xval.cross_validation.links import (
 )
 from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.fitting.retries import Fitted
-from botorch_xval.fitting.threads import UNDEFINED, single_threaded_torch
+from botorch_xval.fitting.threads import single_threaded_torch
 
 __all__ = ["predict_each", "predict_one"]
 
-UNDEFINED_COVARIANCE = (NotPSDError, *UNDEFINED)
 logger = logging.getLogger(__name__)
 
 
@@ -57,43 +55,94 @@ def predict_each(
 
     Returns:
         One prediction per fold, of the outcomes or of their links (of an ensemble with
-        `S` members `k x S`, one column for each), or the error of a fold whose
-        covariance is not positive definite.
+        `S` members `k x S`, one column for each), or the error of a fold that has none.
 
     Raises:
-        UnsupportedError: If a posterior is not Gaussian there.
+        UnsupportedError: If no posterior is Gaussian there.
     """
     for mll in models.mlls:
         mll.eval()
 
     def by_posterior(i: int) -> Prediction | Exception:
-        model = models.ordinary(chosen[i]).model
-        return predict_one(model, X[i], None if noise is None else noise[i])
+        try:
+            model = models.ordinary(chosen[i]).model
+            return predict_one(model, X[i], None if noise is None else noise[i])
+        except Exception as error:  # of any kind of model
+            return error
 
+    def together(own: Sequence[int]) -> list[Prediction]:
+        known = None if noise is None else [noise[i] for i in own]
+        return _together(
+            models, fitted, [chosen[i] for i in own], [X[i] for i in own], known
+        )
+
+    closed: dict[int, Prediction] = {}
     if len(chosen) > 2:
         sizes: dict[int, list[int]] = {}
         for i, x in enumerate(X):
             sizes.setdefault(len(x), []).append(i)
-        together: dict[int, Prediction] = {}
         try:
             with single_threaded_torch():
                 for own in sizes.values():
-                    found = _together(
-                        models,
-                        fitted,
-                        [chosen[i] for i in own],
-                        [X[i] for i in own],
-                        None if noise is None else [noise[i] for i in own],
-                    )
-                    together |= dict(zip(own, found, strict=True))
-        except (Unsupported, *UNDEFINED_COVARIANCE) as reason:
+                    closed |= _apart(together, own)
+        except Unsupported as reason:
             logger.debug("models are asked one after the other: %s", reason)
-        else:
-            last = len(chosen) - 1
-            if all(_agree(by_posterior(i), together[i]) for i in (0, last)):
-                return [together[i] for i in range(len(chosen))]
+            closed = {}
+        if closed and not _is_confirmed(closed, by_posterior):
             logger.debug("predictions in closed form disagree with the posteriors")
-    return [by_posterior(i) for i in range(len(chosen))]
+            closed = {}
+    found = [
+        closed[i] if i in closed else by_posterior(i) for i in range(len(chosen))
+    ]
+    if found and all(isinstance(each, UnsupportedError) for each in found):
+        raise cast(UnsupportedError, found[0])
+    return found
+
+
+def _apart(
+    together: Callable[[Sequence[int]], list[Prediction]], own: Sequence[int]
+) -> dict[int, Prediction]:
+    """Predictions in closed form, of folds that have one.
+
+    If not all have, each of these is asked alone: its trouble is not the others'.
+    """
+    found: dict[int, Prediction] = {}
+    try:
+        found = dict(zip(own, together(own), strict=True))
+    except Unsupported:
+        raise
+    except Exception as error:  # of any kind of model; its posterior will say it
+        logger.debug("no prediction in closed form: %s", error)
+    lost = [i for i in own if i not in found or not _is_finite(found[i])]
+    for i in lost:
+        found.pop(i, None)
+        if len(own) > 1:
+            found |= _apart(together, [i])
+    return found
+
+
+def _is_confirmed(
+    closed: dict[int, Prediction],
+    by_posterior: Callable[[int], Prediction | Exception],
+) -> bool:
+    """Whether the first and the last fold that have a posterior agree with it."""
+    for order in (sorted(closed), sorted(closed, reverse=True)):
+        for i in order:
+            own = by_posterior(i)
+            if not isinstance(own, Exception):
+                if not _agree(own, closed[i]):
+                    return False
+                break
+        else:
+            return False
+    return True
+
+
+def _is_finite(found: Prediction) -> bool:
+    return all(
+        bool(found[name].isfinite().all())
+        for name in ("mean", "variance", "noise_variance")
+    )
 
 
 def predict_one(
@@ -114,9 +163,18 @@ def predict_one(
         UnsupportedError: If a posterior is not Gaussian there.
     """
     try:
-        return _by_posterior(model, X, noise)
-    except UNDEFINED_COVARIANCE as error:
+        found = _by_posterior(model, X, noise)
+        if len(found["mean"]) != len(X):
+            raise ValueError(
+                f"expected a prediction of {len(X)} rows, got {len(found['mean'])}"
+            )
+        if not _is_finite(found):
+            raise ValueError("expected a finite prediction, got NaN or infinity")
+    except UnsupportedError:
+        raise
+    except Exception as error:  # of any kind of model
         return error
+    return found
 
 
 @contextmanager
@@ -179,9 +237,7 @@ def _prediction(
     }
 
 
-def _agree(first: Prediction | Exception, second: Prediction) -> bool:
-    if isinstance(first, Exception):
-        return False
+def _agree(first: Prediction, second: Prediction) -> bool:
     unit = first["scale"]
     return bool(
         ((first["mean"] - second["mean"]).abs() <= 1e-6 * unit).all()

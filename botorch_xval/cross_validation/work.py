@@ -44,6 +44,7 @@ from botorch_xval.cross_validation.sampling import Estimate, estimate_sum
 from botorch_xval.cross_validation.warm import INFLUENTIAL, fit_folds
 from botorch_xval.fitting.losses.together import DifferentModels
 from botorch_xval.fitting.options import FitOptions
+from botorch_xval.fitting.records import FitRecord
 
 __all__ = ["Work"]
 
@@ -64,6 +65,7 @@ class Work:
     links: tuple[Link, ...] = ()
     mixtures: dict[int, Mixture] = field(default_factory=dict)
     known: dict[int, list[Center]] = field(default_factory=dict)  # optima by output
+    lost: set[int] = field(default_factory=set)  # folds without a model
 
     def take(self, found: Iterable[Integrated]) -> None:
         """Take folds whose predictions are mixed already."""
@@ -122,17 +124,52 @@ class Work:
         threshold: float,
     ) -> None:
         given = full, how, threshold, self.options, self.known
+        models = self._models_of(numbers)
+        if models is None:
+            return
         try:
-            models = self.data.models_of(numbers)
             if has_own_fit(models.mlls[0].model):
                 self._fit_by_themselves(models)
                 return
             found = fit_folds(models, *given)
         except DifferentModels as reason:
             logger.debug("folds are built one by one: %s", reason)
-            models = self.data.models_of(numbers, as_batch=False)
+            models = self._models_of(numbers, as_batch=False)
+            if models is None:
+                return
             found = fit_folds(models, *given)
         self.add(models, found)
+
+    def _models_of(
+        self, numbers: Sequence[int], as_batch: bool = True
+    ) -> FoldModels | None:
+        """The models of folds that have one; None if none has. Others have failed."""
+        try:
+            return self.data.models_of(numbers, as_batch)
+        except Exception as error:  # of the function that builds them
+            logger.debug("a model cannot be built: %s", error)
+        lost = self.data.unbuilt(numbers)
+        for i, error in lost.items():
+            self._lose(i, f"no model, {type(error).__name__}: {error}")
+        rest = [i for i in numbers if i not in lost]
+        return self.data.models_of(rest, as_batch) if rest else None
+
+    def _lose(self, fold: int, reason: str) -> None:
+        """A fold that has no model."""
+        self.lost.add(fold)
+        self.failed[self.data.folds.names[fold]] = reason
+        record = FitRecord(
+            losses=(),
+            evaluations=0,
+            iterations=0,
+            status=OptimizationStatus.FAILURE,
+            message=reason,
+            seconds=0.0,
+            attempts=0,
+            num_points=int(self.data.folds.training[fold].sum()),
+        )
+        outputs = range(self.data.train_Y.shape[-1])
+        self.fits[fold] = [FoldFit(fold, k, "refit", math.nan, record) for k in outputs]
 
     def _fit_by_themselves(self, models: FoldModels) -> None:
         """Fit folds of models that have a fit of their own, one after the other."""
@@ -233,9 +270,12 @@ class Work:
             else:
                 self.predict(i, models.mlls[0].model, prediction)
         self.predictions |= {models.numbers[j]: p for j, p in first_order.items()}
-        if self.keep_models:
-            for j, i in enumerate(models.numbers):
+        for j, i in enumerate(models.numbers if self.keep_models else []):
+            try:
                 self.models[i] = models.ordinary(j).model
+            except Exception as error:  # one of a batch, that is built now
+                logger.debug("the model of a fold cannot be built: %s", error)
+                self.lost.add(i)
 
     def result(self, full: FullFit | None, closed: LeaveOut | None) -> CrossValidation:
         """The result of all folds."""
@@ -247,9 +287,12 @@ class Work:
         if not self.keep_models:
             return result
         models = [self.models[i] for i in sorted(self.models)]
+        is_complete = bool(models) and (
+            len(models) + len(self.lost - set(self.models)) == len(self.data.folds.names)
+        )
         return replace(
             result,
-            models=models if len(models) == len(self.data.folds.names) else None,
+            models=models if is_complete else None,
             full_model=None if full is None else full.mll.eval().model,
         )
 

@@ -340,6 +340,9 @@ class ClosedForm(StackedObjective):
             \sigma^2 = \mathrm{diag}(K_{ss} - K_{st} K^{-1} K_{ts}),
 
         with `t` the training and `s` the other points.
+
+        Raises:
+            NotPSDError: If a covariance is not positive definite.
         """
         require(self._learned() is None, "inputs that are warped already")
         index = torch.as_tensor(models, device=self.device)
@@ -374,7 +377,8 @@ class ClosedForm(StackedObjective):
         inner = covariance[:, :n, :n].clone()
         inner.diagonal(dim1=-2, dim2=-1).add_(noise)
         factor, info = torch.linalg.cholesky_ex(inner)
-        require(not info.any(), "a covariance that is not positive definite")
+        if info.any():
+            raise NotPSDError("a covariance is not positive definite")
         residuals = (targets - means[:, :n])[..., None]
         sides = torch.cat([residuals, covariance[:, :n, n:]], dim=-1)
         solved = torch.linalg.solve_triangular(factor, sides, upper=False)

@@ -7,7 +7,7 @@ the evidence. Before use they are compared with the losses of some folds themsel
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from botorch_xval.fitting.losses.apart import evaluate_apart
 from botorch_xval.fitting.losses.closed_form import ClosedForm
 from botorch_xval.fitting.losses.criteria import evidence
 from botorch_xval.fitting.losses.factorized import cholesky
@@ -78,15 +79,16 @@ class Exact(ClosedForm):
         ]
         if folds is None or numbers is None:
             return alike, found
-        for a in {0, len(chosen) // 2, len(chosen) - 1}:
-            own = folds(theta, numbers[chosen[a]].tolist())
-            for k, each in enumerate(found):
-                pairs = zip((each.losses[a], each.gradients[a]), own, strict=True)
-                for one, other in pairs:
-                    if not np.allclose(one.cpu(), other[k], 1e-6, 1e-6, equal_nan=True):
-                        logger.debug("folds are not as the model of all rows")
-                        return None
-        return alike, found
+
+        def own(a: int) -> tuple[Array, Array]:
+            return evaluate_apart(folds, theta, numbers[chosen[a]].tolist())[:2]
+
+        def said(a: int) -> tuple[Array, Array]:
+            losses = torch.stack([each.losses[a] for each in found])
+            gradients = torch.stack([each.gradients[a] for each in found])
+            return losses.cpu().numpy(), gradients.cpu().numpy()
+
+        return (alike, found) if _is_confirmed(said, own, len(chosen)) else None
 
     @torch.no_grad()
     def hold_out(
@@ -117,12 +119,17 @@ class Exact(ClosedForm):
         losses, means, variances, noise = (
             torch.cat(each) for each in zip(*parts, strict=True)
         )
-        for b in {0, len(chosen) // 2, len(chosen) - 1}:
-            first = [0, len(theta) - 1]
-            own, _ = folds(theta[first], [int(numbers[chosen[b]])] * 2)
-            if not np.allclose(losses[first, b].cpu(), own, 1e-6, 1e-6, equal_nan=True):
-                logger.debug("folds are not as the model of all rows")
-                return None
+        first = [0, len(theta) - 1]
+
+        def own(b: int) -> tuple[Array, ...]:
+            model = int(numbers[chosen[b]])
+            return evaluate_apart(folds, theta[first], [model] * 2)[:1]
+
+        def said(b: int) -> tuple[Array, ...]:
+            return (losses[first, b].cpu().numpy(),)
+
+        if not _is_confirmed(said, own, len(chosen)):
+            return None
         return FoldsAt(alike, losses, means, variances, noise)
 
     def _held_out(
@@ -221,3 +228,26 @@ class Exact(ClosedForm):
         for column, tangent in self._kernel.tangents(values):
             yield column, tangent[0, :n, :n]
         yield from self._noise.rows(tasks, targets)
+
+
+def _is_confirmed(
+    said: Callable[[int], tuple[Array, ...]],
+    own: Callable[[int], tuple[Array, ...]],
+    count: int,
+) -> bool:
+    """Whether three of `count` folds, spread over all, have the values that are said.
+
+    One that has no value says nothing; the next one is asked.
+    """
+    for first in {0, count // 2, count - 1}:
+        for a in (*range(first, count), *range(first)):
+            values = own(a)
+            if all(np.isfinite(each).all() for each in values):
+                break
+        if not all(
+            np.allclose(one, other, 1e-6, 1e-6, equal_nan=True)
+            for one, other in zip(said(a), values, strict=True)
+        ):
+            logger.debug("folds are not as the model of all rows")
+            return False
+    return True
