@@ -323,7 +323,7 @@ def build(place: str, n: int, lacks: bool, X: Tensor, Y: Tensor) -> SingleTaskGP
     def compute() -> SingleTaskGP:
         return SingleTaskGP(X, Y, covar_module=kernel, **parts)
 
-    return broken("construction", is_own, compute)
+    return broken("construction", is_own and place == "construction", compute)
 
 
 def waves(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -491,7 +491,8 @@ def run_folds(place: str, own: int, starts: str, fit: str) -> Found:
         record = result.records[i]
         states[fold] = dump(*parts, record.losses, record.attempts)
         if result.models is not None and fold != name:
-            model_i = result.models[i]
+            lacks = len(result.models) < len(result.folds.names)  # that of the one
+            model_i = result.models[i - (lacks and i > own)]
             states[fold] += dump(*model_i.state_dict().values(), model_i.training)
     reason = result.failed.get(name)
     if others := set(result.failed) - {name}:

@@ -131,7 +131,9 @@ def compare(
         progress: Whether to show a progress bar, one step per cell.
 
     Returns:
-        The comparison.
+        The comparison. What a configuration cannot be scored on, because it raises an
+        error, has no scores and is named in a warning; with a folder the same call
+        tries again. If nothing has scores, the first error is raised.
 
     Raises:
         ValueError: If there is no configuration or size, if a size, a number of rows,
@@ -192,6 +194,11 @@ def compare(
     ):
         rows_of = {key: rows for key, (rows, _) in datasets.items()}
         outcomes = Outcomes(rows_of, bar, folder, kept, numbers)
+
+        def fail(cell: Cell, error: Exception) -> None:
+            _, whole = datasets[cell.size, cell.replicate]
+            outcomes.fail(cell, whole.take(cell.folds), error)
+
         try:
             for number in range(max(len(plan) for plan in schedule.values())):
                 running = [size for size in sizes if number < len(schedule[size])]
@@ -218,13 +225,19 @@ def compare(
                             arguments,
                             executor,
                             outcomes.keep,
+                            fail,
                             until,
                         )
                     for cell in waiting:
                         if monotonic() >= until:
                             break
                         bar.set_description(f"{cell.configuration}, {cell.size} rows")
-                        outcomes.keep(cell, score_cell(*arguments(cell)))
+                        try:
+                            outcome = score_cell(*arguments(cell))
+                        except Exception as error:  # of one configuration
+                            fail(cell, error)
+                        else:
+                            outcomes.keep(cell, outcome)
                 if outcomes.missing():
                     _warn_of_missing(outcomes, seconds)
                     break
@@ -236,6 +249,7 @@ def compare(
                         remaining[size] = [c for c in remaining[size] if c not in gone]
         finally:
             outcomes.write()
+    outcomes.check()
     return Comparison(*outcomes.finished())
 
 

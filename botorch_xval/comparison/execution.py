@@ -34,12 +34,12 @@ def submit_cells(
     arguments: Callable[[Cell], tuple[Any, ...]],
     executor: Executor,
     keep: Callable[[Cell, dict[str, Any]], None],
+    fail: Callable[[Cell, Exception], None],
     end: float = math.inf,
 ) -> list[Cell]:
     """Compute cells by an executor.
 
-    If a cell raises an error, or the user interrupts, cells that wait are cancelled and
-    finished ones are kept. When time is over, cells that wait are cancelled, and those
+    If the user interrupts, cells that wait are cancelled and finished ones are kept. When time is over, cells that wait are cancelled, and those
     that run are waited for.
 
     Args:
@@ -48,6 +48,7 @@ def submit_cells(
         arguments: A function from a cell to the arguments of `compute`.
         executor: The executor.
         keep: Called with every finished cell and its outcome.
+        fail: Called with every cell that has raised an error, and that.
         end: When time is over, by the monotonic clock.
 
     Returns:
@@ -85,6 +86,9 @@ def submit_cells(
                 keep_once(future)
             elif _is_loss(failure):
                 reason = failure
+            elif isinstance(failure, Exception):
+                fail(futures[future], failure)
+                kept.add(futures[future])
             else:
                 raise failure
     except BaseException:

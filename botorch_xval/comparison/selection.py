@@ -10,6 +10,8 @@ and those configurations count that the data cannot tell from the best.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -52,6 +54,8 @@ def selection_bias(
     paired = deviations - deviations[:, [best]]
     error = np.sqrt((paired**2).sum(axis=0))
     near = deviations[:, means[best] - means <= WITHIN * error]
+    if not near.size:  # of a single cluster there are no errors
+        return math.nan, 1
     normal = np.random.default_rng(seed).standard_normal((DRAWS, len(near)))
     # The mean over the draws without what all have in common, which selects nothing.
     errors = normal @ (near - near.mean(axis=1, keepdims=True))

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from botorch_xval.comparison.files import write_in_full
 from botorch_xval.comparison.paired import groups_of, mean_by_row, tabulate
+from botorch_xval.cross_validation.folds import Folds
 
 __all__ = ["Cell", "CellFolder", "Outcomes"]
 
@@ -136,6 +137,7 @@ class Outcomes:
         self._groups = None if groups is None else groups.numpy()
         self._rounds: dict[Cell, int] = {}
         self._outcomes: dict[Cell, dict[str, Any]] = {}
+        self.errors: dict[Cell, Exception] = {}  # of cells without a score
         # When tables were last written and how long that took, in seconds: many small
         # cells must not wait for them.
         self._written, self._cost = -math.inf, 0.0
@@ -159,6 +161,45 @@ class Outcomes:
         if monotonic() - self._written > 10 * self._cost:
             self.write()
         self._bar.update()
+
+    def fail(self, cell: Cell, folds: Folds, error: Exception) -> None:
+        """A cell that has no score; the same call will compute it again.
+
+        Args:
+            cell: The cell.
+            folds: Its folds.
+            error: What it raised.
+        """
+        rows = folds.held_out.nonzero()[:, 1].tolist()
+        blank = [math.nan] * len(rows)
+        count = len(folds.names)
+        self._outcomes[cell] = {
+            **{"rows": rows, "log_density": blank, "squared_error": blank},
+            **{"folds": count, "failed": count, "evaluations": 0, "seconds": 0.0},
+        }
+        self.errors[cell] = error
+        self._bar.update()
+
+    def check(self) -> None:
+        """Name the configurations that have cells without a score.
+
+        Raises:
+            Exception: That of the first cell, if no cell has a score.
+        """
+        if not self.errors:
+            return
+        if len(self.errors) == len(self._outcomes):
+            raise next(iter(self.errors.values()))
+        named = [
+            f"{cell.configuration!r} of {cell.size} rows ({type(e).__name__}: {e})"
+            for cell, e in self.errors.items()
+        ]
+        warn(
+            f"{len(named)} of {len(self._outcomes)} cells could not be computed and "
+            "have no scores: " + ", ".join(named[:5]),
+            BotorchWarning,
+            stacklevel=3,
+        )
 
     def look(
         self, size: int, names: list[str]

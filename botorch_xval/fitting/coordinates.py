@@ -174,8 +174,8 @@ class WhitenedCoordinates:
 
     def at(self, z: Array) -> tuple[Array, Callable[[Array], Array]]:
         """`theta` at `z`, and a function from gradients by `theta` to those by `z`."""
-        theta, pull_back = self.inner.at(self.center + z @ self.root.T)
-        return theta, lambda gradient: pull_back(gradient) @ self.root
+        theta, pull_back = self.inner.at(self.center + _row_by_row(z, self.root.T))
+        return theta, lambda gradient: _row_by_row(pull_back(gradient), self.root)
 
     def bounds(self, bounds: Bounds) -> Bounds:
         """Bounds of resting parameters only: a box of `theta` is no box of `z`."""
@@ -184,3 +184,11 @@ class WhitenedCoordinates:
             low = np.where(self.resting, (inner.lb - self.center) * diagonal, -np.inf)
             high = np.where(self.resting, (inner.ub - self.center) * diagonal, np.inf)
         return Bounds(low, high)
+
+
+def _row_by_row(rows: Array, matrix: Array) -> Array:
+    """The product `rows @ matrix`, of which no row depends on how many there are.
+
+    BLAS rounds the products of a row otherwise if it has others beside it.
+    """
+    return (rows[..., None, :] * matrix.T).sum(axis=-1)
