@@ -1,7 +1,7 @@
 """One model's fault is its own: a fault at every call of a part of one model in turn.
 
-    OMP_NUM_THREADS=1 python benchmarks/faults.py           # all cases, half an hour
-    OMP_NUM_THREADS=1 python benchmarks/faults.py 40 refit  # every 40th, of some only
+    OMP_NUM_THREADS=1 python benchmarks/faults.py           # one of 20 cases
+    OMP_NUM_THREADS=1 python benchmarks/faults.py 40 refit  # one of 40, of some only
 
 Of several models (of a list, folds or configurations) one has a part that can break: a
 kernel, a mean, a likelihood, a prior, a transform, or the function that builds it. A
@@ -24,16 +24,19 @@ import sys
 import time
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from botorch.models import ModelListGP, SingleTaskGP
 from botorch.models.transforms import Normalize, Standardize
+from botorch.optim.core import OptimizationStatus
 from gpytorch.constraints import GreaterThan
 from gpytorch.distributions import MultivariateNormal
 from gpytorch.kernels import RBFKernel
@@ -45,12 +48,26 @@ from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
 from botorch_xval import (
+    Comparison,
+    CrossValidation,
     FitOptions,
     compare,
     cross_validate,
     fit_each,
     fit_gpytorch_mll,
 )
+from botorch_xval.reporting import (
+    describe,
+    hyperparameters,
+    optima,
+    summarize_fits,
+)
+from botorch_xval.reporting.plots import (
+    plot_diagnostics,
+    plot_hyperparameters,
+    plot_influence,
+)
+from botorch_xval.reporting.report import write_report
 
 # Training rows. Of a model that modules evaluate, the last bit depends on the others in
 # its group unless these are a multiple of four, see `closed_form.py`.
@@ -226,6 +243,13 @@ class PartPrior(GammaPrior):
 
         return broken("prior density", self.is_own, compute)
 
+    @property
+    def mode(self) -> Tensor:
+        def compute() -> Tensor:
+            return torch.distributions.Gamma.mode.fget(self)
+
+        return broken("prior density", self.is_own, compute)
+
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         def compute() -> Tensor:
             return GammaPrior.rsample(self, torch.Size(sample_shape))
@@ -242,7 +266,9 @@ class PartNormalize(Normalize):
     def forward(self, X: Tensor) -> Tensor:
         if self.training:  # predicted rows are transformed alone
             self.is_own = owns(X, self.n, self.lacks)
-        return broken("input transform", self.is_own, lambda: Normalize.forward(self, X))
+        return broken(
+            "input transform", self.is_own, lambda: Normalize.forward(self, X)
+        )
 
 
 class PartStandardize(Standardize):
@@ -412,6 +438,9 @@ def own_doubt(mll: Any, reason: str | None, start: bytes) -> str | None:
         return f"its loss is {loss}, not {record.loss}"
     if not record.loss <= record.losses[0] + 1e-9:
         return "it is worse than at its start"
+    is_limited = record.status is OptimizationStatus.STOPPED
+    if not (is_limited or record.gradient_norm < 1e-3):
+        return f"it ended at a gradient of {record.gradient_norm}"
     return None
 
 
@@ -551,6 +580,64 @@ def run_comparison(place: str, own: int, starts: str, fit: str) -> Found:
     return Found(states, own_state, reason, doubt)
 
 
+@cache
+def compared() -> Comparison:
+    """Scores that a report is about."""
+    X, Y = data()
+
+    def model(X: Tensor, Y: Tensor) -> SingleTaskGP:
+        return build("nowhere", ROWS, True, X, Y)
+
+    options = FitOptions(starts="own", **OPTIONS)
+    return compare({"own": model}, X, Y, sizes=[len(X)], fit_options=options)
+
+
+def run_report(place: str, own: int) -> Found:
+    """Leave-one-out as by "warm", and all that is said and drawn of it."""
+    X, Y = data()
+    X[own] = MARK
+
+    def model(X: Tensor, Y: Tensor) -> SingleTaskGP:
+        return build(place, ROWS, True, X, Y)
+
+    result = cross_validate(
+        model,
+        X,
+        Y,
+        fit="warm",
+        fit_options=FitOptions(starts="own", **OPTIONS),
+        keep_models=True,
+    )
+    models = result.models or []
+    table = hyperparameters(models)
+    describe(models)
+    optima(result)
+    said = summarize_fits(result.records, models)
+    result.summary()
+    result.fit_table()
+    plot_diagnostics(result)
+    plot_hyperparameters(table)
+    plot_influence(result)
+    with TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        write_report(page, compared(), {"own": result}, target="y", data="waves")
+        result.save(Path(folder) / "result.npz")
+        again = CrossValidation.load(Path(folder) / "result.npz")
+        assert again.failed == result.failed
+    plt.close("all")
+    name = f"row {own}"
+    if name in result.failed and "failed" not in said:
+        raise AssertionError("the failed fold is not mentioned")
+    states = {}
+    for i, fold in enumerate(result.folds.names):
+        lacks = len(models) < len(result.folds.names)
+        values = table[table.model == i - (lacks and i > own)].value.to_numpy()
+        moments = [getattr(again, n)[again.fold_of == i] for n in ("mean", "variance")]
+        states[fold] = dump(*moments, values)
+    own_state = states.pop(name)
+    return Found(states, own_state, result.failed.get(name))
+
+
 # --- Cases --------------------------------------------------------------------------
 
 Run = Callable[[str, int], Found]
@@ -567,6 +654,7 @@ def scenarios() -> dict[str, Run]:
         found[f"cross_validate, {fit}"] = lambda p, i, fit=fit: run_folds(
             p, i, "own", fit
         )
+    found["report"] = run_report
     for fit in ("refit", "warm"):
         found[f"compare, {fit}"] = lambda p, i, fit=fit: run_comparison(
             p, i, "own", fit
@@ -591,7 +679,7 @@ ALLOWED = (
     "folds could not be fitted",
     "A not p.d.",
     "Optimization failed",
-    "has no scores",
+    "have no scores",
 )
 
 
@@ -638,39 +726,34 @@ def judge(
 
 
 def cases(
-    names: Sequence[str], every: int, most: int
+    names: Sequence[str], every: int
 ) -> Iterator[tuple[str, Run, str, int, Found, Fault]]:
-    """All cases, at most `most` calls for each scenario, place and model."""
-    number = 0
+    """One of `every` cases, by chance."""
+    chance = np.random.default_rng(0)
     for name, run in scenarios().items():
         if names and not any(each in name for each in names):
             continue
         for place in PLACES:
-            for own in (0, 1, 2):
+            for own in (0, 1, 2) if name != "report" else (1,):
                 counted = Fault(place)
                 expected, error, told = run_case(run, counted, own)
                 if expected is None:
                     raise RuntimeError(f"{name}, {place}, {own}: {error}")
                 assert not [m for m in told if not any(a in m for a in ALLOWED)], told
-                total = counted.count
-                calls = np.unique(np.linspace(1, total, min(total, most)).astype(int))
-                for call in calls.tolist():
+                for call in range(1, counted.count + 1):
                     for kind in KINDS:
                         for is_lasting in (False, True):
-                            number += 1
-                            if number % every:
+                            if chance.integers(every):
                                 continue
                             fault = Fault(place, kind, call, is_lasting)
                             yield name, run, place, own, expected, fault
 
 
-def measure(
-    names: Sequence[str] = (), every: int = 1, most: int = 10**6
-) -> list[Outcome]:
+def measure(names: Sequence[str] = (), every: int = 1) -> list[Outcome]:
     """Run cases and say how they ended."""
     torch.set_num_threads(1)
     found = []
-    for name, run, place, own, expected, fault in cases(names, every, most):
+    for name, run, place, own, expected, fault in cases(names, every):
         end, error, told = run_case(run, fault, own)
         outcome = judge(expected, end, error, told, fault)
         found.append(
@@ -687,21 +770,33 @@ def measure(
     return found
 
 
+def tabulate(found: Sequence[Outcome]) -> str:
+    """Counts of cases by what was run, by part and by fault."""
+    ends = ("as without", "fitted", "named", "interrupted", "wrong")
+    lines = []
+    for title, column in (("run", "scenario"), ("part", "place"), ("fault", "kind")):
+        lines += [
+            f"| {title} | cases | {' | '.join(ends)} |",
+            "|---" * (2 + len(ends)) + "|",
+        ]
+        for key in dict.fromkeys(getattr(each, column) for each in found):
+            own = [e.outcome for e in found if getattr(e, column) == key]
+            counts = [sum(o.startswith(end) for o in own) for end in ends]
+            lines.append(f"| {key} | {len(own)} | {' | '.join(map(str, counts))} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def main() -> None:
     arguments = [each for each in sys.argv[1:] if each != "-v"]
-    every = int(arguments.pop(0)) if arguments and arguments[0].isdigit() else 1
-    most = int(arguments.pop(0)) if arguments and arguments[0].isdigit() else 10**6
-    start = time.monotonic()
-    found = measure(arguments, every, most)
-    print(len(found), "cases", round(time.monotonic() - start), "s")
-    wrong = Counter(
-        (o.scenario, o.place, o.own, o.kind, o.is_lasting, o.call, o.outcome)
-        for o in found
-        if o.outcome.startswith("wrong")
-    )
-    for key, count in sorted(wrong.items()):
-        print(count, *key, sep=" | ")
-    print(dict(Counter(o.outcome.split(":")[0] for o in found)))
+    every = int(arguments.pop(0)) if arguments and arguments[0].isdigit() else 20
+    begin = time.process_time()
+    found = measure(arguments, every)
+    print(f"{len(found)} cases, {time.process_time() - begin:.0f} s of computing\n")
+    print(tabulate(found))
+    for each in found:
+        if each.outcome.startswith("wrong"):
+            print(*vars(each).values(), sep=" | ")
 
 
 if __name__ == "__main__":

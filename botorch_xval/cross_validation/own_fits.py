@@ -13,19 +13,17 @@ from typing import Any
 
 import botorch.fit
 import torch
-from botorch.exceptions.errors import BotorchError, ModelFittingError
 from botorch.models.model import Model
 from botorch.optim.closures import get_loss_closure
 from botorch.optim.core import OptimizationStatus
 from gpytorch.mlls import MarginalLogLikelihood
-from linear_operator.utils.errors import NanError, NotPSDError
-from torch.linalg import LinAlgError
 
 from botorch_xval.fitting.fit import IndependentResult, fit_independently
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.records import FitRecord
 
 __all__ = ["fit_by_itself", "has_own_fit"]
+
 
 def has_own_fit(model: Model) -> bool:
     """Whether a model's `custom_fit` is another one than this library's.

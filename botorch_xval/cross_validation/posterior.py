@@ -49,7 +49,6 @@ from botorch_xval.cross_validation.psis import (
 from botorch_xval.cross_validation.tempering import Tempered, temper
 from botorch_xval.fitting.coordinates import Array
 from botorch_xval.fitting.losses.objective import FoldsAt, Objective
-from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.threads import evaluate_each
 

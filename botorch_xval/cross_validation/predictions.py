@@ -27,7 +27,6 @@ from botorch_xval.cross_validation.links import (
     is_ensemble,
     links_of,
 )
-from botorch_xval.fitting.losses.parameters import Unsupported
 from botorch_xval.fitting.retries import Fitted
 from botorch_xval.fitting.threads import single_threaded_torch
 
@@ -81,19 +80,13 @@ def predict_each(
         sizes: dict[int, list[int]] = {}
         for i, x in enumerate(X):
             sizes.setdefault(len(x), []).append(i)
-        try:
-            with single_threaded_torch():
-                for own in sizes.values():
-                    closed |= _apart(together, own)
-        except Unsupported as reason:
-            logger.debug("models are asked one after the other: %s", reason)
-            closed = {}
+        with single_threaded_torch():
+            for own in sizes.values():
+                closed |= _apart(together, own)
         if closed and not _is_confirmed(closed, by_posterior):
             logger.debug("predictions in closed form disagree with the posteriors")
             closed = {}
-    found = [
-        closed[i] if i in closed else by_posterior(i) for i in range(len(chosen))
-    ]
+    found = [closed[i] if i in closed else by_posterior(i) for i in range(len(chosen))]
     if found and all(isinstance(each, UnsupportedError) for each in found):
         raise cast(UnsupportedError, found[0])
     return found
@@ -109,8 +102,6 @@ def _apart(
     found: dict[int, Prediction] = {}
     try:
         found = dict(zip(own, together(own), strict=True))
-    except Unsupported:
-        raise
     except Exception as error:  # of any kind of model; its posterior will say it
         logger.debug("no prediction in closed form: %s", error)
     lost = [i for i in own if i not in found or not _is_finite(found[i])]

@@ -288,7 +288,8 @@ class Work:
             return result
         models = [self.models[i] for i in sorted(self.models)]
         is_complete = bool(models) and (
-            len(models) + len(self.lost - set(self.models)) == len(self.data.folds.names)
+            len(models) + len(self.lost - set(self.models))
+            == len(self.data.folds.names)
         )
         return replace(
             result,

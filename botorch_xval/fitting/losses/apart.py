@@ -57,5 +57,6 @@ def evaluate_apart(evaluate: Evaluate, points: Array, models: Sequence[int]) -> 
     for i in np.flatnonzero(~is_finite).tolist():
         own = evaluate_apart(evaluate, points[[i]], [models[i]])
         losses[i], gradients[i] = own.losses[0], own.gradients[0]
-        errors |= {i: error for error in own.errors.values()}
+        if own.errors:
+            errors[i] = own.errors[0]
     return Apart(losses, gradients, errors, together)

@@ -209,9 +209,9 @@ def leave_out(
     constants = [-value.expand(f) for _, value, _ in means]
     factors = torch.stack([scales, shifts, *constants], dim=-1)
     inside = torch.linalg.inv(inverse[rows[:, :, None], rows[:, None, :]])
-    own = factors @ weighted.mT  # w, f x n
+    own = _mixed(factors, weighted)  # w, f x n
     errors = (inside @ own.gather(1, rows)[..., None])[..., 0]
-    quadratic = ((factors @ (parts.mT @ weighted)) * factors).sum(dim=-1)
+    quadratic = (_mixed(factors, weighted.mT @ parts) * factors).sum(dim=-1)
     quadratic -= (own.gather(1, rows) * errors).sum(dim=-1)
     log_dets = log_det - torch.linalg.slogdet(inside)[1]
     losses = 0.5 * (quadratic + log_dets + (n - s) * math.log(2 * math.pi))
@@ -222,12 +222,12 @@ def leave_out(
         product = inverse * tangent if is_noise else inverse @ tangent
         middle = _blocks(product, inverse, rows)  # M_SS, f x s x s
         across = product @ weighted  # Q D [Q y, Q 1, ...]
-        shifted = factors @ across.mT  # Q D w, f x n
+        shifted = _mixed(factors, across)  # Q D w, f x n
         own_shift = shifted.gather(1, rows)
         moved = (middle @ errors[..., None])[..., 0]
         turned = tangent[:, None] * weighted if is_noise else tangent @ weighted
         inner = weighted.mT @ turned
-        curvature = ((factors @ inner) * factors).sum(dim=-1)
+        curvature = (_mixed(factors, inner.mT) * factors).sum(dim=-1)
         curvature += (errors * (moved - 2 * own_shift)).sum(dim=-1)
         trace = (inside * middle.mT).sum(dim=(-2, -1))
         gradients[:, column] = 0.5 * (product.diagonal().sum() - trace - curvature)
@@ -239,7 +239,7 @@ def leave_out(
         )
     for k, (column, _, where) in enumerate(means, start=2):
         left = weighted[:, k][rows]  # (Q 1)_S, with ones where the mean is this one
-        gradients[:, column] = (errors * left).sum(dim=-1) - own @ where
+        gradients[:, column] = (errors * left).sum(dim=-1) - (own * where).sum(dim=-1)
         error_slopes[..., column] = -(inside @ left[..., None])[..., 0]
     variances = inside.diagonal(dim1=-2, dim2=-1)
     return LeftOut(
@@ -256,7 +256,20 @@ def leave_out(
     )
 
 
+def _mixed(factors: Tensor, columns: Tensor) -> Tensor:
+    """The product of factors, `f x c`, and columns, `n x c`, of each fold, `f x n`.
+
+    Not by BLAS, where the last bit of a fold depends on how many others there are.
+    """
+    total = factors[:, :1] * columns[:, 0]
+    for c in range(1, factors.shape[1]):
+        total = total + factors[:, c : c + 1] * columns[:, c]
+    return total
+
+
 def _blocks(left: Tensor, right: Tensor, rows: Tensor) -> Tensor:
     """Blocks of the product of a matrix and a symmetric one, `f x s x s`."""
+    if rows.shape[1] == 1:  # as in `_mixed`
+        return (left * right).sum(dim=-1)[rows][..., None]
     width = max(1, BLOCK // (rows.shape[1] * len(left)))
     return torch.cat([left[part] @ right[part].mT for part in rows.split(width)])
