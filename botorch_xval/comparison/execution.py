@@ -39,8 +39,8 @@ def submit_cells(
 ) -> list[Cell]:
     """Compute cells by an executor.
 
-    If the user interrupts, cells that wait are cancelled and finished ones are kept. When time is over, cells that wait are cancelled, and those
-    that run are waited for.
+    If the user interrupts, cells that wait are cancelled and finished ones are kept.
+    When time is over, cells that wait are cancelled, and those that run are waited for.
 
     Args:
         compute: Computes a cell; a function that can be pickled.

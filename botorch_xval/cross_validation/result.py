@@ -75,8 +75,8 @@ class CrossValidation:
     """How each fold was fitted, in their order; with several outputs those of each."""
 
     failed: dict[str, str]
-    """By name of a fold without a score the reason: its model could not be built, or its
-    fit or prediction failed."""
+    """By name of a fold without a score the reason: it could not be built or fitted, or
+    has no prediction."""
 
     whitened: Tensor | None = None
     """Errors in predicted deviations with their correlation removed, `k x m`, for a
@@ -106,8 +106,8 @@ class CrossValidation:
     """What the fit to all rows and its Hessian took, if there was one."""
 
     models: list[Model] | None = None
-    """The fitted model of each fold, if they were to be kept; not saved to a file. A fold
-    whose model could not be built has none."""
+    """The fitted model of each fold, if they were to be kept; not saved to a file. A
+    fold whose model could not be built has none."""
 
     full_model: Model | None = None
     """The model of all rows, if there was one and models were to be kept."""

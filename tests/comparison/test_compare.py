@@ -443,14 +443,37 @@ def test_an_interrupted_comparison_keeps_what_it_has(data, tmp_path):
 
 
 def test_the_files_are_there_after_the_first_cell(data, tmp_path):
-    def failing(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
-        raise RuntimeError("no such model")
+    def interrupted(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+        raise KeyboardInterrupt
 
-    configurations = {"default": normalized_gp, "failing": failing}
-    with pytest.raises(RuntimeError, match="no such model"):
+    configurations = {"default": normalized_gp, "interrupted": interrupted}
+    with pytest.raises(KeyboardInterrupt):
         compare(configurations, *data, sizes=[6], folder=tmp_path, **QUICK)
     assert pd.read_csv(tmp_path / "scores.csv").configuration.to_list() == ["default"]
     assert len(pd.read_csv(tmp_path / "points.csv")) == 6
+
+
+def failing(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+    raise RuntimeError("no such model")
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["first", "last"])
+def test_a_configuration_that_raises_has_no_scores(data, tmp_path, order):
+    configurations = dict([("bad", failing), ("default", normalized_gp)][::order])
+    kwargs = {"sizes": [6, 8], "folder": tmp_path, **QUICK}
+    with pytest.warns(BotorchWarning, match="2 of 4 cells .* 'bad' of 6 rows .Runtime"):
+        found = compare(configurations, *data, **kwargs)
+    alone = compare({"default": normalized_gp}, *data, sizes=[6, 8], **QUICK)
+    own = found.points[found.points.configuration == "default"]
+    assert own.log_density.to_list() == alone.points.log_density.to_list()
+    assert found.fits.set_index("configuration").failed["bad"].to_list() == [6, 8]
+    # What has failed is not kept: two cells and the manifest.
+    assert len(list((tmp_path / "cells").glob("*.json"))) == 3
+
+
+def test_if_all_configurations_raise_the_first_error_is_raised(data):
+    with pytest.raises(RuntimeError, match="no such model"):
+        compare({"bad": failing, "worse": failing}, *data, sizes=[6], **QUICK)
 
 
 def test_progress_goes_to_the_screen_only_if_wanted(data, capsys):

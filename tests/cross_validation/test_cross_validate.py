@@ -501,9 +501,30 @@ def test_an_error_of_the_model_names_the_fold():
             raise RuntimeError("no such model")
         return normalized_gp(train_X, train_Y)
 
+    expected = cross_validate(normalized_gp, x, y, keep_models=True)
+    with pytest.warns(
+        BotorchWarning, match="1 of 6 .* row 2 .no model, RuntimeError: n"
+    ):
+        found = cross_validate(model, x, y, keep_models=True)
+    assert found.failed == {"row 2": "no model, RuntimeError: no such model"}
+    rest = found.fold_of != 2
+    assert torch.equal(found.log_density[rest], expected.log_density[rest])
+    assert found.log_density[~rest].isnan().all()
+    assert len(found.models) == 5 and len(found.records) == 6
+
+
+def test_an_error_of_every_model_is_raised():
+    def model(train_X: Tensor, train_Y: Tensor) -> SingleTaskGP:
+        raise RuntimeError("no such model")
+
     with pytest.raises(RuntimeError, match="no such model") as caught:
-        cross_validate(model, x, y)
-    assert caught.value.__notes__ == ["raised by the model of fold 'row 2'"]
+        cross_validate(model, *noisy_waves(6))
+    assert caught.value.__notes__ == ["raised by the model of fold 'row 0'"]
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(ValueError, match="a function that builds a model, got NoneTyp"):
+        cross_validate(lambda X, Y: None, *noisy_waves(6))
 
 
 # Refusals

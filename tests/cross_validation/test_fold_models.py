@@ -180,7 +180,7 @@ def test_a_batch_that_shares_what_it_learns_is_not_used(fit, monkeypatch):
 
 def test_an_error_names_the_fold_that_has_it():
     Y = TABLE.Y.clone()
-    Y[3:5] = 1e308  # their sum is infinite, and standardized they are NaN
+    Y[3:6] = 1e308  # their sum is infinite, and standardized they are NaN
     with pytest.raises(InputDataError, match="NaN") as caught:
         cross_validate(BATCHED, TABLE.X, Y)
     assert caught.value.__notes__ == ["raised by the model of fold 'row 0'"]
