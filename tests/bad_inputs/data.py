@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bad_inputs.case import INF, table_of, written
 
+from bad_inputs.case import INF, table_of, written
 from botorch_xval.data import (
     encode_table,
     encode_tuning_trials,
