@@ -13,6 +13,7 @@ from torch import Tensor
 __all__ = [
     "check_columns",
     "check_data",
+    "check_names",
     "check_number",
     "check_one_of",
     "check_pair",
@@ -26,6 +27,15 @@ __all__ = [
 def wrong(where: str, expected: str, got: object, remedy: str) -> ValueError:
     """An error: what was expected, what came, what to do."""
     return ValueError(f"{where}: expected {expected}, got {got}; {remedy}")
+
+
+def check_names(name: str, names: object, count: int, of: str) -> None:
+    """Raise a ValueError unless there is one name for each of `count` things."""
+    expected = f"one for each of {count} {of}"
+    if isinstance(names, str) or not isinstance(names, Collection):
+        raise wrong(name, expected, repr(names), "pass a list of names")
+    if len(names) != count:
+        raise wrong(name, expected, len(names), "name all, or leave the names out")
 
 
 def check_type(name: str, value: object, kind: type, advice: str) -> None:
@@ -57,11 +67,14 @@ def check_one_of(
         raise wrong(name, f"one of {list(known)}{more}", repr(value), remedy)
 
 
-def check_whole(name: str, value: object, least: int, advice: str = "") -> None:
-    """Raise a ValueError unless an argument is a whole number from `least` on."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        advice = advice or "pass such a number"
-        raise wrong(name, f"a whole number from {least} on", repr(value), advice)
+def check_whole(
+    name: str, value: Any, least: int | None = None, advice: str = ""
+) -> None:
+    """Raise a ValueError unless an argument is a whole number, from `least` on."""
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or (least is not None and value < least):
+        expected = "a whole number" + ("" if least is None else f" from {least} on")
+        raise wrong(name, expected, repr(value), advice or "pass such a number")
 
 
 def check_number(
