@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +28,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from botorch_xval.comparison.paired import groups_of, mean_by_row, tabulate
+from botorch_xval.cross_validation.files import read_json
 
 __all__ = ["Cell", "CellFolder", "Outcomes", "write_in_full"]
 
@@ -68,7 +69,7 @@ class CellFolder:
         path = self.folder / "manifest.json"
         versions, known = _versions(), dict[str, str]()
         if any(other != path for other in self.folder.glob("*.json")):
-            manifest = _read(path, self.folder)
+            manifest = _read(path, self.folder, _manifest_of)
             self._check(manifest, fingerprints)
             _warn_of_versions(folder, manifest["versions"], versions)
             versions, known = manifest["versions"], manifest["fingerprints"]
@@ -96,7 +97,7 @@ class CellFolder:
     def load(self, cell: Cell) -> dict[str, Any] | None:
         """What :meth:`keep` was given for a cell; None if it is not finished."""
         path = self._path(cell)
-        return _read(path, path)["outcome"] if path.exists() else None
+        return _read(path, path, _outcome_of) if path.exists() else None
 
     def keep(self, cell: Cell, outcome: dict[str, Any]) -> None:
         """Write the outcome of a cell: numbers, text, lists and dictionaries."""
@@ -246,12 +247,39 @@ def write_in_full(path: Path, text: str) -> None:
     os.replace(draft, path)
 
 
-def _read(path: Path, remedy: Path) -> dict[str, Any]:
+def _outcome_of(content: dict[str, Any]) -> dict[str, Any]:
+    """The outcome of a cell in its file."""
+    outcome = content["outcome"]
+    for name in ("rows", "log_density", "squared_error"):
+        values = np.array(outcome[name], dtype=np.int64 if name == "rows" else float)
+        if values.shape != (len(outcome["rows"]),) or (
+            name == "rows" and values.min(initial=0) < 0
+        ):
+            raise ValueError(f"{name} of shape {values.shape}")
+    for name in ("folds", "failed", "evaluations", "seconds"):
+        if not isinstance(outcome[name], int | float):
+            raise TypeError(f"{name}: {outcome[name]!r}")
+    return outcome
+
+
+def _manifest_of(content: dict[str, Any]) -> dict[str, Any]:
+    """The manifest in its file."""
+    if content.get("format", 1) == FORMAT:
+        for name in ("versions", "fingerprints"):
+            if not all(isinstance(v, str) for v in content[name].values()):
+                raise TypeError(f"{name}: {content[name]!r}")
+    return content
+
+
+def _read(
+    path: Path, remedy: Path, part: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return part(read_json(path))
+    except Exception as error:  # of a damaged or hostile file: RecursionError, ...
         raise ValueError(
-            f"folder: expected a complete file {path}, got a damaged one ({error}); "
+            f"folder: expected a complete file {path}, got a damaged one "
+            f"({type(error).__name__}: {str(error)[:200]}); "
             f"delete {remedy}, and it will be computed again"
         ) from None
 

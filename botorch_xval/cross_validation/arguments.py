@@ -19,7 +19,15 @@ from botorch_xval.models.checks import (
     wrong,
 )
 
-__all__ = ["DRAWS", "FITS", "check_arguments", "check_mll", "check_model"]
+__all__ = [
+    "DRAWS",
+    "FITS",
+    "check_arguments",
+    "check_fit",
+    "check_mll",
+    "check_model",
+    "noise_of",
+]
 
 FITS = ("refit", "warm", "fixed", "adaptive", "sampled", "posterior")
 DRAWS, FEWEST_DRAWS = 1000, 100
@@ -37,11 +45,14 @@ def check_mll(mll: Any) -> None:
         raise wrong("mll", expected, got, "pass the class itself, which makes the mlls")
 
 
-def check_model(model: Any, *data: Tensor, **noise: Tensor) -> None:
+def check_model(
+    model: Any, *data: Tensor, where: str = "model", **noise: Tensor
+) -> None:
     """Refuse what builds no model.
 
     Args:
         model: What is to build it.
+        where: What it is called, for the message.
         *data: What it is to be called with.
         **noise: By keyword, likewise.
 
@@ -51,7 +62,7 @@ def check_model(model: Any, *data: Tensor, **noise: Tensor) -> None:
     expected = "a function of train_X and train_Y that builds a model, or a class"
     remedy = "pass SingleTaskGP, or lambda train_X, train_Y: SingleTaskGP(...)"
     if isinstance(model, Model) or not callable(model):
-        raise wrong("model", expected, type(model).__name__, remedy)
+        raise wrong(where, expected, type(model).__name__, remedy)
     try:
         arguments = signature(model)
     except (TypeError, ValueError):  # of compiled code: the call will tell
@@ -62,7 +73,7 @@ def check_model(model: Any, *data: Tensor, **noise: Tensor) -> None:
         if noise:
             expected += f", and of the keyword {', '.join(noise)}"
         got = f"one that does not take them (TypeError: {error})"
-        raise wrong("model", expected, got, remedy) from error
+        raise wrong(where, expected, got, remedy) from error
 
 
 def check_arguments(
@@ -87,15 +98,33 @@ def check_arguments(
     """
     check_data(train_X, train_Y, train_Yvar, ndim=2, gaps=True)
     check_mll(mll)
-    check_model(model, train_X, train_Y, **_noise(train_Yvar))
-    check_one_of("fit", fit, FITS)
-    check_number("threshold", threshold)
+    check_model(model, train_X, train_Y, **noise_of(train_Yvar))
     check_number("max_error", max_error, above=True)
-    check_whole("seed", seed)
+    check_fit(fit, fit_options, threshold, draws, seed)
+
+
+def check_fit(
+    fit: str,
+    fit_options: FitOptions | None,
+    threshold: float,
+    draws: int | None,
+    seed: int,
+) -> None:
+    """Refuse ways to fit folds that are not known.
+
+    Args are those of :func:`~botorch_xval.cross_validation.cross_validate`.
+
+    Raises:
+        ValueError: If an argument is not as described there.
+    """
+    check_one_of("fit", fit, FITS)
+    check_options(fit_options)
+    check_number("threshold", threshold)
     if draws is not None:
         check_whole("draws", draws, FEWEST_DRAWS)
-    check_options(fit_options)
+    check_whole("seed", seed, 0)
 
 
-def _noise(train_Yvar: Tensor | None) -> dict[str, Tensor]:
+def noise_of(train_Yvar: Tensor | None) -> dict[str, Tensor]:
+    """The keyword that a function gets that builds a model, if noise is known."""
     return {} if train_Yvar is None else {"train_Yvar": train_Yvar}

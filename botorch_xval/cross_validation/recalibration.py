@@ -40,6 +40,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from botorch_xval.cross_validation.clusters import standard_error
+from botorch_xval.cross_validation.files import checked, read_arrays
 from botorch_xval.cross_validation.result import PASS, CrossValidation
 from botorch_xval.models.checks import check_type
 from botorch_xval.models.scaled_variance import ScaledVariance
@@ -194,21 +195,20 @@ class Recalibration:
         """Read what :meth:`save` has written; tensors are on the CPU.
 
         Raises:
-            ValueError: If the file has no factors.
+            ValueError: If the file is something else, or has no factors.
         """
-        with np.load(path, allow_pickle=False) as data:
+        result = CrossValidation.load(path)
+        with checked(path, "Recalibration.save") as file:
+            data = read_arrays(file)
             if f"recalibration_{EXTRA[0]}" not in data:
-                raise ValueError(
-                    f"{path}: expected a file written by Recalibration.save, got one "
-                    "without factors"
-                )
-            factor, fold_factor, is_nested = (data[f"recalibration_{n}"] for n in EXTRA)
-        return cls(
-            CrossValidation.load(path),
-            torch.from_numpy(factor),
-            torch.from_numpy(fold_factor),
-            bool(is_nested),
-        )
+                raise ValueError("a cross-validation without factors")
+            factor, each, is_nested = (data[f"recalibration_{n}"] for n in EXTRA)
+            folds, m = len(result.folds.names), result.mean.shape[-1]
+            for values, shape in ((factor, (m,)), (each, (folds, m)), (is_nested, ())):
+                if values.shape != shape:
+                    raise ValueError(f"factors of shape {values.shape}")
+            factors = [torch.from_numpy(f.astype(np.float64)) for f in (factor, each)]
+        return cls(result, *factors, bool(is_nested))
 
 
 def recalibrate(result: CrossValidation) -> Recalibration:

@@ -365,5 +365,9 @@ class CrossValidation:
 
     @classmethod
     def load(cls, path: str | Path) -> CrossValidation:
-        """Read what :meth:`save` has written; tensors are on the CPU."""
+        """Read what :meth:`save` has written; tensors are on the CPU.
+
+        Raises:
+            ValueError: If the file is something else, whatever it is.
+        """
         return cls(**read_result(path))

@@ -78,9 +78,14 @@ def check_whole(
 
 
 def check_number(
-    name: str, value: object, least: float = 0.0, advice: str = "", above: bool = False
+    name: str,
+    value: object,
+    least: float = 0.0,
+    advice: str = "",
+    above: bool = False,
+    nan: bool = False,
 ) -> None:
-    """Raise a ValueError unless an argument is a number; infinity is one, NaN is none.
+    """Raise a ValueError unless an argument is a number; infinity is one.
 
     Args:
         name: Name of the argument.
@@ -88,9 +93,12 @@ def check_number(
         least: The smallest number.
         advice: What to do instead.
         above: Whether it has to be larger than the smallest.
+        nan: Whether NaN is one, too.
     """
     known: Any = value
     is_real = isinstance(value, Real) and not isinstance(value, bool)
+    if nan and is_real and math.isnan(known):
+        return
     if not is_real or not (known > least if above else known >= least):
         expected = f"a number {f'above {least:g}' if above else f'from {least:g} on'}"
         raise wrong(name, expected, repr(value), advice or "pass such a number")
