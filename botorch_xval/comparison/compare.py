@@ -11,7 +11,7 @@ some of its folds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from numbers import Integral
@@ -35,7 +35,13 @@ from botorch_xval.comparison.fingerprint import fingerprint
 from botorch_xval.comparison.race import leaving, significance
 from botorch_xval.comparison.store import Cell, CellFolder, Outcomes
 from botorch_xval.comparison.table import Comparison
-from botorch_xval.cross_validation.arguments import DRAWS, check_mll
+from botorch_xval.cross_validation.arguments import (
+    DRAWS,
+    check_fit,
+    check_mll,
+    check_model,
+    noise_of,
+)
 from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.cross_validation.folds import Folds, leave_one_out
 from botorch_xval.cross_validation.folds_like import (
@@ -50,6 +56,13 @@ from botorch_xval.cross_validation.nuts import makes_draws
 from botorch_xval.cross_validation.outputs import build_with_gaps
 from botorch_xval.cross_validation.scores import squared_error
 from botorch_xval.fitting.options import FitOptions
+from botorch_xval.models.checks import (
+    check_data,
+    check_number,
+    check_type,
+    check_whole,
+    wrong,
+)
 
 __all__ = ["compare", "score_cell"]
 
@@ -143,10 +156,14 @@ def compare(
             the executor was shut down, or cannot be sent a configuration.
         OSError: If the folder cannot be written to. What was kept before is not lost.
     """
+    check_number("seconds", seconds)
     end = monotonic() + seconds
-    _check(configurations, train_X, train_Y, train_Yvar, sizes, replicates)
-    if not seconds >= 0:
-        raise ValueError(f"seconds: expected at least 0, got {seconds!r}")
+    check_data(train_X, train_Y, train_Yvar, ndim=2, gaps=True)
+    _check_configurations(configurations, train_X, train_Y, train_Yvar)
+    _check_sizes(sizes, len(train_X))
+    check_fit(fit, fit_options, threshold, draws, seed)
+    check_whole("replicates", replicates, 1)
+    _check_places(folder, executor)
     mlls = _mlls(mll, configurations)
     drawn = _draws(draws, configurations, (train_X, train_Y, train_Yvar), fit)
     sizes = sorted(int(size) for size in sizes)
@@ -321,7 +338,7 @@ def _mlls(
     if unknown := sorted(set(mll) - set(configurations)):
         raise ValueError(
             f"mll: expected names of configurations, {sorted(configurations)}, got "
-            f"{unknown}"
+            f"{unknown}; name those that have a criterion of their own"
         )
     return {n: mll.get(n, ExactMarginalLogLikelihood) for n in configurations}
 
@@ -366,30 +383,45 @@ def _opened(
         yield CellFolder(folder, known)
 
 
-def _check(
+def _check_configurations(
     configurations: Mapping[str, Callable[..., Model]],
     train_X: Tensor,
     train_Y: Tensor,
     train_Yvar: Tensor | None,
-    sizes: Sequence[int],
-    replicates: int,
 ) -> None:
-    n = len(train_X)
+    remedy = 'pass functions that build models by name, {"default": SingleTaskGP}'
+    check_type("configurations", configurations, Mapping, remedy)
     if not configurations:
-        raise ValueError("configurations: expected at least one, got none")
-    for name in configurations:
+        raise wrong("configurations", "at least one", "none", remedy)
+    for name, model in configurations.items():
         if not isinstance(name, str):
-            raise ValueError(f"configurations: expected names as text, got {name!r}")
-    for what, values in (("train_Y", train_Y), ("train_Yvar", train_Yvar)):
-        if values is not None and len(values) != n:
-            raise ValueError(
-                f"{what}: expected {n} rows as in train_X, got {len(values)}"
-            )
-    wrong = [s for s in sizes if not isinstance(s, Integral) or not 3 <= s <= n]
-    if wrong or not len(sizes) or len(set(sizes)) < len(sizes):
-        raise ValueError(
-            f"sizes: expected different whole numbers from 3 to {n} (the rows of "
-            f"train_X), got {list(sizes)}"
-        )
-    if replicates < 1:
-        raise ValueError(f"replicates: expected at least 1, got {replicates}")
+            raise wrong("configurations", "names as text", repr(name), remedy)
+        where = f"configurations: {name!r}: model"
+        noise = noise_of(train_Yvar)
+        check_model(model, train_X, train_Y, where=where, **noise)
+
+
+def _check_sizes(sizes: Any, n: int) -> None:
+    expected = f"different whole numbers from 3 to {n} (the rows of train_X)"
+    remedy = f"pass a list of numbers of rows, such as [{max(3, n // 2)}, {n}]"
+    if isinstance(sizes, str) or not isinstance(sizes, Iterable):
+        raise wrong("sizes", expected, repr(sizes), remedy)
+    found = list(sizes)
+    bad = [s for s in found if not isinstance(s, Integral) or not 3 <= s <= n]
+    if bad or not found or len(set(found)) < len(found):
+        raise wrong("sizes", expected, found, remedy)
+
+
+def _check_places(folder: Any, executor: Any) -> None:
+    """Where cells are kept and computed."""
+    if folder is not None:
+        if not isinstance(folder, str | Path):
+            got, remedy = type(folder).__name__, "pass its name, or leave it out"
+            raise wrong("folder", "a path or None", got, remedy)
+        if Path(folder).exists() and not Path(folder).is_dir():
+            remedy = "name another place"
+            raise wrong("folder", "a folder", f"a file, {folder}", remedy)
+    if executor is not None and not hasattr(executor, "submit"):
+        remedy = "pass one such as concurrent.futures.ProcessPoolExecutor()"
+        got = type(executor).__name__
+        raise wrong("executor", "an executor or None", got, remedy)

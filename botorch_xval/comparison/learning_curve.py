@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +25,13 @@ from botorch_xval.comparison.power_law import (
     total,
 )
 from botorch_xval.comparison.table import Comparison
+from botorch_xval.models.checks import (
+    check_number,
+    check_one_of,
+    check_type,
+    check_whole,
+    wrong,
+)
 
 __all__ = ["LearningCurve", "check_learning_curve", "learning_curve"]
 
@@ -58,7 +64,14 @@ class LearningCurve:
             One line per configuration and size: `configuration`, `size`, `score` (the
             median), `standard_error`, `low` and `high` (95 %), in nats per row. It is
             the expected score, without the noise of a score of finitely many rows.
+
+        Raises:
+            ValueError: If these are no positive numbers.
         """
+        at = np.asarray(sizes)
+        if at.ndim != 1 or at.dtype.kind not in "iuf" or not (at > 0).all():
+            remedy = "pass a list, such as [100, 200]"
+            raise wrong("sizes", "positive numbers of rows", repr(sizes), remedy)
         rows = []
         for name in self.draws:
             for size, values in zip(sizes, self._at(name, sizes).T, strict=True):
@@ -79,8 +92,7 @@ class LearningCurve:
         Raises:
             ValueError: If `more` is not a positive number.
         """
-        if not more > 0:
-            raise ValueError(f"more: expected a positive number of rows, got {more}")
+        check_number("more", more, advice="say how many rows more", above=True)
         rows = []
         for name in self.draws:
             last = self.scores["size"].max()
@@ -91,7 +103,12 @@ class LearningCurve:
         return pd.DataFrame(rows)
 
     def sentence(self, configuration: str, more: int = 20) -> str:
-        """What further rows would bring to one configuration, in words."""
+        """What further rows would bring to one configuration, in words.
+
+        Raises:
+            ValueError: If there is no such configuration, or `more` is no number.
+        """
+        check_one_of("configuration", configuration, self.draws)
         table = self.gain(more)
         row = next(table[table.configuration == configuration].itertuples())
         return (
@@ -131,6 +148,7 @@ def learning_curve(comparison: Comparison, *, seed: int = 0) -> LearningCurve:
     Raises:
         ValueError: If there are fewer sizes, or rows without a score leave too few.
     """
+    check_whole("seed", seed, 0)
     sizes = _check(comparison, FEWEST)
     lines, covariances, draws = [], {}, {}
     at = np.array(sizes, float)
@@ -177,8 +195,8 @@ def check_learning_curve(
     Raises:
         ValueError: If there are too few sizes.
     """
-    if not isinstance(num_held_out, Integral) or num_held_out < 1:
-        raise ValueError(f"num_held_out: expected 1 or more, got {num_held_out}")
+    check_whole("num_held_out", num_held_out, 1)
+    check_whole("seed", seed, 0)
     sizes = _check(comparison, FEWEST + num_held_out)
     at, kept = np.array(sizes, float), len(sizes) - num_held_out
     rows = []
@@ -204,11 +222,7 @@ def check_learning_curve(
 
 def _check(comparison: Comparison, fewest: int) -> list[int]:
     """The sizes, in order."""
-    if not isinstance(comparison, Comparison):
-        raise ValueError(
-            f"comparison: expected a Comparison, got {type(comparison).__name__}; pass "
-            "a result of `compare`"
-        )
+    check_type("comparison", comparison, Comparison, "pass a result of `compare`")
     sizes = sorted(int(size) for size in comparison.points["size"].unique())
     if len(sizes) < fewest:
         raise ValueError(
@@ -247,7 +261,7 @@ def _moments(
     if (count < 3).any():
         raise ValueError(
             "comparison: expected at least 3 rows (or groups) with a score at every "
-            f"size, got {count.to_dict()} of {name!r}"
+            f"size, got {count.to_dict()} of {name!r}; leave out small sizes"
         )
     means = scores.mean()
     away = ((scores - means) / known.sum()).fillna(0.0).groupby(groups).sum()

@@ -22,6 +22,8 @@ from botorch_xval.comparison.paired import (
 )
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.clusters import count_clusters, standard_error
+from botorch_xval.cross_validation.files import checked, read_json
+from botorch_xval.models.checks import check_type, wrong
 from botorch_xval.models.configurations import BOTORCH_DEFAULT
 from botorch_xval.models.grammar import ModelSpec
 from botorch_xval.models.structured import StructuredGP
@@ -55,6 +57,19 @@ class ModelSearch:
 
     failed: dict[str, str] = field(default_factory=dict)
     """By name of a model that could not be fitted to all rows the reason."""
+
+    def __post_init__(self) -> None:
+        advice = "see `search`, which makes them"
+        check_type("comparison", self.comparison, Comparison, advice)
+        found = isinstance(self.specs, tuple) and self.specs
+        if not found or not all(isinstance(s, ModelSpec) for s in self.specs):
+            raise wrong("specs", "a tuple of ModelSpec", repr(self.specs), advice)
+        names = set(self.comparison.points.configuration)
+        known = {spec.name for spec in self.specs}
+        if BOTORCH_DEFAULT not in names or not names <= known:
+            expected = f"those of the configurations, {BOTORCH_DEFAULT!r} among them"
+            got = f"{sorted(known)} for {sorted(names)}"
+            raise wrong("specs", expected, got, advice)
 
     def table(self) -> pd.DataFrame:
         r"""All models, best first, beside BoTorch's default.
@@ -153,17 +168,14 @@ class ModelSearch:
         Raises:
             ValueError: If the file is something else.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        with checked(path, "ModelSearch.save") as file:
+            content = read_json(file)
             if content["format"] != FORMAT:
                 raise ValueError(f"format {content['format']}, expected {FORMAT}")
             frames = (pd.DataFrame(content[name]) for name in ("points", "fits"))
             specs = tuple(ModelSpec(**spec) for spec in content["specs"])
-            return cls(Comparison(*frames), specs, content["failed"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path}: expected a file written by ModelSearch.save ({error})"
-            ) from error
+            failed = {str(k): str(v) for k, v in content["failed"].items()}
+            return cls(Comparison(*frames), specs, failed)
 
 
 def is_worth_a_change(difference: float, error: float, rows: float) -> bool:

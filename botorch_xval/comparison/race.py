@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from botorch_xval.cross_validation.clusters import cluster_deviations, count_clusters
+from botorch_xval.models.checks import check_number, check_type, check_whole, wrong
 
 __all__ = ["leaving", "rounds", "significance"]
 
@@ -38,6 +39,12 @@ def rounds(points: Sequence[int]) -> list[int]:
     Returns:
         By round the number of folds that are done at its end, increasing.
     """
+    counts = np.asarray(points)
+    if counts.ndim != 1 or counts.dtype.kind not in "iu" or not (counts > 0).all():
+        remedy = "pass how many rows each fold holds out"
+        raise wrong("points", "positive whole numbers", repr(points), remedy)
+    if not len(counts):
+        raise wrong("points", "at least one fold", "none", "see k_fold")
     done = np.cumsum(points)
     ends, wanted = {len(points)}, float(FEWEST)
     while wanted <= (1 - LEAST) * done[-1]:
@@ -64,6 +71,8 @@ def significance(look: int, configurations: int) -> float:
     Returns:
         :math:`\alpha_r`, a probability.
     """
+    check_whole("look", look, 1)
+    check_whole("configurations", configurations, 1)
     return ERROR / (look * (look + 1) * max(configurations - 1, 1))
 
 
@@ -98,6 +107,17 @@ def leaving(
         Names of configurations, never all of them; none if there are fewer than 10
         groups.
     """
+    check_type("scores", scores, pd.DataFrame, "see `to_frame` of a Comparison")
+    check_number("significance", significance, advice="see significance(look, c)")
+    if significance > 1:
+        remedy = "see significance(look, c)"
+        raise wrong("significance", "a probability", significance, remedy)
+    if groups is not None:
+        check_type("groups", groups, pd.Series, "give it the index of scores")
+        if len(gone := scores.index.difference(groups.index)):
+            remedy = "give it the index of scores"
+            got = f"none for {len(gone)} of them, such as {gone[0]}"
+            raise wrong("groups", "a label for every row", got, remedy)
     clusters = pd.Series(scores.index, scores.index) if groups is None else groups
     unscored = scores.isna().all()
     if clusters[scores.index].nunique() < FEWEST or unscored.all():

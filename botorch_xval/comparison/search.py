@@ -30,7 +30,9 @@ from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.folds import leave_one_out
 from botorch_xval.cross_validation.folds_like import FoldsLike, Groups
 from botorch_xval.fitting.options import FitOptions
+from botorch_xval.models.checks import check_data, check_number, check_whole, wrong
 from botorch_xval.models.grammar import ModelSpec, first_specs, neighbors
+from botorch_xval.models.scalar_choice import normalize_dims
 from botorch_xval.models.structured import StructuredGP
 
 __all__ = ["search"]
@@ -93,8 +95,14 @@ def search(
         ModelFittingError: If BoTorch's default cannot be fitted to all rows. Another
             model that cannot be is in `failed` of the result, and named in a warning.
     """
+    check_number("seconds", seconds)
     end = monotonic() + seconds
-    _check(train_X, train_Y, seconds, candidates, choice_dims)
+    check_data(train_X, train_Y, train_Yvar, ndim=2, gaps=True)
+    if len(train_X) < 3:
+        remedy = "add rows"
+        raise wrong("train_X", "at least 3 rows", len(train_X), remedy)
+    check_whole("candidates", candidates, 1)
+    choice_dims = normalize_dims(choice_dims, train_X.shape[-1])
     d, m = train_X.shape[-1], train_Y.shape[-1]
     default, *waiting = first_specs(d, choice_dims)
     with (
@@ -169,28 +177,3 @@ class _Work:
     def found(self) -> ModelSearch:
         assert self.comparison is not None
         return ModelSearch(self.comparison, tuple(self.tried), dict(self.failed))
-
-
-def _check(
-    train_X: Tensor,
-    train_Y: Tensor,
-    seconds: float,
-    candidates: int,
-    choice_dims: Sequence[int],
-) -> None:
-    for what, values in (("train_X", train_X), ("train_Y", train_Y)):
-        if values.ndim != 2:
-            raise ValueError(
-                f"{what}: expected two dimensions, got shape {tuple(values.shape)}"
-            )
-    if len(train_X) < 3:
-        raise ValueError(f"train_X: expected at least 3 rows, got {len(train_X)}")
-    if not seconds >= 0:
-        raise ValueError(f"seconds: expected at least 0, got {seconds}")
-    if candidates < 1:
-        raise ValueError(f"candidates: expected at least 1, got {candidates}")
-    d, dims = train_X.shape[-1], list(choice_dims)
-    if not set(dims) <= set(range(d)) or len(set(dims)) < len(dims):
-        raise ValueError(
-            f"choice_dims: expected different columns from 0 to {d - 1}, got {dims}"
-        )

@@ -15,7 +15,12 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from botorch_xval.cross_validation.clusters import cluster_deviations
+from botorch_xval.cross_validation.clusters import (
+    check_clusters,
+    check_scores,
+    cluster_deviations,
+)
+from botorch_xval.models.checks import check_whole
 
 __all__ = ["selection_bias"]
 
@@ -40,14 +45,20 @@ def selection_bias(
     (`benchmarks/calibration.py` compares it with the truth).
 
     Args:
-        scores: Log predictive densities, `n x c`; no NaN (not checked).
+        scores: Log predictive densities, `n x c`.
         clusters: The cluster of each row, `n`; default: each is one.
         seed: Of the draws.
 
     Returns:
         :math:`b` in nats per row, and the number of configurations in :math:`C`, the
         best one included. NaN if there are fewer than two clusters.
+
+    Raises:
+        ValueError: If these are no scores, or no clusters of them.
     """
+    check_scores(scores)
+    check_clusters(clusters, len(scores))
+    check_whole("seed", seed, 0)
     means = scores.mean(axis=0)
     best = means.argmax()
     deviations = cluster_deviations(scores, clusters)

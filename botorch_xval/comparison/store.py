@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from botorch_xval.comparison.files import write_in_full
 from botorch_xval.comparison.paired import groups_of, mean_by_row, tabulate
+from botorch_xval.cross_validation.files import read_json
 from botorch_xval.cross_validation.folds import Folds
 
 __all__ = ["Cell", "CellFolder", "Outcomes"]
@@ -71,7 +72,7 @@ class CellFolder:
         versions, known = _versions(), dict[str, str]()
         if any(other != path for other in self.folder.glob("*.json")):
             remedy = f"restore it, or delete {self.folder} to begin anew"
-            manifest = _read(path, remedy, "versions", "fingerprints")
+            manifest = _read(path, remedy, _manifest_of)
             self._check(manifest, fingerprints)
             _warn_of_versions(folder, manifest["versions"], versions)
             versions, known = manifest["versions"], manifest["fingerprints"]
@@ -102,7 +103,7 @@ class CellFolder:
         if not path.exists():
             return None
         remedy = f"delete {path}, and it will be computed again"
-        return _read(path, remedy, "outcome")["outcome"]
+        return _read(path, remedy, _outcome_of)
 
     def keep(self, cell: Cell, outcome: dict[str, Any]) -> None:
         """Write the outcome of a cell: numbers, text, lists and dictionaries."""
@@ -277,15 +278,39 @@ class Outcomes:
         self._cost = self._written - start
 
 
-def _read(path: Path, remedy: str, *keys: str) -> dict[str, Any]:
+def _outcome_of(content: dict[str, Any]) -> dict[str, Any]:
+    """The outcome of a cell in its file."""
+    outcome = content["outcome"]
+    for name in ("rows", "log_density", "squared_error"):
+        values = np.array(outcome[name], dtype=np.int64 if name == "rows" else float)
+        if values.shape != (len(outcome["rows"]),) or (
+            name == "rows" and values.min(initial=0) < 0
+        ):
+            raise ValueError(f"{name} of shape {values.shape}")
+    for name in ("folds", "failed", "evaluations", "seconds"):
+        if not isinstance(outcome[name], int | float):
+            raise TypeError(f"{name}: {outcome[name]!r}")
+    return outcome
+
+
+def _manifest_of(content: dict[str, Any]) -> dict[str, Any]:
+    """The manifest in its file."""
+    if content.get("format", 1) == FORMAT:
+        for name in ("versions", "fingerprints"):
+            if not all(isinstance(v, str) for v in content[name].values()):
+                raise TypeError(f"{name}: {content[name]!r}")
+    return content
+
+
+def _read(
+    path: Path, remedy: str, part: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or not set(keys) <= set(content):
-            raise ValueError(f"no {' and '.join(keys)} in it")
-        return content
-    except (OSError, ValueError) as error:
+        return part(read_json(path))
+    except Exception as error:  # of a damaged or hostile file: RecursionError, ...
         raise ValueError(
-            f"folder: expected a complete file {path}, got a damaged one ({error}); "
+            f"folder: expected a complete file {path}, got a damaged one "
+            f"({type(error).__name__}: {str(error)[:200]}); "
             f"{remedy}"
         ) from None
 

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -18,12 +17,15 @@ from botorch_xval.comparison.weights import (
     stacking_weights,
 )
 from botorch_xval.cross_validation.elpd_data import make_elpd_data
+from botorch_xval.cross_validation.files import checked, read_arrays
+from botorch_xval.models.checks import check_type, wrong
 
 __all__ = ["Comparison"]
 
 CELL = ("configuration", "size", "replicate", "round")
 POINTS = (*CELL, "row", "log_density", "squared_error")
 FITS = (*CELL, "folds", "failed", "evaluations", "seconds")
+REMEDY = "take both tables from a result of `compare`"
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,23 @@ class Comparison:
             ("points", self.points, POINTS),
             ("fits", self.fits, FITS),
         ):
+            check_type(name, frame, pd.DataFrame, REMEDY)
             if missing := [c for c in columns if c not in frame]:
-                raise ValueError(
-                    f"{name}: expected the columns {', '.join(columns)}; "
-                    f"{', '.join(missing)} missing"
-                )
+                expected = f"the columns {', '.join(columns)}"
+                raise wrong(name, expected, f"{', '.join(missing)} missing", REMEDY)
+            if frame.empty:
+                raise wrong(name, "at least one row", "none", REMEDY)
+            for column in columns[1:]:
+                if not pd.api.types.is_numeric_dtype(frame[column]):
+                    got = f"{frame[column].iloc[0]!r}"
+                    raise wrong(name, f"numbers in {column}", got, REMEDY)
         _check_same_rows(self.points)
         if "group" in self.points:
             labels = self.points.groupby("row")["group"].nunique(dropna=False)
             if (labels > 1).any():
                 raise ValueError(
                     "points: expected one group for every row, got "
-                    f"{labels.max()} for row {labels.idxmax()}"
+                    f"{labels.max()} for row {labels.idxmax()}; {REMEDY}"
                 )
 
     def table(self) -> pd.DataFrame:
@@ -175,7 +182,7 @@ class Comparison:
         sizes = sorted(self.points["size"].unique().tolist())
         size = sizes[-1] if size is None else size
         if size not in sizes:
-            raise ValueError(f"size: expected one of {sizes}, got {size}")
+            raise wrong("size", f"one of {sizes}", size, "see `table()`")
         points = stayed(self.points[self.points["size"] == size])
         common, groups = common_rows(points)
         if common.empty:
@@ -221,20 +228,13 @@ class Comparison:
             ValueError: If the file is something else.
         """
         frames: dict[str, dict[str, object]] = {"points": {}, "fits": {}}
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                for key in data.files:
-                    name, _, column = key.partition(".")
-                    values = data[key]
-                    frames[name][column] = (
-                        json.loads(str(values)) if values.ndim == 0 else values
-                    )
-            points, fits = (pd.DataFrame(frame) for frame in frames.values())
-            return cls(points, fits)
-        except (KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
-            raise ValueError(
-                f"{path}: expected a file written by Comparison.save ({error})"
-            ) from error
+        with checked(path, "Comparison.save") as file:
+            for key, values in read_arrays(file).items():
+                name, _, column = key.partition(".")
+                frames[name][column] = (
+                    json.loads(str(values)) if values.ndim == 0 else values
+                )
+            return cls(*(pd.DataFrame(frame) for frame in frames.values()))
 
 
 def _check_same_rows(points: pd.DataFrame) -> None:
@@ -257,8 +257,8 @@ def _check_same_rows(points: pd.DataFrame) -> None:
                     other = sorted(set(found) ^ set(rows[reference]))
                     replicate, row = other[0] if other else rows[reference][0]
                     raise ValueError(
-                        "points: expected every configuration on the same rows, but at "
-                        f"size {size} those of {name!r} are not those of "
+                        "points: expected every configuration on the same rows, got "
+                        f"others of {name!r} at size {size} than those of "
                         f"{reference!r} (replicate {replicate}, row {row}, round "
                         f"{number}); compare scores of the same points only"
                     )

@@ -22,7 +22,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from botorch_xval.cross_validation.clusters import cluster_sums
+from botorch_xval.cross_validation.clusters import (
+    check_clusters,
+    check_scores,
+    cluster_sums,
+)
+from botorch_xval.models.checks import check_whole
 
 __all__ = ["pseudo_bma_plus_weights", "pseudo_bma_weights", "stacking_weights"]
 
@@ -42,11 +47,15 @@ def stacking_weights(scores: Array) -> Array:
     than :math:`10^{-9}` nats per row.
 
     Args:
-        scores: Log predictive densities, `n x c`; no NaN (not checked).
+        scores: Log predictive densities, `n x c`.
 
     Returns:
         `c`, not negative, with the sum 1.
+
+    Raises:
+        ValueError: If these are no scores, as for all weights.
     """
+    check_scores(scores)
     c = scores.shape[1]
     best = scores.max(axis=1, keepdims=True, initial=-np.inf)
     known = np.isfinite(best[:, 0])  # a row that nothing explains says nothing
@@ -87,11 +96,15 @@ def pseudo_bma_weights(scores: Array) -> Array:
     """Weights in proportion to the exponential of the summed log densities.
 
     Args:
-        scores: Log predictive densities, `n x c`; no NaN (not checked).
+        scores: Log predictive densities, `n x c`.
 
     Returns:
         `c`, not negative, with the sum 1.
+
+    Raises:
+        ValueError: If these are no scores, as for all weights.
     """
+    check_scores(scores)
     return softmax(scores.sum(axis=0))
 
 
@@ -109,14 +122,21 @@ def pseudo_bma_plus_weights(
     s_{ik}`.
 
     Args:
-        scores: Log predictive densities, `n x c`; no NaN (not checked).
+        scores: Log predictive densities, `n x c`.
         clusters: The cluster of each row, `n`; default: each is one.
         samples: How many.
         seed: Of the samples.
 
     Returns:
         `c`, not negative, with the sum 1.
+
+    Raises:
+        ValueError: If these are no scores, as for all weights.
     """
+    check_scores(scores)
+    check_clusters(clusters, len(scores))
+    check_whole("samples", samples, 1)
+    check_whole("seed", seed, 0)
     sums = cluster_sums(scores, clusters)
     generator = np.random.default_rng(seed)
     weights = np.zeros(scores.shape[1])

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral
+from inspect import signature
 from typing import Any
 
 from botorch.models.model import Model
 from gpytorch.mlls import MarginalLogLikelihood
 from torch import Tensor
 
-from botorch_xval.fitting.options import FitOptions
+from botorch_xval.fitting.options import FitOptions, check_options
+from botorch_xval.models.checks import (
+    check_data,
+    check_number,
+    check_one_of,
+    check_whole,
+    wrong,
+)
 
-__all__ = ["DRAWS", "FITS", "check_arguments", "check_mll"]
+__all__ = [
+    "DRAWS",
+    "FITS",
+    "check_arguments",
+    "check_fit",
+    "check_mll",
+    "check_model",
+    "noise_of",
+]
 
 FITS = ("refit", "warm", "fixed", "adaptive", "sampled", "posterior")
 DRAWS, FEWEST_DRAWS = 1000, 100
@@ -24,11 +39,41 @@ def check_mll(mll: Any) -> None:
     Raises:
         ValueError: If it is none.
     """
-    if not isinstance(mll, type):
-        raise ValueError(
-            "mll: expected a class such as ExactMarginalLogLikelihood or "
-            f"LeaveOneOutCRPS, got {mll!r}"
-        )
+    if not isinstance(mll, type) or not issubclass(mll, MarginalLogLikelihood):
+        expected = "a class such as ExactMarginalLogLikelihood or LeaveOneOutCRPS"
+        got = mll.__name__ if isinstance(mll, type) else f"a {type(mll).__name__}"
+        raise wrong("mll", expected, got, "pass the class itself, which makes the mlls")
+
+
+def check_model(
+    model: Any, *data: Tensor, where: str = "model", **noise: Tensor
+) -> None:
+    """Refuse what builds no model.
+
+    Args:
+        model: What is to build it.
+        where: What it is called, for the message.
+        *data: What it is to be called with.
+        **noise: By keyword, likewise.
+
+    Raises:
+        ValueError: If it is a model itself, or no function of such arguments.
+    """
+    expected = "a function of train_X and train_Y that builds a model, or a class"
+    remedy = "pass SingleTaskGP, or lambda train_X, train_Y: SingleTaskGP(...)"
+    if isinstance(model, Model) or not callable(model):
+        raise wrong(where, expected, type(model).__name__, remedy)
+    try:
+        arguments = signature(model)
+    except (TypeError, ValueError):  # of compiled code: the call will tell
+        return
+    try:
+        arguments.bind(*data, **noise)
+    except TypeError as error:
+        if noise:
+            expected += f", and of the keyword {', '.join(noise)}"
+        got = f"one that does not take them (TypeError: {error})"
+        raise wrong(where, expected, got, remedy) from error
 
 
 def check_arguments(
@@ -41,6 +86,7 @@ def check_arguments(
     threshold: float,
     max_error: float,
     draws: int | None,
+    seed: int,
     fit_options: FitOptions | None,
 ) -> None:
     """Refuse what :func:`~botorch_xval.cross_validation.cross_validate` does not take.
@@ -50,53 +96,35 @@ def check_arguments(
     Raises:
         ValueError: If an argument is not as described there.
     """
-    for name, values in (("train_X", train_X), ("train_Y", train_Y)):
-        if not isinstance(values, Tensor):
-            raise ValueError(
-                f"{name}: expected a tensor, got {type(values).__name__}; use "
-                "torch.as_tensor"
-            )
+    check_data(train_X, train_Y, train_Yvar, ndim=2, gaps=True)
     check_mll(mll)
-    if isinstance(model, Model) or not callable(model):
-        raise ValueError(
-            "model: expected a function of train_X and train_Y that builds a model, or "
-            f"a class, got {type(model).__name__}"
-        )
-    if train_X.ndim != 2:
-        raise ValueError(f"train_X: expected `n x d`, got shape {tuple(train_X.shape)}")
-    if train_Y.ndim != 2 or len(train_Y) != len(train_X):
-        raise ValueError(
-            f"train_Y: expected `n x m` with n = {len(train_X)}, got shape "
-            f"{tuple(train_Y.shape)}"
-        )
-    if train_Yvar is not None and train_Yvar.shape != train_Y.shape:
-        raise ValueError(
-            f"train_Yvar: expected the shape of train_Y, {tuple(train_Y.shape)}, got "
-            f"{tuple(train_Yvar.shape)}"
-        )
-    for name, wrong in (
-        ("train_X", ~train_X.isfinite()),
-        ("train_Y", train_Y.isinf()),
-    ):
-        if wrong.any():
-            row, column = wrong.nonzero()[0].tolist()
-            raise ValueError(
-                f"{name}: expected finite numbers (a missing outcome is NaN), got "
-                f"{(train_X if name == 'train_X' else train_Y)[row, column].item()} in "
-                f"row {row}, column {column}"
-            )
-    if fit not in FITS:
-        raise ValueError(f"fit: expected one of {FITS}, got {fit!r}")
-    if not threshold >= 0:
-        raise ValueError(f"threshold: expected a number from 0 on, got {threshold}")
-    if not max_error > 0:
-        raise ValueError(f"max_error: expected a positive number, got {max_error}")
-    if draws is not None and (not isinstance(draws, Integral) or draws < FEWEST_DRAWS):
-        raise ValueError(
-            f"draws: expected a whole number from {FEWEST_DRAWS} on, got {draws!r}"
-        )
-    if not isinstance(fit_options, FitOptions | None):
-        raise ValueError(
-            "fit_options: expected FitOptions or None, got "
-            f"{type(fit_options).__name__}; use FitOptions(timeout_sec=60, ...)"
-        )
+    check_model(model, train_X, train_Y, **noise_of(train_Yvar))
+    check_number("max_error", max_error, above=True)
+    check_fit(fit, fit_options, threshold, draws, seed)
+
+
+def check_fit(
+    fit: str,
+    fit_options: FitOptions | None,
+    threshold: float,
+    draws: int | None,
+    seed: int,
+) -> None:
+    """Refuse ways to fit folds that are not known.
+
+    Args are those of :func:`~botorch_xval.cross_validation.cross_validate`.
+
+    Raises:
+        ValueError: If an argument is not as described there.
+    """
+    check_one_of("fit", fit, FITS)
+    check_options(fit_options)
+    check_number("threshold", threshold)
+    if draws is not None:
+        check_whole("draws", draws, FEWEST_DRAWS)
+    check_whole("seed", seed, 0)
+
+
+def noise_of(train_Yvar: Tensor | None) -> dict[str, Tensor]:
+    """The keyword that a function gets that builds a model, if noise is known."""
+    return {} if train_Yvar is None else {"train_Yvar": train_Yvar}

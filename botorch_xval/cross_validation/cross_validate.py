@@ -60,6 +60,10 @@ FAILED = r"\d+ of \d+ folds could not be fitted"
 SINGLE = "fitted to a single value"
 # Of a model that is an average of several.
 ENSEMBLE_FITS = ("refit", "warm", "fixed")
+REFITTED = (
+    "fit: expected refitted folds, which are compared with fixed ones, got 'fixed'; "
+    'use "refit" or "warm"'
+)
 
 
 def cross_validate(
@@ -191,7 +195,7 @@ def cross_validate(
     """
     data_of = train_X, train_Y, train_Yvar
     limits = threshold, max_error, draws
-    check_arguments(model, mll, *data_of, fit, *limits, fit_options)
+    check_arguments(model, mll, *data_of, fit, *limits, seed, fit_options)
     options = fit_options or FitOptions()
     if progress:
         options = replace(options, progress=True)
@@ -350,8 +354,13 @@ def optimism(
     Returns:
         The :func:`difference` of refitted and fixed folds; its sum is negative where
         fixed hyper-parameters flatter.
+
+    Raises:
+        ValueError: If `fit` is "fixed"; see also :func:`cross_validate`.
     """
     data = train_X, train_Y, train_Yvar
+    if fit == "fixed":
+        raise ValueError(REFITTED)
     refitted = cross_validate(model, *data, fit=fit, **cross_validate_kwargs)
     cross_validate_kwargs.pop("draws", None)  # of "posterior" only
     fixed = cross_validate(model, *data, fit="fixed", **cross_validate_kwargs)

@@ -6,7 +6,8 @@ import pandas as pd
 import torch
 
 from botorch_xval.cross_validation.clusters import standard_error
-from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.cross_validation.result import PASS, CrossValidation
+from botorch_xval.models.checks import check_type
 
 __all__ = ["difference"]
 
@@ -28,6 +29,8 @@ def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
     Raises:
         ValueError: If the results are of different points.
     """
+    for name, result in (("first", first), ("second", second)):
+        check_type(name, result, CrossValidation, PASS)
     same = (
         torch.equal(first.rows.cpu(), second.rows.cpu())
         and torch.equal(first.fold_of.cpu(), second.fold_of.cpu())
@@ -38,8 +41,8 @@ def difference(first: CrossValidation, second: CrossValidation) -> pd.DataFrame:
     )
     if not same:
         raise ValueError(
-            "the two results are of different rows, folds or outcomes; only scores of "
-            "the same points can be compared"
+            "second: expected a result of the same points, got other rows, folds or "
+            "outcomes than those of the first; cross-validate both by the same folds"
         )
     densities = [r.summed_log_density.cpu().numpy() for r in (first, second)]
     frame = pd.DataFrame(

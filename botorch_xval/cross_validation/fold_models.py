@@ -16,22 +16,25 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from botorch.models.gpytorch import GPyTorchModel
 from botorch.models.model import Model
 from gpytorch.mlls import MarginalLogLikelihood
 from numpy.typing import NDArray
 from torch import Tensor
 
 from botorch_xval.cross_validation.folds import Folds, by_size
-from botorch_xval.cross_validation.links import affine
+from botorch_xval.cross_validation.links import affine, is_ensemble
 from botorch_xval.fitting.losses.criteria import CRITERIA
 from botorch_xval.fitting.losses.make import make_batch_objective, make_objective
 from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.losses.separate import Separate
 from botorch_xval.fitting.losses.together import shared_part, trainable_shapes
 from botorch_xval.fitting.options import FitOptions
+from botorch_xval.models.checks import wrong
 
 __all__ = ["FoldBatch", "FoldData", "FoldGroups", "FoldModels", "builds_batches"]
 
@@ -64,6 +67,9 @@ class FoldData:
     built: dict[int, Model] = field(default_factory=dict)
     """Models of folds that were built already, and go to whom asks next."""
 
+    _given: WeakKeyDictionary[Model, Tensor] = field(default_factory=WeakKeyDictionary)
+    """The inputs that each model was built of."""
+
     def build(self, rows: Tensor | slice, name: str) -> MarginalLogLikelihood:
         """The mll of a model of some rows; `name` is added to an error of the model."""
         return self._mll_of(self.build_model(rows, name))
@@ -76,17 +82,32 @@ class FoldData:
         noise = {}
         if self.train_Yvar is not None:
             noise["train_Yvar"] = self.train_Yvar[rows]
+        inputs = self.train_X[rows]
         try:
-            found = self.model(self.train_X[rows], self.train_Y[rows], **noise)
-            if not isinstance(found, Model):
-                raise ValueError(
-                    "model: expected a function that builds a model, got "
-                    f"{type(found).__name__} of it"
-                )
-            return found
+            built = self.model(inputs, self.train_Y[rows], **noise)
         except Exception as error:
             error.add_note(f"raised by the model of {name}")
             raise
+        self._check_built(built, inputs)
+        return built
+
+    def _check_built(self, built: Any, inputs: Tensor) -> None:
+        """Refuse what is no new, unbatched model of these inputs."""
+        remedy = "let the function build a new SingleTaskGP(train_X, train_Y) or such"
+        if not isinstance(built, Model) or not hasattr(built, "likelihood"):
+            expected = "a function that returns a BoTorch model with a likelihood"
+            raise wrong("model", expected, f"a {type(built).__name__}", remedy)
+        before = self._given.get(built, inputs)
+        if before.shape != inputs.shape or not torch.equal(before, inputs):
+            expected = "a model of its own for each set of training rows"
+            got = "the same object for other rows"
+            raise wrong("model", expected, got, remedy)
+        self._given[built] = inputs
+        averages = is_ensemble(built) or getattr(built, "_is_fully_bayesian", False)
+        shape = built.batch_shape if isinstance(built, GPyTorchModel) else ()
+        if len(shape) > inputs.ndim - 2 and not averages:
+            got = f"the batch shape {tuple(shape)} of a {type(built).__name__}"
+            raise wrong("model", "an unbatched model", got, remedy)
 
     def model_of(self, i: int) -> Model:
         """An ordinary model of a fold."""

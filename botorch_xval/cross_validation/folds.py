@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from botorch_xval.models.checks import check_type, check_whole
 
 __all__ = [
     "Folds",
@@ -43,7 +44,8 @@ class Folds:
 
     def __post_init__(self) -> None:
         for name in ("held_out", "training", "groups"):
-            if (mask := getattr(self, name)) is not None:
+            if (mask := getattr(self, name)) is not None or name == "held_out":
+                check_type(name, mask, Tensor, "use torch.as_tensor")
                 object.__setattr__(self, name, mask.cpu())
         held_out = self.held_out
         if self.training is None and held_out.dtype == torch.bool:
@@ -51,21 +53,25 @@ class Folds:
         if held_out.ndim != 2 or held_out.dtype != torch.bool:
             raise ValueError(
                 "folds: expected a bool tensor `folds x n`, got "
-                f"{held_out.dtype} of shape {tuple(held_out.shape)}"
+                f"{held_out.dtype} of shape {tuple(held_out.shape)}; mark the rows "
+                "that each fold holds out"
             )
         if len(held_out) == 0:
-            raise ValueError("folds: expected at least one fold, got none")
+            raise ValueError(
+                "folds: expected at least one fold, got none; see k_fold(5)"
+            )
+        check_type("names", self.names, Sequence, "pass a list of one name per fold")
         if len(self.names) != len(held_out):
             raise ValueError(
                 f"folds: expected one name per fold, got {len(self.names)} names for "
-                f"{len(held_out)} folds"
+                f"{len(held_out)} folds; give each a name"
             )
         training = self.training
         if training.shape != held_out.shape or training.dtype != torch.bool:
             raise ValueError(
                 "folds: expected training rows as a bool tensor of shape "
                 f"{tuple(held_out.shape)}, as held-out ones, got {training.dtype} of "
-                f"shape {tuple(training.shape)}"
+                f"shape {tuple(training.shape)}; leave them out for all other rows"
             )
         for what, missing in (
             ("held-out row", ~held_out.any(dim=1)),
@@ -74,18 +80,20 @@ class Folds:
             if missing.any():
                 first = self.names[int(missing.nonzero()[0])]
                 raise ValueError(
-                    f"folds: expected a {what} in every fold, got none in {first!r}"
+                    f"folds: expected a {what} in every fold, got none in {first!r}; "
+                    "leave out such folds, or take fewer"
                 )
         if (both := held_out & training).any():
             fold, row = both.nonzero()[0].tolist()
             raise ValueError(
                 "folds: expected every row in training or held out, got row "
-                f"{row} in both of {self.names[fold]!r}"
+                f"{row} in both of {self.names[fold]!r}; let no fold train on what it "
+                "holds out"
             )
         if self.groups is not None and self.groups.shape != held_out.shape[1:]:
             raise ValueError(
                 f"folds: expected a group for each of {held_out.shape[1]} rows, got "
-                f"the shape {tuple(self.groups.shape)}"
+                f"the shape {tuple(self.groups.shape)}; number the labels of all rows"
             )
 
     @property
@@ -127,16 +135,16 @@ def k_fold(k: int, seed: int = 0, repeats: int = 1) -> Callable[[int], Folds]:
         ValueError: If `k < 2` or `repeats < 1`; the function raises it if there are
             fewer rows than `k`.
     """
-    if k < 2:
-        raise ValueError(f"k: expected at least 2 folds, got {k}")
-    if repeats < 1:
-        raise ValueError(f"repeats: expected at least 1, got {repeats}")
+    check_whole("k", k, 2, "use k_fold(5)")
+    check_whole("seed", seed)
+    check_whole("repeats", repeats, 1)
 
     def folds(n: int) -> Folds:
         _check_rows(n)
         if k > n:
             raise ValueError(
-                f"k: expected at most {n} folds for {n} rows or labels, got {k}"
+                f"k: expected at most {n} folds for {n} rows or labels, got {k}; use "
+                "leave_one_out for one row each"
             )
         generator = torch.Generator().manual_seed(seed)
         held_out = torch.zeros(repeats, k, n, dtype=torch.bool)
@@ -179,16 +187,14 @@ def leave_future_out(
         ("horizon", horizon, 1),
         ("step", step, 1),
     ):
-        if not isinstance(value, Integral) or value < least:
-            raise ValueError(
-                f"{name}: expected a whole number from {least} on, got {value}"
-            )
+        check_whole(name, value, least)
 
     def folds(n: int) -> Folds:
         if n < start + horizon:
             raise ValueError(
                 f"folds: expected at least {start + horizon} rows (labels, with groups)"
-                f", for a start of {start} and a horizon of {horizon}, got {n}"
+                f", for a start of {start} and a horizon of {horizon}, got {n}; begin "
+                "earlier"
             )
         first = torch.arange(start, n - horizon + 1, step)[:, None]
         rows = torch.arange(n)
@@ -241,5 +247,6 @@ def by_size(training: Tensor) -> list[list[int]]:
 
 
 def _check_rows(n: int) -> None:
+    check_whole("n", n, advice="pass the number of rows")
     if n < 2:
-        raise ValueError(f"folds: expected at least 2 rows, got {n}")
+        raise ValueError(f"folds: expected at least 2 rows, got {n}; add rows")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from botorch_xval.cross_validation.folds import Folds, leave_one_out
+from botorch_xval.models.checks import check_whole, wrong
 
 __all__ = [
     "FoldsLike",
@@ -86,7 +87,8 @@ def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
     distinct = list(dict.fromkeys(labels))
     if len(distinct) < 2:
         raise ValueError(
-            f"groups: expected at least 2 distinct labels, got only {distinct[0]!r}"
+            f"groups: expected at least 2 distinct labels, got only {distinct[0]!r}; "
+            "label the rows that belong together"
         )
     label_of_row = number_labels(labels)
     if callable(folds):
@@ -140,8 +142,7 @@ def buffered(folds: FoldsLike, buffer: int) -> Callable[[int], Folds]:
         ValueError: If `buffer < 1`; the function raises it if a fold is left without a
             training row.
     """
-    if buffer < 1:
-        raise ValueError(f"buffer: expected at least 1 row, got {buffer}")
+    check_whole("buffer", buffer, 1, "leave buffered out for no buffer")
 
     def made(n: int) -> Folds:
         own = make_folds(folds, n)
@@ -178,16 +179,20 @@ def hold_out_only(
         ValueError: If `rows` is no mask, if there are fewer than two such rows, or
             see :func:`make_folds`.
     """
-    mask = torch.as_tensor(rows).cpu()
+    expected = "a boolean mask of one dimension"
+    remedy = "pass one such as `train_X[:, -1] == 0`"
+    try:
+        mask = torch.as_tensor(rows).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise wrong("rows", expected, type(rows).__name__, remedy) from error
     if mask.dtype != torch.bool or mask.ndim != 1:
-        raise ValueError(
-            "rows: expected a boolean mask of one dimension, such as "
-            f"`train_X[:, -1] == 0`, got {mask.dtype} of shape {tuple(mask.shape)}"
-        )
+        got = f"{mask.dtype} of shape {tuple(mask.shape)}"
+        raise wrong("rows", expected, got, remedy)
     chosen = mask.nonzero()[:, 0]
     if len(chosen) < 2:
         raise ValueError(
-            f"rows: expected at least 2 rows to hold out, got {len(chosen)}"
+            f"rows: expected at least 2 rows to hold out, got {len(chosen)}; mark "
+            "more of them"
         )
     labels = None if groups is None else list_labels(groups, len(mask))
     chosen_labels = None if labels is None else [labels[i] for i in chosen.tolist()]
@@ -213,24 +218,29 @@ def number_labels(labels: Sequence[Hashable]) -> Tensor:
     return torch.tensor([number[label] for label in labels])
 
 
-def list_labels(groups: Groups, n: int) -> list[Hashable]:
+def list_labels(groups: Groups, n: int, argument: str = "groups") -> list[Hashable]:
     """The labels of `n` rows as Python values.
 
     Raises:
         ValueError: If there are not `n` labels, or if one is missing.
     """
     if len(shape := getattr(groups, "shape", (n,))) != 1:
-        raise ValueError(
-            f"groups: expected one label per row, got the shape {tuple(shape)}; pass a "
-            "single column"
-        )
+        got = f"the shape {tuple(shape)}"
+        raise wrong(argument, "one label per row", got, "pass a single column")
+    if isinstance(groups, str) or not isinstance(groups, Iterable):
+        got, remedy = repr(groups), "pass a list or a column of labels"
+        raise wrong(argument, "one label per row", got, remedy)
     labels = groups.tolist() if hasattr(groups, "tolist") else list(groups)
     if len(labels) != n:
-        raise ValueError(f"groups: expected {n} labels, one per row, got {len(labels)}")
+        remedy = "label all rows of the data"
+        raise wrong(argument, f"{n} labels, one per row", len(labels), remedy)
     for i, label in enumerate(labels):
+        if not isinstance(label, Hashable):
+            remedy = "pass text or numbers, or make it a tuple"
+            raise wrong(argument, "labels", f"{label!r} for row {i}", remedy)
         if pd.api.types.is_scalar(label) and pd.isna(label):
             raise ValueError(
-                f"groups: expected a label for every row, got {label} for row {i}; "
+                f"{argument}: expected a label for every row, got {label} for row {i}; "
                 "give rows that stand alone a label of their own"
             )
     return labels
@@ -264,7 +274,8 @@ def _finished(folds: Any, n: int) -> Folds:
         folds = Folds(folds, names, training)  # type: ignore[arg-type]
     if folds.held_out.shape[1] != n:
         raise ValueError(
-            f"folds: expected folds of {n} rows, got {folds.held_out.shape[1]}"
+            f"folds: expected folds of {n} rows, got {folds.held_out.shape[1]}; make "
+            "them for these rows"
         )
     return folds
 
@@ -282,7 +293,8 @@ def _masks_of_splits(splits: Any, n: int) -> tuple[Tensor, Tensor]:
     if not isinstance(splits, Iterable) or isinstance(splits, (str, bytes)):
         raise ValueError(
             "folds: expected a function such as k_fold(5), Folds, a bool mask, (train, "
-            f"test) splits or a splitter of scikit-learn, got {type(splits).__name__}"
+            f"test) splits or a splitter of scikit-learn, got {type(splits).__name__}; "
+            "use k_fold(5) for five folds"
         )
     masks = []
     for i, split in enumerate(splits):
@@ -291,7 +303,8 @@ def _masks_of_splits(splits: Any, n: int) -> tuple[Tensor, Tensor]:
         except (TypeError, ValueError) as error:
             raise ValueError(
                 "folds: expected pairs (train, test) of row numbers from 0 to "
-                f"{n - 1}, got something else in fold {i} ({error})"
+                f"{n - 1}, got something else in fold {i} ({error}); give each fold "
+                "two lists of rows"
             ) from error
         masks.append(torch.stack([train, test]))
     if not masks:

@@ -18,10 +18,12 @@ from botorch_xval.cross_validation.folds_like import (
     make_folds,
 )
 from botorch_xval.cross_validation.recalibration import (
+    FEWEST_FOLDS,
     FIXED,
     Recalibration,
     recalibrate,
 )
+from botorch_xval.models.checks import check_data, wrong
 
 __all__ = ["recalibrate_nested"]
 
@@ -61,11 +63,18 @@ def recalibrate_nested(
     Raises:
         ValueError: If an argument is not as described.
     """
+    check_data(train_X, train_Y, train_Yvar, ndim=2, gaps=True)
     if fit == "fixed":
         raise ValueError(FIXED)
+    if not callable(inner):
+        expected, remedy = "a function of the number of rows", "use k_fold(5)"
+        raise wrong("inner", expected, repr(inner), remedy)
     n = len(train_X)
     labels = None if groups is None else list_labels(groups, n)
     outer = make_folds(folds, n, labels)
+    if (count := len(outer.names)) < FEWEST_FOLDS:
+        expected = f"at least {FEWEST_FOLDS} outer folds"
+        raise wrong("folds", expected, count, "use k_fold(5)")
 
     def learn(rows: Tensor) -> Tensor:
         own = None if labels is None else [labels[i] for i in rows.tolist()]

@@ -31,12 +31,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from numbers import Real
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.cross_validation.result import PASS, CrossValidation
+from botorch_xval.models.checks import check_names, check_type, wrong
 
 __all__ = ["FEWEST", "WithoutRows", "limit_of", "outliers"]
 
@@ -72,16 +74,13 @@ def outliers(
     Raises:
         ValueError: If fewer than five rows have a score, or an argument does not fit.
     """
-    if not isinstance(result, CrossValidation):
-        raise ValueError(
-            f"result: expected a CrossValidation, got {type(result).__name__}; pass "
-            "one of `cross_validate`"
-        )
+    check_type("result", result, CrossValidation, PASS)
     n, m = result.folds.held_out.shape[1], result.mean.shape[-1]
-    if names is not None and len(names) != n:
-        raise ValueError(f"names: expected one for each of {n} rows, got {len(names)}")
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected a number between 0 and 1, got {level}")
+    if names is not None:
+        check_names("names", names, n, "rows")
+    if not isinstance(level, Real) or not 0 < level < 1:
+        remedy = "the default is 0.05"
+        raise wrong("level", "a number between 0 and 1", repr(level), remedy)
     frame = result.to_frame()
     # By number: folds of labels such as 1 and "1" have one name.
     influence = pd.Series([fit.influence for fit in result.fits], dtype=float)
@@ -96,6 +95,7 @@ def outliers(
         if len(part) < FEWEST:
             raise ValueError(
                 f"result: expected at least {FEWEST} rows with a score, got {len(part)}"
+                "; hold out more rows"
             )
         robust = _robust(part.z_score.to_numpy())
         limit = limit_of(len(part), level / m)

@@ -81,7 +81,7 @@ def build_with_gaps(
         if count < 2:
             raise ValueError(
                 f"train_Y: expected at least 2 values of each outcome, got {count} of "
-                f"outcome {j}"
+                f"outcome {j}; leave that outcome out"
             )
     rows = (~missing[:, 0]).nonzero()[:, 0]
     noise = {}

@@ -40,7 +40,10 @@ class Points:
     def on(self, scale: str, noise: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Means, variances, observed outcomes and baselines on a scale."""
         if scale not in ("outcome", "model"):
-            raise ValueError(f"scale: expected 'outcome' or 'model', got {scale!r}")
+            raise ValueError(
+                f"scale: expected 'outcome' or 'model', got {scale!r}; 'model' is that "
+                "of standardized outcomes"
+            )
         variance = self.variance if noise else self.variance - self.noise_variance
         values = self.mean, variance.clamp_min(0), self.observed, self.baseline
         if scale == "outcome":

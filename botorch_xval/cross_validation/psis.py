@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from botorch_xval.models.checks import wrong
+
 __all__ = [
     "LARGEST_SHAPE",
     "Smoothed",
@@ -83,13 +85,22 @@ def smooth_weights(log_ratios: Array) -> Smoothed:
         Weights and shapes. Draws are taken as independent.
 
     Raises:
-        ValueError: If a row has no finite ratio.
+        ValueError: If these are no numbers, or a row has no finite ratio.
     """
-    found = np.array(log_ratios, dtype=np.float64, ndmin=2)
+    expected = "an array of numbers, `f x S`"
+    remedy = "give each draw the log density of the target minus its own"
+    try:
+        found = np.array(log_ratios, dtype=np.float64, ndmin=2)
+    except (TypeError, ValueError) as error:
+        raise wrong("log_ratios", expected, repr(log_ratios), remedy) from error
+    if found.ndim > 2 or not found.size:
+        raise wrong("log_ratios", expected, f"the shape {found.shape}", remedy)
     found[np.isnan(found)] = -np.inf
     largest = found.max(axis=1, keepdims=True)
     if not np.isfinite(largest).all():
-        raise ValueError("log_ratios: expected finite ratios in every row, got none")
+        row = int((~np.isfinite(largest)).argmax())
+        got = f"none or infinite ones in row {row}"
+        raise wrong("log_ratios", "finite ratios in every row", got, remedy)
     found -= largest
     num_draws = found.shape[1]
     size = math.ceil(min(num_draws / 5, 3 * math.sqrt(num_draws)))

@@ -40,15 +40,18 @@ from scipy.stats import norm
 from torch import Tensor
 
 from botorch_xval.cross_validation.clusters import standard_error
-from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.cross_validation.files import checked, read_arrays
+from botorch_xval.cross_validation.result import PASS, CrossValidation
+from botorch_xval.models.checks import check_type
 from botorch_xval.models.scaled_variance import ScaledVariance
 
-__all__ = ["FIXED", "Recalibration", "is_scalable", "recalibrate"]
+__all__ = ["FEWEST_FOLDS", "FIXED", "Recalibration", "is_scalable", "recalibrate"]
 
 Array = NDArray[np.float64]
 LARGEST = 1e3  # factor on a standard deviation
 DECISIVE = 2.0  # standard errors
 FEW_POINTS = 20
+FEWEST_FOLDS = 3
 EXTRA = ("factor", "fold_factor", "is_nested")
 
 
@@ -192,21 +195,20 @@ class Recalibration:
         """Read what :meth:`save` has written; tensors are on the CPU.
 
         Raises:
-            ValueError: If the file has no factors.
+            ValueError: If the file is something else, or has no factors.
         """
-        with np.load(path, allow_pickle=False) as data:
+        result = CrossValidation.load(path)
+        with checked(path, "Recalibration.save") as file:
+            data = read_arrays(file)
             if f"recalibration_{EXTRA[0]}" not in data:
-                raise ValueError(
-                    f"{path}: expected a file written by Recalibration.save, got one "
-                    "without factors"
-                )
-            factor, fold_factor, is_nested = (data[f"recalibration_{n}"] for n in EXTRA)
-        return cls(
-            CrossValidation.load(path),
-            torch.from_numpy(factor),
-            torch.from_numpy(fold_factor),
-            bool(is_nested),
-        )
+                raise ValueError("a cross-validation without factors")
+            factor, each, is_nested = (data[f"recalibration_{n}"] for n in EXTRA)
+            folds, m = len(result.folds.names), result.mean.shape[-1]
+            for values, shape in ((factor, (m,)), (each, (folds, m)), (is_nested, ())):
+                if values.shape != shape:
+                    raise ValueError(f"factors of shape {values.shape}")
+            factors = [torch.from_numpy(f.astype(np.float64)) for f in (factor, each)]
+        return cls(result, *factors, bool(is_nested))
 
 
 def recalibrate(result: CrossValidation) -> Recalibration:
@@ -255,11 +257,7 @@ FIXED = (
 
 
 def _check(result: CrossValidation) -> None:
-    if not isinstance(result, CrossValidation):
-        raise ValueError(
-            f"result: expected a CrossValidation, got {type(result).__name__}; pass "
-            "one of `cross_validate`"
-        )
+    check_type("result", result, CrossValidation, PASS)
     if any(fit.how == "fixed" for fit in result.fits):
         raise ValueError(FIXED)
     if result.mixture is not None:
@@ -268,10 +266,10 @@ def _check(result: CrossValidation) -> None:
             "variance to scale; their draws say how uncertain hyper-parameters are"
         )
     count = len(result.folds.names) - len(result.failed)
-    if count < 3:
+    if count < FEWEST_FOLDS:
         raise ValueError(
-            f"result: expected at least 3 folds with a score, got {count}; use more "
-            "folds"
+            f"result: expected at least {FEWEST_FOLDS} folds with a score, got "
+            f"{count}; use more folds"
         )
 
 
@@ -290,6 +288,7 @@ def _factors(deviation: Array, z: Array) -> Array:
         if not known.any():
             raise ValueError(
                 f"result: expected scores of output {j} in two folds or more, got fewer"
+                "; see its fit_table()"
             )
         found.append(_factor(spread[known], error[known]))
     return np.array(found)

@@ -28,6 +28,8 @@ from botorch_xval.fitting.records import FitRecord
 
 __all__ = ["CrossValidation"]
 
+PASS = "pass one of `cross_validate`"  # what to do instead of something else
+
 
 @dataclass(frozen=True)
 class CrossValidation:
@@ -262,7 +264,9 @@ class CrossValidation:
         parts, scored = self._points.on(scale, noise), self._points.scored(scale, noise)
         labels = None
         if by is not None:
-            labels = np.array(list_labels(by, self.folds.held_out.shape[1]), object)
+            labels = np.array(
+                list_labels(by, self.folds.held_out.shape[1], "by"), object
+            )
             labels = labels[self.rows.cpu().numpy()]
         rows, index = [], []
         for label in [None] if labels is None else list(dict.fromkeys(labels)):
@@ -363,5 +367,9 @@ class CrossValidation:
 
     @classmethod
     def load(cls, path: str | Path) -> CrossValidation:
-        """Read what :meth:`save` has written; tensors are on the CPU."""
+        """Read what :meth:`save` has written; tensors are on the CPU.
+
+        Raises:
+            ValueError: If the file is something else, whatever it is.
+        """
         return cls(**read_result(path))

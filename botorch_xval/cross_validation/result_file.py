@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from botorch.optim.core import OptimizationStatus
+from torch import Tensor
 
+from botorch_xval.cross_validation.files import checked, read_arrays
 from botorch_xval.cross_validation.fold_records import FoldFit
 from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.cross_validation.linked import LINKED, Linked
@@ -66,49 +68,114 @@ def write_result(path: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def read_result(path: str | Path) -> dict[str, Any]:
-    """The fields that :func:`write_result` has written; tensors are on the CPU."""
-    with np.load(path, allow_pickle=False) as data:
+    """The fields that :func:`write_result` has written; tensors are on the CPU.
+
+    Raises:
+        ValueError: If the file is something else.
+    """
+    with checked(path, "CrossValidation.save") as file:
+        data = read_arrays(file)
         text = json.loads(str(data["text"]))
-        tensors: dict[str, Any] = {
-            name: torch.from_numpy(data[name]) for name in ("rows", "fold_of", *POINTS)
+        found = _tensors(data, text)
+        found["folds"] = folds = Folds(
+            names=list(map(str, text["names"])),
+            **{
+                name: torch.from_numpy(data[name])
+                for name in ("held_out", "training", "groups")
+                if name in data
+            },
+        )
+        estimate = text.get("estimate")
+        found |= {
+            "fits": [_fit(saved, len(folds.names)) for saved in text["fits"]],
+            "failed": {str(k): str(v) for k, v in text["failed"].items()},
+            "full_evaluations": int(text["full_evaluations"]),
+            "corrected": text.get("corrected"),
+            "estimate": None if estimate is None else _of(Estimate, estimate),
         }
-        masks = {
-            name: torch.from_numpy(data[name])
-            for name in ("held_out", "training", "groups")
-            if name in data
-        }
-        if "whitened" in data:
-            tensors["whitened"] = torch.from_numpy(data["whitened"])
-        if "links" in text:
-            parts = {n: torch.from_numpy(data[f"linked_{n}"]) for n in LINKED}
-            links = tuple(Link(**link) for link in text["links"])
-            tensors["linked"] = Linked(links, **parts)
-        if "mixed_weights" in data:
-            parts = {n: torch.from_numpy(data[f"mixed_{n}"]) for n in MIXED}
-            tensors["mixture"] = Mixture(**parts)
-    fits = []
-    for fit in text["fits"]:
-        record = fit["record"]
-        for name in ("losses", "at_bounds"):
-            record[name] = tuple(record.get(name, ()))
-        record["status"] = OptimizationStatus[record["status"]]
-        record["optima"] = tuple(map(_optimum, record.get("optima", ())))
-        fits.append(FoldFit(**{**fit, "record": FitRecord(**record)}))
-    folds = Folds(names=text["names"], **masks)
-    estimate = text.get("estimate")
-    return {
-        **tensors,
-        "folds": folds,
-        "fits": fits,
-        "failed": text["failed"],
-        "full_evaluations": text["full_evaluations"],
-        "corrected": text.get("corrected"),
-        "estimate": None if estimate is None else Estimate(**estimate),
-    }
+        if not isinstance(found["corrected"], float | None):
+            raise TypeError(f"corrected: {found['corrected']!r}")
+        _check_numbers(found["rows"], folds.held_out.shape[1])
+        _check_numbers(found["fold_of"], len(folds.names))
+    return found
+
+
+def _tensors(data: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+    """The predictions, of one shape."""
+
+    def take(prefix: str, names: Iterable[str]) -> dict[str, Tensor]:
+        return {n: torch.from_numpy(data[f"{prefix}{n}"]) for n in names}
+
+    found: dict[str, Any] = take("", ("rows", "fold_of", *POINTS))
+    shape = found["mean"].shape
+    same = [found[name] for name in POINTS]
+    if "whitened" in data:
+        found |= take("", ["whitened"])
+        same.append(found["whitened"])
+    if "links" in text:
+        parts = take("linked_", LINKED)
+        same += parts.values()
+        found["linked"] = Linked(tuple(_of(Link, k) for k in text["links"]), **parts)
+        if len(text["links"]) != shape[1]:
+            raise ValueError(f"{len(text['links'])} links of {shape[1]} outputs")
+    if "mixed_weights" in data:
+        parts = take("mixed_", MIXED)
+        found["mixture"] = Mixture(**parts)
+        if any(len(part) != len(found["mean"]) for part in parts.values()):
+            raise ValueError("a mixture of other points")
+    if len(shape) != 2 or len(found["rows"]) != shape[0]:
+        raise ValueError(f"predictions of shape {tuple(shape)}")
+    for values in same:
+        if values.shape != shape or not values.is_floating_point():
+            raise ValueError(f"{values.dtype} of shape {tuple(values.shape)}")
+    return found
+
+
+def _check_numbers(numbers: Tensor, count: int) -> None:
+    """Refuse numbers of rows or folds that do not exist."""
+    is_whole = numbers.dtype == torch.int64 and numbers.ndim == 1
+    if not is_whole or bool(((numbers < 0) | (numbers >= count)).any()):
+        raise ValueError(f"numbers of {count} rows or folds that do not exist")
+
+
+def _fit(saved: dict[str, Any], count: int) -> FoldFit:
+    """The fit of one of so many folds as it was written to a file."""
+    record = dict(saved["record"])
+    for name in ("losses", "at_bounds"):
+        record[name] = tuple(record.get(name, ()))
+    record["status"] = OptimizationStatus[record["status"]]
+    record["optima"] = tuple(map(_optimum, record.get("optima", ())))
+    fit = _of(FoldFit, {**saved, "record": _of(FitRecord, record)})
+    if not 0 <= fit.fold < count:
+        raise ValueError(f"the fit of fold {fit.fold} of {count}")
+    return fit
 
 
 def _optimum(saved: dict[str, Any]) -> Optimum:
     """An optimum of a record as it was written to a file."""
     values = {name: tuple(numbers) for name, numbers in saved["values"].items()}
     lists = {name: tuple(saved[name]) for name in ("starts", "at_modes")}
-    return Optimum(**{**saved, "values": values, **lists})
+    return _of(Optimum, {**saved, "values": values, **lists})
+
+
+TYPES = {
+    "int": int,
+    "float": (int, float),
+    "str": str,
+    "bool": bool,
+    "tuple[float, ...]": (int, float),
+    "tuple[str, ...]": str,
+}
+
+
+def _of(kind: Any, saved: dict[str, Any]) -> Any:
+    """A record of a file, whose fields have the types that they should have."""
+    for each in fields(kind):
+        expected = TYPES.get(each.type)
+        if expected is None or each.name not in saved:
+            continue
+        value = saved[each.name]
+        for one in value if each.type.startswith("tuple") else [value]:
+            if not isinstance(one, expected):
+                raise TypeError(f"{kind.__name__}.{each.name}: {value!r}")
+    return kind(**saved)

@@ -16,6 +16,7 @@ from scipy.stats import fisher_exact, kendalltau, pearsonr, spearmanr
 from torch import Tensor
 
 from botorch_xval.cross_validation.clusters import standard_error
+from botorch_xval.models.checks import check_type, wrong
 
 __all__ = [
     "COVERAGES",
@@ -45,17 +46,23 @@ def log_density(mean: Tensor, variance: Tensor, observed: Tensor) -> Tensor:
 
     Returns:
         The log density of each point; larger is better.
+
+    Raises:
+        ValueError: If these are no tensors of one shape, as for all scores here.
     """
+    _check(mean, variance=variance, observed=observed)
     return -0.5 * ((observed - mean) ** 2 / variance + (2 * math.pi * variance).log())
 
 
 def squared_error(mean: Tensor, observed: Tensor) -> Tensor:
     """Squared error of each point, in the squared unit of the outcome."""
+    _check(mean, observed=observed)
     return (observed - mean) ** 2
 
 
 def z_score(mean: Tensor, variance: Tensor, observed: Tensor) -> Tensor:
     """Error in predicted standard deviations; standard normal if the model is right."""
+    _check(mean, variance=variance, observed=observed)
     return (observed - mean) / variance.sqrt()
 
 
@@ -73,6 +80,7 @@ def crps(mean: Tensor, variance: Tensor, observed: Tensor) -> Tensor:
     (Gneiting & Raftery 2007, eq. 21, with the opposite sign.) For a variance of zero it
     is the absolute error.
     """
+    _check(mean, variance=variance, observed=observed)
     deviation = variance.sqrt()
     z = (observed - mean) / deviation
     density = (-0.5 * z**2).exp() / math.sqrt(2 * math.pi)
@@ -109,6 +117,12 @@ def summarize(
         :math:`Q^2`), `coverage_50`, `coverage_80`, `coverage_95` (shares of points in
         the central intervals), `z_mean` and `z_deviation`. NaN where undefined.
     """
+    _check(mean, variance=variance, observed=observed, baseline=baseline)
+    if mean.ndim != 1:
+        got, remedy = f"the shape {tuple(mean.shape)}", "summarize outcomes one by one"
+        raise wrong("mean", "the points of one outcome, `k`", got, remedy)
+    if clusters is not None:
+        _check(mean, clusters=clusters)
     if scored is None:
         scored = {
             "log_density": log_density(mean, variance, observed),
@@ -146,6 +160,16 @@ def summarize(
     return {"points": count, **finite}
 
 
+def _check(mean: Tensor, **others: Tensor) -> None:
+    """Refuse what is no tensor, or has another shape than the means."""
+    for name, value in {"mean": mean, **others}.items():
+        check_type(name, value, Tensor, "use torch.as_tensor")
+        if value.shape != mean.shape:
+            expected = f"the shape of mean, {tuple(mean.shape)}"
+            remedy = "pass the same points in each; shapes are not broadcast"
+            raise wrong(name, expected, tuple(value.shape), remedy)
+
+
 def _deviation(values: Tensor) -> Tensor:
     """Sample standard deviation; NaN for a single value."""
     if len(values) < 2:
@@ -167,7 +191,24 @@ def ax_diagnostics(
     Returns:
         What Ax's `compute_diagnostics` has for one metric, to its values; NaN where
         undefined.
+
+    Raises:
+        ValueError: If these are no arrays of one length, or have no points.
     """
+    for name, value in (
+        ("mean", mean),
+        ("standard_error", standard_error),
+        ("observed", observed),
+    ):
+        if not isinstance(value, np.ndarray):
+            remedy = "call .numpy() on a tensor"
+            raise wrong(name, "an array `k`", type(value).__name__, remedy)
+        if value.shape != mean.shape or value.ndim != 1:
+            got, remedy = f"the shape {value.shape}", "pass the same points in each"
+            raise wrong(name, f"an array of {len(mean)} numbers", got, remedy)
+    if not len(mean):
+        remedy = "leave out what has no points"
+        raise wrong("mean", "at least one point", f"the shape {mean.shape}", remedy)
     error, size = np.abs(mean - observed), np.abs(observed)
     eps = np.finfo(observed.dtype).eps
     variance = standard_error**2

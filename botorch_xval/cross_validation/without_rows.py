@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from botorch.models.model import Model
 from numpy.typing import NDArray
 from torch import Tensor
 
+from botorch_xval.cross_validation.arguments import check_model
 from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.cross_validation.folds import restrict
 from botorch_xval.cross_validation.outliers import WithoutRows, outliers
-from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.cross_validation.result import PASS, CrossValidation
+from botorch_xval.models.checks import check_data, check_type, check_whole, wrong
 
 __all__ = ["find_outliers", "refit_without"]
 
@@ -57,8 +60,10 @@ def find_outliers(
         ValueError: If the data are not those of the result, or if fewer than five rows
             have a score.
     """
-    _check(result, train_X, train_Y, cross_validate_kwargs)
+    _check(result, model, (train_X, train_Y, train_Yvar), cross_validate_kwargs)
     n = result.folds.held_out.shape[1]
+    if most is not None:
+        check_whole("most", most, 0)
     labels = list(range(n) if names is None else names)
     outliers(result, labels, level=level)  # are the arguments right?
     found: list[pd.Series] = []
@@ -112,20 +117,25 @@ def refit_without(
     Raises:
         ValueError: If there are no such rows, or the data are not those of the result.
     """
-    _check(result, train_X, train_Y, cross_validate_kwargs)
+    _check(result, model, (train_X, train_Y, train_Yvar), cross_validate_kwargs)
     n = result.folds.held_out.shape[1]
-    left = sorted({int(row) for row in rows})
+    expected, remedy = (
+        f"some numbers from 0 to {n - 1}",
+        "see `row` of outliers(result)",
+    )
+    try:
+        left = sorted({index(row) for row in rows})
+    except TypeError as error:
+        raise wrong("rows", expected, repr(rows), remedy) from error
     if not left or left[0] < 0 or left[-1] >= n:
-        raise ValueError(
-            f"rows: expected some numbers from 0 to {n - 1}, got {list(rows)}"
-        )
+        raise wrong("rows", expected, list(rows), remedy)
     kept = np.setdiff1d(np.arange(n), left)
-    index = torch.as_tensor(kept, device=train_X.device)
+    chosen = torch.as_tensor(kept, device=train_X.device)
     found = cross_validate(
         model,
-        train_X[index],
-        train_Y[index],
-        None if train_Yvar is None else train_Yvar[index],
+        train_X[chosen],
+        train_Y[chosen],
+        None if train_Yvar is None else train_Yvar[chosen],
         folds=restrict(result.folds, kept),
         **cross_validate_kwargs,
     )
@@ -136,22 +146,25 @@ def refit_without(
 
 def _check(
     result: CrossValidation,
-    train_X: Tensor,
-    train_Y: Tensor,
+    model: Callable[..., Model],
+    data: tuple[Tensor, Tensor, Tensor | None],
     cross_validate_kwargs: Mapping[str, Any],
 ) -> None:
-    if not isinstance(result, CrossValidation):
-        raise ValueError(
-            f"result: expected a CrossValidation, got {type(result).__name__}; pass "
-            "one of `cross_validate`"
-        )
+    check_type("result", result, CrossValidation, PASS)
+    check_data(*data, ndim=2, gaps=True)
+    train_X, train_Y, _ = data
+    check_model(model, train_X, train_Y)
     if "folds" in cross_validate_kwargs:
-        raise ValueError("folds: expected none, as those of the result are used")
+        raise ValueError(
+            "folds: expected none, as those of the result are used, got some; leave "
+            "them out"
+        )
     n = result.folds.held_out.shape[1]
     for name, values in (("train_X", train_X), ("train_Y", train_Y)):
         if len(values) != n:
             raise ValueError(
-                f"{name}: expected the {n} rows of the result, got {len(values)}"
+                f"{name}: expected the {n} rows of the result, got {len(values)}; pass "
+                "what was cross-validated"
             )
     own = train_Y[result.rows.to(train_Y.device)]
     observed = result.observed.to(own)
@@ -159,7 +172,10 @@ def _check(
         *(values.nan_to_num(torch.inf) for values in (own, observed))
     )
     if not same:
-        raise ValueError("train_Y: expected the outcomes of the result, got others")
+        raise ValueError(
+            "train_Y: expected the outcomes of the result, got others; pass what was "
+            "cross-validated"
+        )
 
 
 def _pairs(

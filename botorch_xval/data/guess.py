@@ -133,8 +133,9 @@ def guess_roles(
         ("target", target),
         ("choices", choices),
         ("ignore", ignore),
+        ("log_scalars", () if log_scalars == "all" else log_scalars),
     ):
-        check_known(names or (), argument, known)
+        check_known(() if names is None else names, argument, known)
     given = {*(target or ()), *(choices or ()), *(ignore or ())}
     if isinstance(log_scalars, list | tuple):
         given |= set(log_scalars)
@@ -198,6 +199,8 @@ def guess_roles(
             reasons[name] = "; ".join(filter(None, (reasons.get(name), why)))
     elif isinstance(log_target, bool):
         log_target = list(target) * log_target
+    else:
+        check_known(log_target, "log_target", target, "targets")
     return Roles(
         target=list(target),
         log_target=list(log_target),

@@ -57,7 +57,7 @@ def read_table(path: str | Path, choices: Sequence[str] = ()) -> pd.DataFrame:
     Raises:
         ValueError: If the file is missing, empty or malformed, or lacks a choice.
     """
-    table, _ = read_cells(Path(path))
+    table, _ = read_cells(path)
     check_known(choices, "choices", table)
     return pd.DataFrame(
         {k: list(v) if k in choices else _typed(v) for k, v in table.items()}
@@ -69,8 +69,12 @@ def wrong(where: str, expected: str, got: str, remedy: str) -> ValueError:
     return ValueError(f"{where}: expected {expected}, got {got}; {remedy}")
 
 
-def read_cells(path: Path) -> tuple[pd.DataFrame, dict[Hashable, str]]:
+def read_cells(path: str | Path) -> tuple[pd.DataFrame, dict[Hashable, str]]:
     """All cells as text (NaN: empty), and where in the file each row starts."""
+    if not isinstance(path, str | Path):
+        remedy = "pass a DataFrame to encode_table, and the name of a file to read it"
+        raise wrong("path", "the path of a file", type(path).__name__, remedy)
+    path = Path(path)
     kind = path.suffix.lower()
     if kind in SHEETS or kind in PARQUET:
         records = _read_by_pandas(path, kind)
@@ -100,6 +104,8 @@ def _read_text(path: Path) -> list[tuple[int, list[str]]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = next((text for text in file if text.strip()), "")
+            if "\0" in first:  # UTF-16 without a mark
+                raise csv.Error("NUL bytes")
             unquoted = re.sub(r'"[^"]*"', "", first)
             delimiter = max(DELIMITERS, key=unquoted.count)  # of none: a comma
             file.seek(0)
@@ -111,7 +117,7 @@ def _read_text(path: Path) -> list[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         remedy = "save it as CSV in UTF-8"
         raise wrong(str(path), TEXT_FILE, str(error), remedy) from error
-    except (OSError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise wrong(str(path), TEXT_FILE, str(error), "check the path") from error
     return records
 
@@ -204,10 +210,10 @@ def check_known(
     what: str = "columns of the table",
 ) -> None:
     """Check that all names are known; the error proposes a similar one."""
-    if isinstance(names, str):
+    if isinstance(names, str) or not isinstance(names, Collection):
         raise wrong(argument, "a list of names", repr(names), f"pass [{names!r}]")
     for name in names:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             close = get_close_matches(str(name), known, n=1)
             remedy = f"did you mean {close[0]!r}? " if close else ""
             remedy += f"Known: {', '.join(known)}"

@@ -134,10 +134,11 @@ def encode_table(
     """
     lines: dict[Hashable, str] = {}
     if isinstance(table, str | Path):
-        table, lines = read_cells(Path(table))
+        table, lines = read_cells(table)
     check_table(table)
-    targets = [target] if isinstance(target, str) else list(target)
-    if not targets:
+    targets = [target] if isinstance(target, str) else target
+    check_known(targets, "target", table.columns)
+    if not (targets := list(targets)):
         raise wrong("target", "the name of a column", "none", "name one")
     roles = {"target": targets, "choices": choices, "ignore": ignore}
     scalars, choices = _roles(table, roles, scalars)
@@ -246,7 +247,12 @@ def _numbers(column: pd.Series, lines: dict[Hashable, str], remedy: str) -> pd.S
             where = f"column {column.name!r}, row {label!r}{lines.get(label, '')}"
             if re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", str(cell)):
                 remedy = "write decimals with a point"
-            elif not numbers and len(cells) > 1 and all(map(_is_number, cells[1:])):
+            elif (
+                isinstance(cell, str)
+                and not numbers
+                and len(cells) > 1
+                and all(map(_is_number, cells[1:]))
+            ):
                 remedy = SECOND_HEADER
             raise wrong(where, "a number", repr(cell), remedy) from error
     return pd.Series(numbers, column.index, dtype=np.float64, name=column.name)

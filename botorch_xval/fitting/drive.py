@@ -25,7 +25,8 @@ from threadpoolctl import ThreadpoolController
 
 from botorch_xval.fitting.coordinates import Array, Coordinates
 from botorch_xval.fitting.losses.apart import Evaluate, evaluate_apart
-from botorch_xval.fitting.search import Search, points_of
+from botorch_xval.fitting.search import Search, check_method, points_of
+from botorch_xval.models.checks import check_whole, wrong
 
 __all__ = ["Evaluate", "OnEnd", "OnIteration", "minimize_each"]
 
@@ -80,8 +81,27 @@ def minimize_each(
 
     Returns:
         The ended searches, in the order of `starts`.
+
+    Raises:
+        ValueError: If an argument is not as described.
     """
-    evaluators = [evaluate] if callable(evaluate) else list(evaluate)
+    evaluators: Any = [evaluate] if callable(evaluate) else evaluate
+    if not evaluators or not all(map(callable, evaluators)):
+        expected, remedy = (
+            "a function, or several",
+            "pass losses_and_gradients(points, models)",
+        )
+        raise wrong("evaluate", expected, repr(evaluate), remedy)
+    if getattr(starts, "ndim", 0) != 2:
+        got = f"the shape {np.shape(starts)} of a {type(starts).__name__}"
+        raise wrong("starts", "an array `b x p`", got, "for one search use start[None]")
+    for name, values in (("bounds", bounds), ("models", models)):
+        if values is not None and len(values) != len(starts):
+            expected = f"one for each of {len(starts)} starts"
+            raise wrong(name, expected, len(values), "leave it out for the default")
+    if width is not None:
+        check_whole("width", width, 1)
+    check_method(method)
     names = list(range(len(starts))) if models is None else list(models)
     if width is None:
         width = -(-len(names) // len(evaluators))

@@ -27,11 +27,12 @@ from torch import Tensor
 
 from botorch_xval.fitting.losses.make import make_objective
 from botorch_xval.fitting.losses.parameters import ParameterBounds
-from botorch_xval.fitting.losses.together import groups_of, shared_part
-from botorch_xval.fitting.options import Callback, FitOptions
+from botorch_xval.fitting.losses.together import check_mlls, groups_of, shared_part
+from botorch_xval.fitting.options import Callback, FitOptions, check_options
 from botorch_xval.fitting.records import FitRecord
 from botorch_xval.fitting.retries import fit_models
 from botorch_xval.fitting.threads import UNDEFINED, threads_for_modules
+from botorch_xval.models.checks import wrong
 
 __all__ = [
     "IndependentResult",
@@ -95,6 +96,10 @@ def fit_gpytorch_mll(
             of `caught_exception_types` and ends the fit of every model is raised as it
             is.
     """
+    check_mlls([mll])
+    for name, given in (("closure", closure), ("optimizer", optimizer)):
+        if given is not None and not callable(given):
+            raise wrong(name, "a function or None", repr(given), "leave it out")
     vars(mll).pop("fit_records", None)
     arguments = {
         "closure": closure,
@@ -164,7 +169,7 @@ def fit_or_raise(
         ModelFittingError: If a model cannot be fitted; the others are fitted. See
             :func:`fit_gpytorch_mll`.
     """
-    options = fit_options or FitOptions()
+    options = _options(mlls, fit_options)
     errors = _fit_groups(mlls, options)
     for error in _failures(mlls, errors, options).values():
         raise error
@@ -187,12 +192,11 @@ def fit_each(
         none did. Every mll has its `fit_records` and is in training mode.
 
     Raises:
-        ValueError: If there is no mll, if two share parameters or a transform, or if a
-            name in `parameters` or `bounds` is unknown.
+        ValueError: If there is no mll or something else, if two share parameters or a
+            transform, or if a name in `parameters` or `bounds` is unknown.
         UnsupportedError: If a model is a ModelListGP.
     """
-    if not mlls:
-        raise ValueError("mlls: expected at least one, got none")
+    options = _options(mlls, fit_options)
     for mll in mlls:
         if isinstance(mll.model, ModelListGP):
             raise UnsupportedError(
@@ -207,12 +211,17 @@ def fit_each(
         )
     found: dict[int, Exception] = {}
     first = 0
-    for mll, errors in zip(
-        mlls, _fit_groups(mlls, fit_options or FitOptions()), strict=True
-    ):
+    for mll, errors in zip(mlls, _fit_groups(mlls, options), strict=True):
         found |= {first + i: error for i, error in errors.items()}
         first += len(mll.fit_records)
     return found
+
+
+def _options(mlls: object, fit_options: FitOptions | None) -> FitOptions:
+    """The options of a fit of several mlls, once both are what they should be."""
+    check_mlls(mlls)
+    check_options(fit_options)
+    return fit_options or FitOptions()
 
 
 def _fit_groups(
@@ -328,8 +337,9 @@ def fit_independently(
             timeout_sec=timeout_sec,
         )
     start = monotonic()
+    check_mlls([mll])
     fit_options = FitOptions(
-        parameters=None if parameters is None else list(parameters),
+        parameters=parameters,
         bounds=bounds,
         method=method,
         options=options,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from numbers import Integral, Real
+from numbers import Real
 from time import monotonic
 from typing import Any
 from warnings import WarningMessage
@@ -17,8 +17,10 @@ from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
 from botorch_xval.fitting.losses.parameters import ParameterBounds
+from botorch_xval.fitting.search import check_method
+from botorch_xval.models.checks import check_one_of, check_whole, wrong
 
-__all__ = ["Callback", "FitOptions", "ModelResult"]
+__all__ = ["Callback", "FitOptions", "ModelResult", "check_options"]
 
 Callback = Callable[[dict[str, Tensor], OptimizationResult], None]
 STRATEGIES = ("auto", "loop", "batch")
@@ -124,50 +126,60 @@ class FitOptions:
     optima that a block has found are offered to later ones only."""
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("strategy", self.strategy, STRATEGIES),
-            ("coordinates", self.coordinates, COORDINATES),
-            *(
-                [("starts", self.starts, STARTS)]
-                if isinstance(self.starts, str)
-                else []
-            ),
-        ):
-            if value not in known:
-                raise ValueError(f"{name}: expected one of {known}, got {value!r}")
-        if not isinstance(self.max_attempts, Integral) or self.max_attempts < 1:
-            raise ValueError(
-                f"max_attempts: expected a whole number from 1 on, got "
-                f"{self.max_attempts!r}"
-            )
-        seconds = self.timeout_sec
+        check_one_of("strategy", self.strategy, STRATEGIES)
+        check_one_of("coordinates", self.coordinates, COORDINATES)
+        check_method(self.method)
+        check_whole("max_attempts", self.max_attempts, 1)
+        seconds, gib = self.timeout_sec, self.max_memory
         if seconds is not None and not (isinstance(seconds, Real) and seconds >= 0):
-            raise ValueError(
-                f"timeout_sec: expected seconds from 0 on or None, got {seconds!r}"
-            )
-        gib = self.max_memory
+            expected, remedy = "seconds from 0 on or None", "leave it out for no limit"
+            raise wrong("timeout_sec", expected, repr(seconds), remedy)
         if gib is not None and not (isinstance(gib, Real) and gib > 0):
-            raise ValueError(f"max_memory: expected GiB above 0 or None, got {gib!r}")
-        for name, kind in (("options", Mapping), ("bounds", Mapping)):
+            remedy = "leave it out for a quarter of what is free"
+            raise wrong("max_memory", "GiB above 0 or None", repr(gib), remedy)
+        for name, example in (
+            ("options", '{"maxiter": 100}'),
+            ("bounds", '{"likelihood.noise_covar.raw_noise": (1e-4, None)}'),
+        ):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, kind):
-                raise ValueError(
-                    f"{name}: expected a dictionary or None, got {value!r}"
-                )
-        if not isinstance(self.starts, str) and not (
+            if value is not None and not isinstance(value, Mapping):
+                remedy = f"pass one such as {example}"
+                raise wrong(name, "a dictionary or None", repr(value), remedy)
+        for name, pair in (self.bounds or {}).items():
+            if not isinstance(pair, Sequence) or len(pair) != 2:
+                expected = f"a lower and an upper bound of {name!r}"
+                raise wrong("bounds", expected, repr(pair), "None stands for no bound")
+        for name in ("callback", "warning_handler"):
+            value = getattr(self, name)
+            if not callable(value) and (name != "callback" or value is not None):
+                remedy = "see FitOptions for its arguments"
+                raise wrong(name, "a function", repr(value), remedy)
+        caught = self.caught_exception_types
+        if not isinstance(caught, tuple) or not all(
+            isinstance(c, type) for c in caught
+        ):
+            remedy = "put a single one into a tuple, (NotPSDError,)"
+            expected = "a tuple of classes of exceptions"
+            raise wrong("caught_exception_types", expected, repr(caught), remedy)
+        if isinstance(self.starts, str):
+            check_one_of("starts", self.starts, STARTS)
+        elif not (
             isinstance(self.starts, Sequence)
             and self.starts
             and all(isinstance(start, Mapping) for start in self.starts)
         ):
-            raise ValueError(
-                f"starts: expected one of {STARTS}, or a list with a dictionary of "
-                f"values by name of a parameter for each start, got {self.starts!r}"
+            expected = (
+                f"one of {STARTS}, or a list with a dictionary of values by name of a "
+                "parameter for each start"
             )
-        if isinstance(self.parameters, str):
-            raise ValueError(
-                f"parameters: expected names of parameters, got {self.parameters!r}; "
-                "put a single name into a list"
-            )
+            remedy = "put a single start into a list"
+            raise wrong("starts", expected, repr(self.starts), remedy)
+        names = self.parameters
+        if names is not None and (
+            isinstance(names, str) or not isinstance(names, Collection)
+        ):
+            remedy = "put a single name into a list"
+            raise wrong("parameters", "names of parameters", repr(names), remedy)
 
     @classmethod
     def of_botorch(
@@ -187,6 +199,9 @@ class FitOptions:
         names = [each.name for each in fields(cls)]
         first = names.index("max_attempts")  # of what BoTorch has around the optimizer
         inside, around = set(names[:first]), names[first:-1]  # of one or a batch
+        if not isinstance(optimizer_kwargs, Mapping | None):
+            got, remedy = type(optimizer_kwargs).__name__, "see fit_independently"
+            raise wrong("optimizer_kwargs", "a dictionary or None", got, remedy)
         given = dict(optimizer_kwargs or {})
         if unknown := sorted(set(given) - inside):
             raise TypeError(
@@ -249,6 +264,13 @@ class FitOptions:
             return self
         wrapped = partial(_call_named, self.callback, folds, num_outputs)
         return replace(self, callback=wrapped)
+
+
+def check_options(fit_options: object) -> None:
+    """Raise a ValueError unless it is an object of options, or None."""
+    if not isinstance(fit_options, FitOptions | None):
+        got, remedy = type(fit_options).__name__, "use FitOptions(timeout_sec=60, ...)"
+        raise wrong("fit_options", "FitOptions or None", got, remedy)
 
 
 def _call_named(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from botorch.optim.core import OptimizationStatus
 
-__all__ = ["FitRecord", "Optimum"]
+from botorch_xval.models.checks import check_type, wrong
+
+__all__ = ["FitRecord", "Optimum", "list_records"]
 
 
 @dataclass(frozen=True)
@@ -99,3 +102,20 @@ class FitRecord:
     def loss(self) -> float:
         """The loss per point at the values that the model has now; NaN if unknown."""
         return self.losses[-1] if self.losses else float("nan")
+
+
+def list_records(records: object) -> list[FitRecord]:
+    """The records as a list.
+
+    Raises:
+        ValueError: If there are none, or if these are no records.
+    """
+    advice = "pass `mll.fit_records`, or `records` of a cross-validation"
+    if not isinstance(records, Sequence):
+        got = type(records).__name__
+        raise wrong("records", "a sequence of FitRecord", got, advice)
+    for record in records:
+        check_type("records", record, FitRecord, advice)
+    if not records:
+        raise wrong("records", "at least one fit", "none", advice)
+    return list(records)

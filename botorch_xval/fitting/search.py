@@ -23,10 +23,22 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, OptimizeResult, minimize
 
 from botorch_xval.fitting.coordinates import Coordinates, LogCoordinates
+from botorch_xval.models.checks import wrong
 
-__all__ = ["Search", "gradient_norm", "points_of"]
+__all__ = ["Search", "check_method", "gradient_norm", "points_of"]
 
 Array = NDArray[np.float64]
+
+
+# Of SciPy, those that need a gradient and no Hessian.
+METHODS = ("CG", "BFGS", "Newton-CG", "L-BFGS-B", "TNC", "SLSQP", "trust-constr")
+
+
+def check_method(method: object) -> None:
+    """Raise a ValueError unless it is a gradient-based method of SciPy."""
+    if not isinstance(method, str) or method.lower() not in map(str.lower, METHODS):
+        remedy = "methods without gradients are no help with so many parameters"
+        raise wrong("method", f"one of {METHODS}", repr(method), remedy)
 
 
 class _Value(NamedTuple):
@@ -128,7 +140,17 @@ class Search:
                 the loss after every accepted iteration; StopIteration ends the search.
             coordinates: What SciPy is to see instead of the parameters.
             warm_up: Iterations to do before on the parameters themselves.
+
+        Raises:
+            ValueError: If the start is no vector, or the method is not known.
         """
+        check_method(method)
+        if np.ndim(start) != 1:
+            got, remedy = (
+                f"the shape {np.shape(start)}",
+                "see minimize_each for several",
+            )
+            raise wrong("start", "an array `p`", got, remedy)
         self.best_point = np.array(start, dtype=np.float64)
         self.best_loss = np.inf
         self.best_gradient: Array | None = None

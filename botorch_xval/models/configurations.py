@@ -10,6 +10,7 @@ from botorch.models.model import Model
 from botorch.models.transforms.input import Normalize
 from torch import Tensor
 
+from botorch_xval.models.checks import check_columns, check_data, check_one_of
 from botorch_xval.models.scalar_choice import PRIOR_CONFIGURATIONS, ScalarChoiceGP
 
 __all__ = [
@@ -34,7 +35,11 @@ def default_model(
 
     Returns:
         The model, with its own ranges and standardization.
+
+    Raises:
+        ValueError: If data are no finite tensors of these shapes and of one precision.
     """
+    check_data(train_X, train_Y, train_Yvar)
     return SingleTaskGP(
         train_X,
         train_Y,
@@ -53,16 +58,23 @@ def default_configurations(
 
     Returns:
         By name what :func:`~botorch_xval.comparison.compare` takes.
+
+    Raises:
+        ValueError: If something else is given than numbers of columns.
     """
+    dims = list(check_columns("choice_dims", choice_dims))
     ours = {
-        name_of_priors(priors): partial(
-            ScalarChoiceGP, choice_dims=list(choice_dims), priors=priors
-        )
+        name_of_priors(priors): partial(ScalarChoiceGP, choice_dims=dims, priors=priors)
         for priors in PRIOR_CONFIGURATIONS
     }
     return {**ours, BOTORCH_DEFAULT: default_model}
 
 
 def name_of_priors(priors: str) -> str:
-    """The name of a `ScalarChoiceGP` with a prior configuration."""
+    """The name of a `ScalarChoiceGP` with a prior configuration.
+
+    Raises:
+        ValueError: If there is no such configuration.
+    """
+    check_one_of("priors", priors, PRIOR_CONFIGURATIONS)
     return f"{priors} priors"

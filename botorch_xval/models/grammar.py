@@ -12,6 +12,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from botorch_xval.models.checks import (
+    check_columns,
+    check_one_of,
+    check_type,
+    check_whole,
+)
 from botorch_xval.models.configurations import BOTORCH_DEFAULT
 from botorch_xval.models.scalar_choice import PRIOR_CONFIGURATIONS
 
@@ -78,12 +84,9 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         for name, values in CHOICES.items():
-            if getattr(self, name) not in values:
-                raise ValueError(
-                    f"{name}: expected one of {list(values)}, got "
-                    f"{getattr(self, name)!r}"
-                )
-        object.__setattr__(self, "choice_dims", tuple(self.choice_dims))  # of JSON
+            check_one_of(name, getattr(self, name), values)
+        dims = self.choice_dims  # a list, in JSON
+        object.__setattr__(self, "choice_dims", check_columns("choice_dims", dims))
         if self.choices != "numbers" and not self.choice_dims:
             raise ValueError(
                 "choice_dims: expected the one-hot columns for choices="
@@ -127,7 +130,12 @@ def first_specs(d: int, choice_dims: Sequence[int] = ()) -> list[ModelSpec]:
     Returns:
         BoTorch's default and, for each named prior configuration, the specification of
         the :class:`~botorch_xval.models.ScalarChoiceGP` that has it.
+
+    Raises:
+        ValueError: If there is no input, or no such column.
     """
+    check_whole("d", d, 1)
+    check_columns("choice_dims", choice_dims, d)
     default = ModelSpec(choice_dims=tuple(choice_dims))
     ours = replace(
         default, kernel="matern52", choices="both" if choice_dims else "numbers"
@@ -151,7 +159,13 @@ def neighbors(spec: ModelSpec, d: int, num_outputs: int = 1) -> list[ModelSpec]:
     Returns:
         Different specifications, in the order of `CHOICES`; none that is the same model
         under another name.
+
+    Raises:
+        ValueError: If an argument is not as described.
     """
+    check_type("spec", spec, ModelSpec, "make one by ModelSpec(kernel=...)")
+    check_whole("d", d, 1)
+    check_whole("num_outputs", num_outputs, 1)
     found = [
         _plain(replace(spec, **{name: value}), d)
         for name, values in CHOICES.items()

@@ -43,6 +43,8 @@ from linear_operator import to_dense
 from torch import Tensor
 from torch.nn import ModuleList, Parameter
 
+from botorch_xval.models.checks import check_columns, check_type
+
 __all__ = ["ChoiceKernel", "FactorizedScalarChoiceKernel", "WeightedMixtureKernel"]
 
 
@@ -174,10 +176,16 @@ class WeightedMixtureKernel(_BatchOfKernels):
             batch_shape=batch_shape,
             active_dims=None if active_dims is None else tuple(active_dims),
         )
+        # A kernel has `__getitem__`, so that a loop over one would not end.
+        check_type("kernels", kernels, Sequence, "pass a list of two kernels or more")
         kernels = list(kernels)
         if len(kernels) < 2:
-            raise ValueError(f"kernels: expected at least 2, got {len(kernels)}")
+            raise ValueError(
+                f"kernels: expected at least 2, got {len(kernels)}; a single kernel "
+                "needs no mixture"
+            )
         for kernel in kernels:
+            check_type("kernels", kernel, Kernel, "pass kernels of GPyTorch")
             if kernel.batch_shape != batch_shape:
                 raise ValueError(
                     f"kernels: expected batch shape {tuple(batch_shape)}, got a "
@@ -226,12 +234,15 @@ class WeightedMixtureKernel(_BatchOfKernels):
         if value.ndim == 0 or value.shape[-1] != num_kernels:
             raise ValueError(
                 f"weights: expected shape `batch_shape x {num_kernels}`, got "
-                f"{tuple(value.shape)}"
+                f"{tuple(value.shape)}; give one for each kernel"
             )
         total = value.sum(dim=-1, keepdim=True)
         tolerance = torch.finfo(value.dtype).eps ** 0.5
         if not bool((value > 0).all() and ((total - 1).abs() < tolerance).all()):
-            raise ValueError(f"weights: expected positive ones of sum 1, got {value}")
+            raise ValueError(
+                f"weights: expected positive ones of sum 1, got {value}; divide them "
+                "by their sum"
+            )
         value = value.to(self.raw_fractions)
         left = value.flip(-1).cumsum(dim=-1).flip(-1)  # w_i + w_{i+1} + ... + w_K
         eps = torch.finfo(value.dtype).eps
@@ -333,7 +344,8 @@ class FactorizedScalarChoiceKernel(_BatchOfKernels, ScaleKernel):
         outputscale_prior: Prior | None = None,
         weights_prior: Prior | None = None,
     ) -> None:
-        scalar_dims, choice_dims = tuple(scalar_dims), tuple(choice_dims)
+        scalar_dims = check_columns("scalar_dims", scalar_dims)
+        choice_dims = check_columns("choice_dims", choice_dims)
         for name, dims in (("scalar_dims", scalar_dims), ("choice_dims", choice_dims)):
             if not dims:
                 raise ValueError(
@@ -342,13 +354,14 @@ class FactorizedScalarChoiceKernel(_BatchOfKernels, ScaleKernel):
                     "ChoiceKernel (only choices) instead"
                 )
             if min(dims) < 0:
-                raise ValueError(f"{name}: expected columns from 0 on, got {dims}")
-            if len(set(dims)) < len(dims):
-                raise ValueError(f"{name}: expected different columns, got {dims}")
+                raise ValueError(
+                    f"{name}: expected columns from 0 on, got {dims}; count from the "
+                    "first column"
+                )
         if both := sorted(set(scalar_dims) & set(choice_dims)):
             raise ValueError(
                 "choice_dims: expected no column that is in scalar_dims, got "
-                f"{both} in both"
+                f"{both} in both; a column is a scalar or a choice"
             )
 
         def parts() -> tuple[Kernel, Kernel]:
@@ -416,7 +429,8 @@ class FactorizedScalarChoiceKernel(_BatchOfKernels, ScaleKernel):
 def _check_weights_prior(prior: Prior, num_kernels: int) -> None:
     if not isinstance(prior, Prior):
         raise TypeError(
-            f"weights_prior: expected a GPyTorch prior, got {type(prior).__name__}"
+            f"weights_prior: expected a GPyTorch prior, got {type(prior).__name__}; "
+            "use a BetaPrior for two kernels, a DirichletPrior for more"
         )
     expected = torch.Size() if num_kernels == 2 else torch.Size([num_kernels])
     if prior.event_shape != expected:

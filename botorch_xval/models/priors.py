@@ -8,6 +8,8 @@ copied, pickled and loaded from a state dict.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import torch
 from gpytorch.priors import Prior
@@ -35,8 +37,11 @@ class _WeightPrior(Prior):
         self._validate_args = validate_args
         self._transform = None  # what `Prior.transform` looks up
         for name, value in concentrations.items():
-            if not bool((value > 0).all()):
-                raise ValueError(f"{name}: expected positive numbers, got {value}")
+            if not bool(((value > 0) & value.isfinite()).all()):
+                raise ValueError(
+                    f"{name}: expected positive numbers, got {value.tolist()}; "
+                    "concentrations of 1 are a uniform prior"
+                )
             self.register_buffer(name, value.clone())
 
     @property
@@ -99,12 +104,16 @@ class BetaPrior(_WeightPrior):
         concentration0: float | Tensor,
         validate_args: bool = False,
     ) -> None:
-        a, b = (
-            value if torch.is_tensor(value) else torch.tensor(float(value))
-            for value in (concentration1, concentration0)
-        )
+        a = _as_tensor("concentration1", concentration1)
+        b = _as_tensor("concentration0", concentration0)
         dtype = torch.promote_types(a.dtype, b.dtype)
-        a, b = torch.broadcast_tensors(a.to(dtype), b.to(dtype))
+        try:
+            a, b = torch.broadcast_tensors(a.to(dtype), b.to(dtype))
+        except RuntimeError as error:
+            raise ValueError(
+                "concentration0: expected a shape that broadcasts with "
+                f"{tuple(a.shape)}, got {tuple(b.shape)}; give both the same shape"
+            ) from error
         super().__init__(0, validate_args, concentration1=a, concentration0=b)
 
     @property
@@ -148,12 +157,11 @@ class DirichletPrior(_WeightPrior):
     def __init__(
         self, concentration: Tensor | Sequence[float], validate_args: bool = False
     ) -> None:
-        if not torch.is_tensor(concentration):
-            concentration = torch.tensor([float(value) for value in concentration])
+        concentration = _as_tensor("concentration", concentration)
         if concentration.ndim < 1 or concentration.shape[-1] < 2:
             raise ValueError(
                 "concentration: expected shape `batch_shape x K` with K > 1, got "
-                f"{tuple(concentration.shape)}"
+                f"{tuple(concentration.shape)}; use a BetaPrior for one weight of two"
             )
         super().__init__(1, validate_args, concentration=concentration)
 
@@ -173,3 +181,16 @@ class DirichletPrior(_WeightPrior):
         sample = self.distribution.rsample(torch.Size(sample_shape))
         sample = sample.clamp_min(torch.finfo(sample.dtype).eps)
         return sample / sample.sum(dim=-1, keepdim=True)
+
+
+def _as_tensor(name: str, value: Any) -> Tensor:
+    """A number or numbers as a tensor, of the default precision; a tensor as it is."""
+    if torch.is_tensor(value):
+        return value
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    if not all(isinstance(v, Real) for v in (value if several else [value])):
+        raise ValueError(
+            f"{name}: expected a number or a tensor, got {value!r}; pass positive "
+            "numbers"
+        )
+    return torch.tensor([float(v) for v in value] if several else float(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import torch
@@ -19,6 +19,12 @@ from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.priors import GammaPrior
 from torch import Tensor
 
+from botorch_xval.models.checks import (
+    check_columns,
+    check_data,
+    check_one_of,
+    check_pair,
+)
 from botorch_xval.models.kernels import (
     ChoiceKernel,
     FactorizedScalarChoiceKernel,
@@ -44,12 +50,19 @@ class PriorConfiguration:
         outputscale: Concentration and rate of the Gamma prior of the output scale.
         noise: Concentration and rate of the Gamma prior of the noise variance.
         weight: `concentration1` and `concentration0` of the Beta prior of each weight.
+
+    Raises:
+        ValueError: If one is not a pair of positive numbers.
     """
 
     lengthscale: tuple[float, float]
     outputscale: tuple[float, float]
     noise: tuple[float, float]
     weight: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            check_pair(each.name, getattr(self, each.name))
 
 
 PRIOR_CONFIGURATIONS: dict[str, PriorConfiguration] = {
@@ -138,8 +151,9 @@ class ScalarChoiceGP(OutputsOfOneModel):
         priors: The `PriorConfiguration`.
 
     Raises:
-        ValueError: If a choice column does not exist or is given twice, or if there is
-            no configuration with the name given.
+        ValueError: If data are no finite tensors of these shapes and of one precision,
+            if a choice column does not exist or is given twice, or if there is no
+            configuration with the name given.
     """
 
     def __init__(
@@ -152,7 +166,7 @@ class ScalarChoiceGP(OutputsOfOneModel):
         outcome_transform: OutcomeTransform | _DefaultType | None = DEFAULT,
         input_transform: InputTransform | _DefaultType | None = DEFAULT,
     ) -> None:
-        self._validate_tensor_args(X=train_X, Y=train_Y, Yvar=train_Yvar)
+        check_data(train_X, train_Y, train_Yvar)
         d, m, batch_shape = train_X.shape[-1], train_Y.shape[-1], train_X.shape[:-2]
         choice_dims = normalize_dims(choice_dims, d)
         scalar_dims = tuple(dim for dim in range(d) if dim not in choice_dims)
@@ -290,23 +304,11 @@ def normalize_columns(
 
 def normalize_dims(dims: Sequence[int], d: int) -> tuple[int, ...]:
     """Column numbers of 0 or more, ascending."""
-    for dim in dims:
-        if not -d <= dim < d:
-            raise ValueError(
-                f"choice_dims: expected columns from {-d} to {d - 1}, got {dim}"
-            )
-    normalized = tuple(sorted(dim % d for dim in dims))
-    if len(set(normalized)) < len(normalized):
-        raise ValueError(f"choice_dims: expected different columns, got {dims}")
-    return normalized
+    return tuple(sorted(dim % d for dim in check_columns("choice_dims", dims, d)))
 
 
 def _find_priors(priors: str | PriorConfiguration) -> PriorConfiguration:
     if isinstance(priors, PriorConfiguration):
         return priors
-    if priors not in PRIOR_CONFIGURATIONS:
-        raise ValueError(
-            f"priors: expected one of {list(PRIOR_CONFIGURATIONS)} or a "
-            f"PriorConfiguration, got {priors!r}"
-        )
+    check_one_of("priors", priors, PRIOR_CONFIGURATIONS, " or a PriorConfiguration")
     return PRIOR_CONFIGURATIONS[priors]

@@ -16,6 +16,8 @@ from botorch.posteriors.posterior import Posterior
 from linear_operator.operators import DiagLinearOperator
 from torch import Tensor
 
+from botorch_xval.models.checks import wrong
+
 __all__ = ["ScaledVariance"]
 
 
@@ -38,12 +40,13 @@ class ScaledVariance(PosteriorTransform):
             ValueError: If a factor is not positive and finite.
         """
         super().__init__()
-        values = torch.as_tensor(factor, dtype=torch.float64).reshape(-1).clone()
+        expected, remedy = "a positive number for each output", "see `recalibrate`"
+        try:
+            values = torch.as_tensor(factor, dtype=torch.float64).reshape(-1).clone()
+        except (TypeError, ValueError) as error:
+            raise wrong("factor", expected, repr(factor), remedy) from error
         if not len(values) or not bool((values.isfinite() & (values > 0)).all()):
-            raise ValueError(
-                "factor: expected a positive number for each output, got "
-                f"{values.tolist()}"
-            )
+            raise wrong("factor", expected, values.tolist(), remedy)
         self.register_buffer("factor", values)
 
     def evaluate(self, Y: Tensor, X: Tensor | None = None) -> Tensor:
@@ -76,7 +79,7 @@ class ScaledVariance(PosteriorTransform):
         if m != len(self.factor):
             raise ValueError(
                 f"posterior: expected {len(self.factor)} outputs, as many as factors, "
-                f"got {m}"
+                f"got {m}; make the transform of the factors of this model's outputs"
             )
         root = self.factor.sqrt().to(normal.loc)
         covariance = normal.lazy_covariance_matrix

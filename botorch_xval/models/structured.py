@@ -30,6 +30,7 @@ from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.priors import GammaPrior, LogNormalPrior, Prior
 from torch import Tensor
 
+from botorch_xval.models.checks import check_data, check_type
 from botorch_xval.models.grammar import BOTORCH_PRIORS, ModelSpec
 from botorch_xval.models.kernels import ChoiceKernel, WeightedMixtureKernel
 from botorch_xval.models.priors import BetaPrior
@@ -90,7 +91,9 @@ class StructuredGP(OutputsOfOneModel):
         choice_dims: Columns of the choices, unless they enter as numbers.
 
     Raises:
-        ValueError: If a choice column does not exist or is given twice.
+        ValueError: If data are no finite tensors of these shapes and of one precision,
+            if `spec` is something else, or if a choice column does not exist or is
+            given twice.
     """
 
     def __init__(
@@ -102,7 +105,8 @@ class StructuredGP(OutputsOfOneModel):
         outcome_transform: OutcomeTransform | _DefaultType | None = DEFAULT,
         input_transform: InputTransform | _DefaultType | None = DEFAULT,
     ) -> None:
-        self._validate_tensor_args(X=train_X, Y=train_Y, Yvar=train_Yvar)
+        check_data(train_X, train_Y, train_Yvar)
+        check_type("spec", spec, ModelSpec, "make one by ModelSpec(kernel=...)")
         d, m, batch_shape = train_X.shape[-1], train_Y.shape[-1], train_X.shape[:-2]
         choices = normalize_dims(spec.choice_dims, d)
         if spec.choices == "numbers":

@@ -11,6 +11,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 from botorch_xval.fitting.options import ModelResult
+from botorch_xval.models.checks import check_whole
 from botorch_xval.reporting.expressions.description import describe
 from botorch_xval.reporting.expressions.tree import Description
 
@@ -74,6 +75,7 @@ class Course:
             ValueError: If the fit had another number of models, or one is batched or
                 has several outputs.
         """
+        check_whole("longest", longest, 1)
         models = list(model) if isinstance(model, Sequence) else [model]
         lowest: dict[int, list[dict[str, Tensor]]] = {}
         for i, start in sorted(self.losses, key=lambda key: -self.losses[key]):

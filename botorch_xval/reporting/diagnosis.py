@@ -11,7 +11,7 @@ import pandas as pd
 from botorch.optim.core import OptimizationStatus
 from gpytorch.models import GP
 
-from botorch_xval.fitting.records import FitRecord
+from botorch_xval.fitting.records import FitRecord, list_records
 from botorch_xval.reporting.expressions.tree import format_number
 from botorch_xval.reporting.hyperparameters import hyperparameters
 from botorch_xval.reporting.optima import in_other_optima
@@ -49,10 +49,10 @@ def summarize_fits(
         One line on the whole, and one for every finding.
 
     Raises:
-        ValueError: If `model` or `names` are not as for
+        ValueError: If there are no records, or if `model` or `names` are not as for
             :func:`~botorch_xval.reporting.hyperparameters`.
     """
-    records = list(records)
+    records = list_records(records)
     lines = [_costs(records), *_ends(records)]
     lines += [
         f"Model {i} sits in another optimum than most: its {words}."

@@ -11,6 +11,7 @@ from gpytorch.mlls import MarginalLogLikelihood
 
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.fitting.records import FitRecord, Optimum
+from botorch_xval.models.checks import check_type
 from botorch_xval.reporting.expressions.tree import format_number
 
 __all__ = ["describe_optimum", "in_other_optima", "optima"]
@@ -54,8 +55,9 @@ def optima(fitted: MarginalLogLikelihood | CrossValidation) -> pd.DataFrame:
         owners = [{"model": i} for i in range(len(records))]
     if not records:
         raise ValueError(
-            "fitted: expected an mll with fit_records, got one without; fit it by "
-            "fit_gpytorch_mll of this package"
+            "fitted: expected an mll with fit_records, or a CrossValidation, got "
+            f"{type(fitted).__name__} without; fit it by fit_gpytorch_mll of this "
+            "package"
         )
     rows = [
         {
@@ -86,6 +88,10 @@ def describe_optimum(optimum: Optimum, lowest: Optimum | None = None) -> str:
         about how near two points are), and up to three parameters in which it differs
         from the lowest one, by the geometric means of their values.
     """
+    remedy = "see `optima` of a FitRecord"
+    check_type("optimum", optimum, Optimum, remedy)
+    if lowest is not None:
+        check_type("lowest", lowest, Optimum, remedy)
     words = []
     if optimum.is_dead:
         words.append(

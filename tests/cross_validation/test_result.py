@@ -76,5 +76,5 @@ def test_differences_name_folds_in_other_optima_and_refuse_other_rows():
     assert difference(cold, cold).attrs["other_optimum"] == []
     assert difference(cold, cold).difference.abs().max() == 0
     assert len(difference(cold, stopped).attrs["other_optimum"]) > 5
-    with pytest.raises(ValueError, match="different rows, folds or outcomes"):
+    with pytest.raises(ValueError, match="other rows, folds or outcomes"):
         difference(cold, cross_validate(normalized_gp, X[:9], Y[:9]))

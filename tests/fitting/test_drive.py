@@ -157,7 +157,7 @@ def test_errors_of_the_callback_and_of_the_options_are_raised():
 
     with pytest.raises(KeyError, match="callback"):
         minimize_each(losses_and_gradients, STARTS, on_iteration=broken)
-    with pytest.raises(ValueError, match="Unknown solver nonsense"):
+    with pytest.raises(ValueError, match="method: expected one of .* got .nonsense"):
         minimize_each(losses_and_gradients, STARTS, method="nonsense")
 
 

@@ -31,6 +31,7 @@ from botorch_xval.fitting.losses.separate import Separate
 from botorch_xval.fitting.losses.together import (
     DifferentModels,
     batch_shape_of,
+    check_mlls,
     trainable_shapes,
 )
 
@@ -140,23 +141,25 @@ def _check(
     parameters: Collection[str] | None,
     bounds: ParameterBounds | None,
 ) -> None:
+    check_mlls(mlls)
     own = trainable_shapes(mlls[0])
     if not own or (parameters is not None and not parameters):
         raise ValueError(
-            f"the {type(mlls[0].model).__name__} has no parameter to optimize; at "
-            "least one must require a gradient"
+            "parameters: expected at least one parameter to optimize, got none of the "
+            f"{type(mlls[0].model).__name__}; let one require a gradient"
         )
     for i, mll in enumerate(mlls):
         if trainable_shapes(mll) != own:
             raise ValueError(
-                f"mll {i} has other parameters to optimize than mll 0; fit them apart"
+                "mlls: expected the same parameters to optimize in all, got others in "
+                f"mll {i} than in mll 0; fit them apart"
             )
     known = {name for name, _ in mlls[0].named_parameters()}
     for argument, given in (("parameters", parameters), ("bounds", bounds)):
         if unknown := sorted(set(given or ()) - known):
             raise ValueError(
                 f"{argument}: expected names of parameters, {sorted(known)}, got "
-                f"{unknown}"
+                f"{unknown}; see mll.named_parameters()"
             )
 
 

@@ -391,7 +391,8 @@ class ParameterTable:
         found = [each for each in self.parameters if each.full_name == name]
         if not found:
             raise ValueError(
-                f"starts: expected names among {sorted(self.columns)}, got {name!r}"
+                f"starts: expected names among {sorted(self.columns)}, got {name!r}; "
+                "see mll.named_parameters()"
             )
         (own,) = found
         values = torch.as_tensor(given, dtype=torch.float64).detach().cpu()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 
 import torch
@@ -88,7 +88,6 @@ def describe(
                 "model: expected at least one model to describe, got none; fit one"
             )
         return combine([describe(each, names, outcomes) for each in model])
-    _check_names("names", names)
     _check_names("outcomes", outcomes)
     return _describe_members(members_of(model), names, outcomes)
 
@@ -240,6 +239,7 @@ def batch_shape_of(model: ExactGP) -> torch.Size:
 
 def features_of(model: ExactGP, names: Sequence[str] | None) -> tuple[str, ...]:
     """The names of the columns after the input transform."""
+    _check_names("names", names)
     inputs = model.train_inputs[0]
     transform = getattr(model, "input_transform", None)
     if transform is not None and model.training:  # else they are transformed already
@@ -260,7 +260,11 @@ def features_of(model: ExactGP, names: Sequence[str] | None) -> tuple[str, ...]:
 def _check_names(argument: str, names: Sequence[str] | None) -> None:
     if names is None:
         return
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    if (
+        isinstance(names, str)
+        or not isinstance(names, Collection)
+        or not all(isinstance(name, str) for name in names)
+    ):
         raise ValueError(
             f"{argument}: expected a list of names, got {names!r}; pass a list of str"
         )

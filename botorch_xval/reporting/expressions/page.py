@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from botorch_xval.comparison.files import write_in_full
+from botorch_xval.models.checks import check_names, check_type, wrong
 from botorch_xval.reporting.expressions.scales import (
     HEIGHT,
     MARGIN,
@@ -69,12 +70,22 @@ def write_page(
             :class:`~botorch_xval.reporting.Course`.
 
     Raises:
-        ValueError: If there are no descriptions, if there are more or fewer names than
-            models, or if a course does not belong to a description.
+        ValueError: If the path is that of no file, if there are no descriptions, if
+            there are more or fewer names than models, or if a course does not belong to
+            a description.
     """
+    if not isinstance(path, str | Path):
+        got, remedy = type(path).__name__, "pass the name of a file"
+        raise wrong("path", "a path", got, remedy)
+    path = Path(path)
+    if path.is_dir():
+        raise wrong("path", "a file", f"the folder {path}", "name a file in it")
+    if not path.parent.is_dir():
+        remedy = "make the folder first"
+        raise wrong("path", "a file in a folder that is there", path, remedy)
     body = model_panels(descriptions, held_out=held_out, courses=courses)
     num_models = max(each.num_models for each in descriptions.values())
-    write_in_full(Path(path), document(title, _lead(num_models), body))
+    write_in_full(path, document(title, _lead(num_models), body))
 
 
 def document(
@@ -98,7 +109,12 @@ def document(
 
     Returns:
         The page.
+
+    Raises:
+        ValueError: If one is no text.
     """
+    for name, text in (("title", title), ("lead", lead), ("body", body)):
+        check_type(name, text, str, "pass text")
     folder = files(__package__)
     style = "\n" + folder.joinpath("page.css").read_text("utf-8") + style
     if DATA in body:
@@ -327,22 +343,21 @@ def _check(
     held_out: Sequence[str] | None,
     courses: Mapping[str, Sequence[Description]],
 ) -> None:
+    remedy = "pass {name: describe(model)}"
+    check_type("descriptions", descriptions, Mapping, remedy)
     if not descriptions:
-        raise ValueError(
-            "descriptions: expected at least one, got none; pass "
-            "{name: describe(model)}"
-        )
+        raise wrong("descriptions", "at least one", "none", remedy)
+    for each in descriptions.values():
+        check_type("descriptions", each, Description, remedy)
+    check_type("courses", courses, Mapping, "pass {name: course.descriptions(model)}")
     counts = {name: each.num_models for name, each in descriptions.items()}
     if len(set(counts.values()) - {1}) > 1:
         raise ValueError(
             f"descriptions: expected one number of models in all, got {counts}; write "
             "a page for each"
         )
-    if held_out is not None and len(held_out) != max(counts.values()):
-        raise ValueError(
-            f"held_out: expected {max(counts.values())} names, one for each model, got "
-            f"{len(held_out)}; leave it out to number the models"
-        )
+    if held_out is not None:
+        check_names("held_out", held_out, max(counts.values()), "models")
     for name, course in courses.items():
         if name not in descriptions:
             raise ValueError(
@@ -354,6 +369,8 @@ def _check(
                 f"courses: expected at least one description of {name!r}, got none; "
                 "leave it out instead"
             )
+        for each in course:
+            check_type("courses", each, Description, "see `Course.descriptions`")
         expected = _structure(descriptions[name])
         if any(_structure(each) != expected for each in course):
             raise ValueError(

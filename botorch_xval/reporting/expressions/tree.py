@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from botorch_xval.models.checks import check_number, check_type
+
 __all__ = [
     "Description",
     "Node",
@@ -184,6 +186,8 @@ def combine(descriptions: Sequence[Description]) -> Description:
         raise ValueError(
             "descriptions: expected at least one, got none; describe a model first"
         )
+    for each in descriptions:
+        check_type("descriptions", each, Description, "make one by describe(model)")
     return Description(
         sections=_combine([description.sections for description in descriptions]),
         num_models=sum(description.num_models for description in descriptions),
@@ -235,7 +239,11 @@ def format_number(number: float) -> str:
 
     Returns:
         Such as "0.431", "123000" or "1e-5": an exponent below 1e-4 and from 1e6 on.
+
+    Raises:
+        ValueError: If it is none.
     """
+    check_number("number", number, -math.inf, nan=True)
     if not math.isfinite(number):
         return str(number)
     rounded = float(f"{number:.2e}")

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from botorch_xval.comparison.paired import MANY, half_width
 from botorch_xval.comparison.table import Comparison
+from botorch_xval.models.checks import check_type, wrong
 from botorch_xval.reporting.plots.style import (
     COLORS,
     axes_of,
-    check_type,
     looks,
     tidy,
 )
@@ -202,10 +202,8 @@ def plot_comparison(
         )[1]
     drawn: NDArray[Any] = np.array(axes, dtype=object)
     if drawn.size != 2:
-        raise ValueError(
-            f"axes: expected 2 axes, got {drawn.size}; make them by "
-            "`plt.subplots(2, 1, sharex=True)[1]`"
-        )
+        remedy = "make them by `plt.subplots(2, 1, sharex=True)[1]`"
+        raise wrong("axes", "2 axes", drawn.size, remedy)
     top, bottom = drawn.flat
     plot_scores(comparison, top).set_xlabel("")
     plot_differences(comparison, bottom)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.models.checks import check_names
 from botorch_xval.reporting.plots.calibration import (
     plot_calibration,
     plot_normal_quantiles,
@@ -58,6 +59,12 @@ def plot_diagnostics(
         ValueError: If an argument is not as described, or every fold has failed.
     """
     points_of(result, output)  # before a figure is made: are the arguments right?
+    for argument, given, count, of in (
+        ("names", names, result.folds.held_out.shape[1], "rows"),
+        ("folds", folds, len(result.folds.names), "folds"),
+    ):
+        if given is not None:
+            check_names(argument, given, count, of)
     if axes is None:
         axes = plt.subplots(2, 3, figsize=(13, 7.4), layout="constrained")[1]
     drawn: NDArray[Any] = np.array(axes, dtype=object)

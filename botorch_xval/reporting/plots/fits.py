@@ -14,12 +14,12 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from botorch_xval.fitting.options import ModelResult
-from botorch_xval.fitting.records import FitRecord
+from botorch_xval.fitting.records import FitRecord, list_records
+from botorch_xval.models.checks import check_number
 from botorch_xval.reporting.plots.style import (
     COLORS,
     axes_of,
     figure_of,
-    records_of,
     tidy,
 )
 
@@ -53,7 +53,7 @@ def plot_losses(
         ValueError: If `records` are no records of fits, or none has a loss.
     """
     # A fit that failed at its start has no loss.
-    losses = [record.losses for record in records_of(records) if record.losses]
+    losses = [record.losses for record in list_records(records) if record.losses]
     if not losses:
         raise ValueError(
             "records: expected at least one fit with a loss, got "
@@ -115,7 +115,7 @@ def plot_active_models(
     Raises:
         ValueError: If `records` are no records of fits, or empty.
     """
-    counts = np.sort([record.evaluations for record in records_of(records)])
+    counts = np.sort([record.evaluations for record in list_records(records)])
     ax = axes_of(ax)
     longest, most = counts[-1], len(counts) * counts[-1]
     rounds = np.arange(longest + 1)
@@ -163,7 +163,7 @@ def plot_evaluations(
     Raises:
         ValueError: If `records` are no records of fits, or empty.
     """
-    counts = np.array([record.evaluations for record in records_of(records)])
+    counts = np.array([record.evaluations for record in list_records(records)])
     ax = axes_of(ax)
     order = np.argsort(counts, kind="stable")
     place = np.empty(len(order), dtype=int)
@@ -217,6 +217,7 @@ class LiveLosses:
     """
 
     def __init__(self, ax: Axes | None = None, *, interval: float = 0.5) -> None:
+        check_number("interval", interval)
         self.losses: dict[tuple[int, str], list[float]] = {}
         self.ax = axes_of(ax, figsize=(7, 3.6))
         self._interval, self._last = interval, monotonic()

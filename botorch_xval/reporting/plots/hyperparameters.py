@@ -10,10 +10,15 @@ from matplotlib.axes import Axes
 
 from botorch_xval.cross_validation.psis import largest_shape
 from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.models.checks import (
+    check_names,
+    check_number,
+    check_type,
+    check_whole,
+)
 from botorch_xval.reporting.plots.style import (
     COLORS,
     axes_of,
-    check_type,
     name_points,
     tidy,
 )
@@ -52,9 +57,12 @@ def plot_influence(
     table = result.fit_table().dropna(subset="influence")
     if table.empty:
         raise ValueError(
-            "result: expected a cross-validation with influences, got one that has no "
-            'influences; cross-validate with fit="warm" or "adaptive"'
+            "result: expected a cross-validation with influences, got one with none of "
+            'them; cross-validate with fit="warm" or "adaptive"'
         )
+    _check_named(result, names, named)
+    if threshold is not None:
+        check_number("threshold", threshold)
     ax = axes_of(ax)
     influence = table.groupby("fold", sort=False).influence.max()
     how = table.groupby("fold", sort=False).how.first()
@@ -111,6 +119,7 @@ def plot_pareto_k(
             "result: expected a cross-validation with importance weights, got one that "
             'has none; cross-validate with fit="posterior"'
         )
+    _check_named(result, names, named)
     ax = axes_of(ax)
     worst = table.loc[table.groupby("fold", sort=False).pareto_k.idxmax()]
     limit = largest_shape(result.mixture.weights.shape[1])
@@ -203,6 +212,15 @@ def _heights(parts: Sequence[Hashable]) -> list[float]:
     """Where each hyper-parameter stands: a line for each, and one above each part."""
     first = [i == 0 or part != parts[i - 1] for i, part in enumerate(parts)]
     return [float(-y) for y in np.arange(len(parts)) + np.cumsum(first)]
+
+
+def _check_named(
+    result: CrossValidation, names: Sequence[str] | None, named: int
+) -> None:
+    """Which folds are to be named, and how."""
+    if names is not None:
+        check_names("names", names, len(result.folds.names), "folds")
+    check_whole("named", named, 0)
 
 
 def _check_table(name: str, table: pd.DataFrame) -> None:

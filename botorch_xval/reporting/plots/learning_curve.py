@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from botorch_xval.comparison.learning_curve import LearningCurve
+from botorch_xval.models.checks import check_number, check_type, wrong
 from botorch_xval.reporting.plots.style import (
     axes_of,
-    check_type,
     looks,
     tidy,
 )
@@ -45,13 +45,11 @@ def plot_learning_curve(
         ValueError: If an argument is something else.
     """
     check_type("curve", curve, LearningCurve, "pass one of `learning_curve`")
-    if not more > 0:
-        raise ValueError(f"more: expected a positive number of rows, got {more}")
+    check_number("more", more, above=True)
     chosen = list(curve.draws if named is None else named)
     if unknown := [name for name in chosen if name not in curve.draws]:
-        raise ValueError(
-            f"named: expected some of {list(curve.draws)}, got {unknown[0]!r}"
-        )
+        expected = f"some of {list(curve.draws)}"
+        raise wrong("named", expected, repr(unknown[0]), "pass a list of such names")
     ax = axes_of(ax)
     if colors is None:
         best_first = curve.scores.sort_values(["size", "score"], ascending=False)

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from botorch_xval.comparison.model_search import ModelSearch
-from botorch_xval.reporting.plots.style import COLORS, axes_of, check_type, tidy
+from botorch_xval.models.checks import check_type
+from botorch_xval.reporting.plots.style import COLORS, axes_of, tidy
 
 __all__ = ["plot_search"]
 

@@ -11,17 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from botorch_xval.fitting.records import FitRecord
-
 __all__ = [
     "COLORS",
     "MARKERS",
     "axes_of",
-    "check_type",
     "figure_of",
     "looks",
     "name_points",
-    "records_of",
     "tidy",
 ]
 
@@ -66,40 +62,6 @@ def figure_of(ax: Axes) -> Figure:
     """The whole figure that axes are in, also if they are in a part of it."""
     figure = ax.figure
     return figure if isinstance(figure, Figure) else figure.figure
-
-
-def check_type(name: str, value: object, kind: type, advice: str) -> None:
-    """Raise a ValueError unless an argument has the expected type.
-
-    Args:
-        name: Name of the argument.
-        value: What was passed.
-        kind: The expected class.
-        advice: What to do instead.
-    """
-    if not isinstance(value, kind):
-        raise ValueError(
-            f"{name}: expected a {kind.__name__}, got {type(value).__name__}; {advice}"
-        )
-
-
-def records_of(records: Sequence[FitRecord]) -> list[FitRecord]:
-    """The records as a list.
-
-    Raises:
-        ValueError: If there are none, or if these are no records.
-    """
-    advice = "pass `mll.fit_records`, or `records` of a cross-validation"
-    if not isinstance(records, Sequence):
-        raise ValueError(
-            f"records: expected a sequence of FitRecord, got {type(records).__name__}; "
-            f"{advice}"
-        )
-    for record in records:
-        check_type("records", record, FitRecord, advice)
-    if not records:
-        raise ValueError(f"records: expected at least one fit, got none; {advice}")
-    return list(records)
 
 
 def name_points(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,10 @@ from scipy import stats
 from botorch_xval.cross_validation.outliers import FEWEST, outliers
 from botorch_xval.cross_validation.points import INTERVAL
 from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.models.checks import check_names, check_type, check_whole, wrong
 from botorch_xval.reporting.plots.style import (
     COLORS,
     axes_of,
-    check_type,
     name_points,
     tidy,
 )
@@ -117,6 +118,8 @@ def plot_residuals(
         ValueError: If an argument is not as described, or every fold has failed.
     """
     points = points_of(result, output, scale)
+    if names is not None:
+        check_names("names", names, result.folds.held_out.shape[1], "rows")
     ax = axes_of(ax)
     limit = stats.norm.ppf((1 + INTERVAL) / 2)
     ax.axhspan(-limit, limit, color="0.94", zorder=0, label=f"{INTERVAL:.0%}")
@@ -178,8 +181,18 @@ def plot_pointwise(
             "differences: expected a table with the columns row and difference, got "
             f"{list(differences.columns)}; {advice}"
         )
-    ax = axes_of(ax)
     points = differences.dropna(subset="difference").sort_values("difference")
+    if points.empty:
+        raise wrong("differences", "at least one point", "none", advice)
+    if isinstance(labels, str) or len(labels) != 2:
+        expected, remedy = "two names", "name the first and the second result"
+        raise wrong("labels", expected, repr(labels), remedy)
+    if names is not None:
+        least = int(points.row.max()) + 1
+        if not isinstance(names, Sequence) or len(names) < least:
+            check_names("names", names, least, "rows of the data, or more")
+    check_whole("named", named, 0)
+    ax = axes_of(ax)
     value = points.difference.to_numpy()
     place = np.arange(len(value))
     for chosen, color, words in (
@@ -228,11 +241,9 @@ def points_of(
     """
     check_type("result", result, CrossValidation, "pass one of `cross_validate`")
     outputs = result.mean.shape[-1]
-    if not 0 <= output < outputs:
-        raise ValueError(
-            f"output: expected 0 to {outputs - 1}, got {output}; pass the number of an "
-            "output of the model"
-        )
+    if not isinstance(output, Integral) or not 0 <= output < outputs:
+        remedy = "pass the number of an output of the model"
+        raise wrong("output", f"0 to {outputs - 1}", repr(output), remedy)
     frame = result.to_frame(scale=scale)
     points = frame[frame.output == output].dropna(subset="log_density")
     if points.empty:
