@@ -36,8 +36,7 @@ from botorch_xval.fitting.retries import (
     optima_of,
     record_of,
 )
-from botorch_xval.fitting.search import Search, gradient_norm
-from botorch_xval.fitting.starts import Start
+from botorch_xval.fitting.search import Search, Start, gradient_norm
 from botorch_xval.fitting.threads import search_each
 
 __all__ = ["ALL_ROWS", "FoldFits", "FoldWork", "Key"]

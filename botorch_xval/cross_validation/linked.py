@@ -9,8 +9,13 @@ from torch import Tensor
 
 from botorch_xval.cross_validation.links import Link
 
-__all__ = ["LINKED", "Linked"]
+__all__ = ["LINKED", "POINTS", "Linked"]
 
+# The tensors of a result, and those of a `Linked`.
+POINTS = (
+    *("mean", "variance", "noise_variance", "observed", "location", "scale"),
+    "baseline",
+)
 LINKED = ("mean", "variance", "noise_variance", "baseline")
 
 

@@ -21,10 +21,9 @@ from torch import Tensor
 
 from botorch_xval.cross_validation.fold_records import FoldFit
 from botorch_xval.cross_validation.folds import Folds
-from botorch_xval.cross_validation.linked import LINKED, Linked
+from botorch_xval.cross_validation.linked import LINKED, POINTS, Linked
 from botorch_xval.cross_validation.links import IDENTITY
 from botorch_xval.cross_validation.mixtures import MIXED, Mixture
-from botorch_xval.cross_validation.points import POINTS
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.cross_validation.sampling import Estimate
 

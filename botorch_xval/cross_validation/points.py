@@ -13,14 +13,9 @@ from botorch_xval.cross_validation.linked import Linked
 from botorch_xval.cross_validation.links import Link, link_score
 from botorch_xval.cross_validation.mixtures import Mixture
 
-__all__ = ["INTERVAL", "POINTS", "Points"]
+__all__ = ["INTERVAL", "Points"]
 
 INTERVAL = 0.95  # probability of the intervals of points
-
-POINTS = (
-    *("mean", "variance", "noise_variance", "observed", "location", "scale"),
-    "baseline",
-)
 
 
 @dataclass(frozen=True)

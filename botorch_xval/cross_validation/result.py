@@ -19,9 +19,9 @@ from botorch_xval.cross_validation.elpd_data import make_elpd_data
 from botorch_xval.cross_validation.fold_records import FoldFit, tabulate_fits
 from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.cross_validation.folds_like import Groups, list_labels
-from botorch_xval.cross_validation.linked import Linked
+from botorch_xval.cross_validation.linked import POINTS, Linked
 from botorch_xval.cross_validation.mixtures import Mixture
-from botorch_xval.cross_validation.points import POINTS, Points
+from botorch_xval.cross_validation.points import Points
 from botorch_xval.cross_validation.result_file import read_result, write_result
 from botorch_xval.cross_validation.sampling import Estimate
 from botorch_xval.fitting.records import FitRecord

@@ -24,7 +24,7 @@ from botorch_xval.cross_validation.fold_records import FoldFit
 from botorch_xval.cross_validation.full_fit import FullFit
 from botorch_xval.cross_validation.integrated import Integrated, mix_members
 from botorch_xval.cross_validation.leave_out import LeaveOut
-from botorch_xval.cross_validation.linked import Linked
+from botorch_xval.cross_validation.linked import POINTS, Linked
 from botorch_xval.cross_validation.links import (
     IDENTITY,
     Link,
@@ -37,7 +37,6 @@ from botorch_xval.cross_validation.links import (
 from botorch_xval.cross_validation.memory import blocks_of
 from botorch_xval.cross_validation.mixtures import Mixture, assemble
 from botorch_xval.cross_validation.own_fits import fit_by_itself, has_own_fit
-from botorch_xval.cross_validation.points import POINTS
 from botorch_xval.cross_validation.predictions import predict_each, predict_one
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.cross_validation.sampling import Estimate, estimate_sum

@@ -23,8 +23,8 @@ from botorch_xval.fitting.coordinates import LogCoordinates
 from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.progress import FitProgress
-from botorch_xval.fitting.search import Search
-from botorch_xval.fitting.starts import OWN, SAMPLED, Start, starts_of
+from botorch_xval.fitting.search import Search, Start
+from botorch_xval.fitting.starts import OWN, SAMPLED, starts_of
 from botorch_xval.fitting.threads import search_each
 
 __all__ = ["SAME", "WARM_UP", "Tried", "distinct", "search_from", "search_starts"]

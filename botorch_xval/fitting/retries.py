@@ -27,8 +27,8 @@ from botorch_xval.fitting.multistart import Tried, distinct, search_from, search
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.progress import FitProgress
 from botorch_xval.fitting.records import FitRecord, Optimum
-from botorch_xval.fitting.search import Search, gradient_norm
-from botorch_xval.fitting.starts import SAMPLED, Start
+from botorch_xval.fitting.search import Search, Start, gradient_norm
+from botorch_xval.fitting.starts import SAMPLED
 from botorch_xval.fitting.threads import UNDEFINED
 
 __all__ = [

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -25,7 +26,7 @@ from scipy.optimize import Bounds, OptimizeResult, minimize
 from botorch_xval.fitting.coordinates import Coordinates, LogCoordinates
 from botorch_xval.models.checks import wrong
 
-__all__ = ["Search", "check_method", "gradient_norm", "points_of"]
+__all__ = ["Search", "Start", "check_method", "gradient_norm", "points_of"]
 
 Array = NDArray[np.float64]
 
@@ -98,6 +99,14 @@ def _minimizer() -> Callable[..., OptimizeResult]:
 
 class _Stop(BaseException):
     """Thrown into a search to end it; no `Exception`, so that no method swallows it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Initial values of one model, `p`, and how they came about."""
+
+    values: Array
+    label: str
 
 
 class Search:

@@ -12,7 +12,6 @@ sequence. It is always the same one: a model's starts depend on that model only.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -22,8 +21,9 @@ from scipy.stats import qmc
 from botorch_xval.fitting.coordinates import Array, LogCoordinates
 from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.losses.parameters import ParameterTable
+from botorch_xval.fitting.search import Start
 
-__all__ = ["OWN", "SAMPLED", "Start", "starts_of"]
+__all__ = ["OWN", "SAMPLED", "starts_of"]
 
 OWN, SAMPLED = "own", "sampled"  # labels
 # Chosen on 170 problems none of which is in benchmarks/fit_quality.py.
@@ -35,14 +35,6 @@ FACTORS = np.log([1 / 8, 32])  # of the lengthscales of a kernel
 SPREADS = (0.0, 0.5, 1.5)  # standard deviations of their logarithms, in turn
 NOISES = np.log([1e-4, 2.0])  # shares of the variance of the outcomes
 SCALES = np.array([-4.0, 1.0])  # logarithms of factors of the output scales
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """Initial values of one model, `p`, and how they came about."""
-
-    values: Array
-    label: str
 
 
 def starts_of(

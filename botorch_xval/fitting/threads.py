@@ -26,8 +26,7 @@ from botorch_xval.fitting.drive import OnEnd, OnIteration, minimize_each
 from botorch_xval.fitting.losses.apart import evaluate_apart
 from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.options import FitOptions, ModelResult
-from botorch_xval.fitting.search import Search
-from botorch_xval.fitting.starts import Start
+from botorch_xval.fitting.search import Search, Start
 
 __all__ = [
     "UNDEFINED",

@@ -16,9 +16,8 @@ from botorch_xval.reporting import plots
 from botorch_xval.reporting.diagnosis import summarize_fits
 from botorch_xval.reporting.hyperparameters import hyperparameters
 from botorch_xval.reporting.markup import Names, cell, folded, paragraph, table
-from botorch_xval.reporting.plots.style import COLORS
+from botorch_xval.reporting.plots.style import COLORS, points_of
 from botorch_xval.reporting.plots.svg import Charts, Dots
-from botorch_xval.reporting.plots.validation import points_of
 
 __all__ = ["Page", "configuration_part", "decisive_part"]
 

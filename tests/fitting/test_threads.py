@@ -21,7 +21,7 @@ from helpers import (
 )
 
 from botorch_xval import FitOptions, fit_each, fit_gpytorch_mll, make_objective
-from botorch_xval.fitting.starts import Start
+from botorch_xval.fitting.search import Start
 from botorch_xval.fitting.threads import (
     evaluate_each,
     search_each,

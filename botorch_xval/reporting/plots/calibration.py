@@ -18,8 +18,7 @@ from scipy import stats
 
 from botorch_xval.cross_validation.points import INTERVAL
 from botorch_xval.cross_validation.result import CrossValidation
-from botorch_xval.reporting.plots.style import COLORS, axes_of, tidy
-from botorch_xval.reporting.plots.validation import points_of
+from botorch_xval.reporting.plots.style import COLORS, axes_of, points_of, tidy
 
 __all__ = [
     "distribution_band",

@@ -22,10 +22,10 @@ from botorch_xval.reporting.plots.hyperparameters import (
     plot_influence,
     plot_pareto_k,
 )
+from botorch_xval.reporting.plots.style import points_of
 from botorch_xval.reporting.plots.validation import (
     plot_predictions,
     plot_residuals,
-    points_of,
 )
 
 __all__ = ["plot_diagnostics"]

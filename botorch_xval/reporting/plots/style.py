@@ -1,15 +1,20 @@
-"""The look that all plots share: colors, axes, names beside points."""
+"""What all plots share: colors, axes, names beside points, the points of a result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from botorch_xval.cross_validation.result import CrossValidation
+from botorch_xval.models.checks import check_type, wrong
 
 __all__ = [
     "COLORS",
@@ -18,6 +23,7 @@ __all__ = [
     "figure_of",
     "looks",
     "name_points",
+    "points_of",
     "tidy",
 ]
 
@@ -102,3 +108,34 @@ def tidy(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="0.92", linewidth=0.8)
     ax.set_axisbelow(True)
+
+
+def points_of(
+    result: CrossValidation, output: int, scale: str = "outcome"
+) -> pd.DataFrame:
+    """The points of one output, without those of failed folds.
+
+    Args:
+        result: A cross-validation.
+        output: Number of the output.
+        scale: As in :meth:`CrossValidation.to_frame`.
+
+    Returns:
+        The rows of :meth:`CrossValidation.to_frame` that have a log density.
+
+    Raises:
+        ValueError: If an argument is not as described, or every fold has failed.
+    """
+    check_type("result", result, CrossValidation, "pass one of `cross_validate`")
+    outputs = result.mean.shape[-1]
+    if not isinstance(output, Integral) or not 0 <= output < outputs:
+        remedy = "pass the number of an output of the model"
+        raise wrong("output", f"0 to {outputs - 1}", repr(output), remedy)
+    frame = result.to_frame(scale=scale)
+    points = frame[frame.output == output].dropna(subset="log_density")
+    if points.empty:
+        raise ValueError(
+            "result: expected at least one fold with predictions, got only failed "
+            "ones; see `message` in its `fit_table()`"
+        )
+    return points

@@ -6,8 +6,7 @@ from matplotlib.axes import Axes
 
 from botorch_xval.cross_validation.points import INTERVAL
 from botorch_xval.cross_validation.result import CrossValidation
-from botorch_xval.reporting.plots.style import COLORS, axes_of, tidy
-from botorch_xval.reporting.plots.validation import points_of
+from botorch_xval.reporting.plots.style import COLORS, axes_of, points_of, tidy
 
 __all__ = ["plot_trace"]
 

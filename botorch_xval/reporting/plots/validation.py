@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from botorch_xval.reporting.plots.style import (
     COLORS,
     axes_of,
     name_points,
+    points_of,
     tidy,
 )
 
@@ -26,7 +26,6 @@ __all__ = [
     "plot_pointwise",
     "plot_predictions",
     "plot_residuals",
-    "points_of",
 ]
 
 FAR = 3.0  # standardized errors beyond this one are named
@@ -221,37 +220,6 @@ def plot_pointwise(
     tidy(ax)
     ax.legend(frameon=False, loc="lower right")
     return ax
-
-
-def points_of(
-    result: CrossValidation, output: int, scale: str = "outcome"
-) -> pd.DataFrame:
-    """The points of one output, without those of failed folds.
-
-    Args:
-        result: A cross-validation.
-        output: Number of the output.
-        scale: As in :meth:`CrossValidation.to_frame`.
-
-    Returns:
-        The rows of :meth:`CrossValidation.to_frame` that have a log density.
-
-    Raises:
-        ValueError: If an argument is not as described, or every fold has failed.
-    """
-    check_type("result", result, CrossValidation, "pass one of `cross_validate`")
-    outputs = result.mean.shape[-1]
-    if not isinstance(output, Integral) or not 0 <= output < outputs:
-        remedy = "pass the number of an output of the model"
-        raise wrong("output", f"0 to {outputs - 1}", repr(output), remedy)
-    frame = result.to_frame(scale=scale)
-    points = frame[frame.output == output].dropna(subset="log_density")
-    if points.empty:
-        raise ValueError(
-            "result: expected at least one fold with predictions, got only failed "
-            "ones; see `message` in its `fit_table()`"
-        )
-    return points
 
 
 def _is_outlier(
