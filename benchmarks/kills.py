@@ -42,12 +42,13 @@ import torch
 from fit_speed import machine
 
 from botorch_xval.comparison import Comparison, compare, search
+from botorch_xval.cross_validation import k_fold
 from botorch_xval.fitting import FitOptions
 from botorch_xval.models.configurations import default_configurations
 
 FORK = multiprocessing.get_context("fork")
-WORKERS = 2
-QUICK = FitOptions(starts="own", options={"maxiter": 6})
+WORKERS, TOGETHER = 2, 5  # of a pool; studies at a time, which disturb each other
+QUICK = FitOptions(starts="own", options={"maxiter": 3})
 Moment = Callable[[Path, int, np.random.Generator], int]
 
 
@@ -59,14 +60,14 @@ def trials(n: int = 14) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def run(folder: Path, executor: Any = None, **changes: Any) -> Comparison:
-    how = {"sizes": [8, 10], "replicates": 3, "fit_options": QUICK, **changes}
+    how = {"sizes": [6, 8], "replicates": 3, "fit_options": QUICK, "folds": k_fold(3)}
     models = default_configurations([])
-    return compare(models, *trials(), folder=folder, executor=executor, **how)
+    return compare(models, *trials(), folder=folder, executor=executor, **how | changes)
 
 
 def find(folder: Path) -> Comparison:
-    options = {"seconds": math.inf, "candidates": 10, "fit_options": QUICK}
-    return search(*trials(10), folder=folder, **options).comparison
+    options = {"seconds": math.inf, "candidates": 8, "fit_options": QUICK}
+    return search(*trials(8), folder=folder, folds=k_fold(3), **options).comparison
 
 
 def by_processes(folder: Path) -> Comparison:
@@ -137,19 +138,19 @@ class Kind:
     work: Callable[[Path], Comparison]
     kill: Moment
     kills: int
-    part: float = 0.08
-    """The moment is uniform in this part of the time of an undisturbed run."""
+    later: int = 4
+    """Waits for 0 to so many further cells, and then for up to the time of two."""
 
 
 KINDS = {
     "in this process": Kind(run, group, 60),
     "in this process, while it writes": Kind(run, while_it_writes, 40),
-    "a race": Kind(partial(run, sizes=[12], race=True), group, 30),
-    "processes": Kind(by_processes, group, 40, 0.15),
-    "processes, the main one only": Kind(by_processes, only_leader, 20, 0.15),
-    "processes, a worker only": Kind(by_processes, a_worker, 10, 0.8),
+    "a race": Kind(partial(run, sizes=[10, 12], race=True), group, 30),
+    "processes": Kind(by_processes, group, 40),
+    "processes, the main one only": Kind(by_processes, only_leader, 20),
+    "processes, a worker only": Kind(by_processes, a_worker, 10),
     "threads": Kind(by_threads, group, 30),
-    "Dask": Kind(by_dask, group, 6, 1.0),
+    "Dask": Kind(by_dask, group, 6),
     "a search": Kind(find, group, 20),
 }
 
@@ -183,10 +184,17 @@ def inspect(folder: Path, expected: Comparison) -> dict[str, bytes]:
     return {name: files[name] for name in content}
 
 
+def count(folder: Path) -> int:
+    return len(list((folder / "cells").glob("[0-9a-f]*.json")))
+
+
 def disturbed(
     kind: Kind, number: int, expected: Comparison, seconds: float, base: Path, seed: int
 ) -> Counter[str]:
-    """Kill runs until there are so many kills; what was seen, counted."""
+    """Kill runs until there are so many kills; what was seen, counted.
+
+    A cell takes so many seconds.
+    """
     rng, seen = np.random.default_rng(seed), Counter[str]()
     while seen["kills"] < number:
         folder, result = base / f"run {seen['runs']}", base / "result"
@@ -198,7 +206,10 @@ def disturbed(
             process = FORK.Process(target=lead, args=(kind.work, folder, result))
             process.start()
             leader = process.pid
-            process.join(rng.uniform(0, kind.part * seconds))
+            wanted = len(cells) + rng.integers(0, kind.later + 1)
+            while process.is_alive() and count(folder) < wanted:
+                sleep(0.002)
+            sleep(rng.uniform(0, 2 * seconds))
             killed = 0
             if process.is_alive():
                 with suppress(ProcessLookupError):  # has no group yet
@@ -259,7 +270,7 @@ def study(name: str, kind: Kind, kills: int, seed: int) -> str:
         expected = Comparison(*pickle.loads((base / "result").read_bytes()))
         whole = len(inspect(base / "whole", expected))
         start = monotonic()
-        seen = disturbed(kind, kills, expected, seconds, base, seed)
+        seen = disturbed(kind, kills, expected, seconds / whole, base, seed)
     print(f"{name}: {dict(seen)}, {monotonic() - start:.0f} s", flush=True)
     return (
         f"| {name} | {seen['kills']} | {seen['runs']} | {whole} | "
@@ -270,11 +281,13 @@ def study(name: str, kind: Kind, kills: int, seed: int) -> str:
 def main() -> None:
     chosen = {n: k for n, k in KINDS.items() if n in sys.argv[1:]} or KINDS
     numbers = [int(each) for each in sys.argv[1:] if each.isdigit()]
-    rows, total = [], 0
-    for seed, (name, kind) in enumerate(chosen.items()):
-        kills = numbers[0] if numbers else kind.kills
-        rows.append(study(name, kind, kills, seed))
-        total += int(rows[-1].split("|")[2])
+    with ProcessPoolExecutor(TOGETHER, FORK) as pool:
+        studies = [
+            pool.submit(study, name, kind, numbers[0] if numbers else kind.kills, seed)
+            for seed, (name, kind) in enumerate(chosen.items())
+        ]
+        rows = [each.result() for each in studies]
+    total = sum(int(row.split("|")[2]) for row in rows)
     lines = [
         machine(),
         "",
