@@ -35,6 +35,7 @@ from torch import Tensor
 
 from botorch_xval.ax.folds import OtherFolds, Rows, fit_folds, same_datasets
 from botorch_xval.ax.models import are_ours
+from botorch_xval.models.checks import check_type
 
 __all__ = ["cross_validate"]
 
@@ -73,8 +74,11 @@ def cross_validate(
         One result per held-out observation, as Ax's function.
 
     Raises:
+        ValueError: If it is no adapter.
         ModelFittingError: If a fold cannot be fitted.
     """
+    remedy = "pass that of a fitted generator, see `Generators.BOTORCH_MODULAR`"
+    check_type("adapter", adapter, Adapter, remedy)
     made: list[CVData] = []
     chosen: list[ArmsOfFold] = []
     try:

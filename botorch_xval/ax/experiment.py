@@ -25,6 +25,7 @@ from botorch_xval.comparison.model_search import ModelSearch
 from botorch_xval.comparison.search import search
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.data.tables import EncodedTable, encode_table
+from botorch_xval.models.checks import check_type, wrong
 from botorch_xval.models.configurations import (
     BOTORCH_DEFAULT,
     default_configurations,
@@ -81,19 +82,22 @@ def encode_experiment(
     Raises:
         ValueError: If there is no such metric, or if fewer than three rows have one.
     """
+    expected = "an Ax Experiment, or a Client that has one"
     if isinstance(experiment, Client):
-        experiment = experiment._experiment  # Ax has no public name for it
+        if (own := experiment._maybe_experiment) is None:
+            remedy = "call its configure_experiment"
+            raise wrong("experiment", expected, "a Client with none", remedy)
+        experiment = own  # Ax has no public name for it
     if not isinstance(experiment, Experiment):
-        raise ValueError(
-            "experiment: expected an Ax Experiment or Client, got a "
-            f"{type(experiment).__name__}"
-        )
+        got, remedy = f"a {type(experiment).__name__}", "pass one of Ax"
+        raise wrong("experiment", expected, got, remedy)
     data = experiment.lookup_data().df
     known = sorted(set(data["metric_name"])) if len(data) else []
     if metric is None and len(known) == 1:
         (metric,) = known
     if metric is None or metric not in known:
-        raise ValueError(f"metric: expected one that has data, {known}, got {metric!r}")
+        expected = f"one that has data, {known}"
+        raise wrong("metric", expected, repr(metric), "name one of these")
     data = data[data["metric_name"] == metric]
     used = [
         not (
@@ -262,10 +266,12 @@ def best_model_config(comparison: Comparison | ModelSearch) -> ModelConfig:
         comparison with another `mll`, give it that as `mll_class`.
 
     Raises:
-        ValueError: If the best configuration has another name.
+        ValueError: If it is no comparison, or the best one has another name.
     """
     if isinstance(comparison, ModelSearch):
         return spec_model_config(comparison.spec)
+    remedy = "pass a result of compare_models or search_models"
+    check_type("comparison", comparison, Comparison, remedy)
     table = comparison.table()
     best = table[table["size"] == table["size"].max()].iloc[0]["configuration"]
     known = model_configs()

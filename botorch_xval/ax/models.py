@@ -27,6 +27,7 @@ from gpytorch.priors import Prior
 from botorch_xval.fitting.fit import fit_or_raise
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.models import scalar_choice as models
+from botorch_xval.models.checks import wrong
 from botorch_xval.models.kernels import (
     ChoiceKernel,
     FactorizedScalarChoiceKernel,
@@ -86,7 +87,16 @@ def choice_columns(feature_names: Sequence[str]) -> list[int]:
 
     Returns:
         Numbers of the columns.
+
+    Raises:
+        ValueError: If these are no names.
     """
+    if isinstance(feature_names, str) or not (
+        isinstance(feature_names, Sequence)
+        and all(isinstance(name, str) for name in feature_names)
+    ):
+        expected, remedy = "a list of names", "pass those of a dataset or digest"
+        raise wrong("feature_names", expected, repr(feature_names), remedy)
     return [i for i, name in enumerate(feature_names) if ONE_HOT in name]
 
 
@@ -152,14 +162,18 @@ def with_independent_fit(
         ValueError: If `model_class` is no model class, or has a `custom_fit`.
     """
     if not (isinstance(model_class, type) and issubclass(model_class, Model)):
-        raise ValueError(
-            f"model_class: expected a class of BoTorch models, got {model_class!r}"
-        )
+        named = isinstance(model_class, type)
+        got = model_class.__name__ if named else f"a {type(model_class).__name__}"
+        expected, remedy = "a class of BoTorch models", "pass one such as SingleTaskGP"
+        raise wrong("model_class", expected, got, remedy)
     if hasattr(model_class, "custom_fit"):
         raise ValueError(
             "model_class: expected a class without `custom_fit`, got "
-            f"{model_class.__name__}, which has one"
+            f"{model_class.__name__}, which has one; use it as it is"
         )
+    if not isinstance(name, str | None):
+        remedy = "leave it out for the name of the class"
+        raise wrong("name", "text or None", repr(name), remedy)
     name = name or f"Independent{model_class.__name__}"
     made = type(
         name,

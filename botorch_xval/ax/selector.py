@@ -31,6 +31,7 @@ from scipy import stats
 
 from botorch_xval.ax.cross_validation import cross_validate
 from botorch_xval.comparison.model_search import is_worth_a_change
+from botorch_xval.models.checks import wrong
 
 __all__ = ["RefitModelSelector", "log_density_by_arm"]
 
@@ -57,7 +58,14 @@ class RefitModelSelector(BestModelSelector):
 
         Returns:
             One of them.
+
+        Raises:
+            ValueError: If there is none.
         """
+        if not isinstance(generator_specs, list) or not generator_specs:
+            expected, remedy = "a list of at least one", "let Ax call this"
+            got = repr(generator_specs)
+            raise wrong("generator_specs", expected, got, remedy)
         scores = {}
         for k, spec in enumerate(generator_specs):
             try:

@@ -11,6 +11,7 @@ from botorch.utils.datasets import SupervisedDataset
 
 from botorch_xval.ax.models import IndependentFit, check_space, choice_columns
 from botorch_xval.models import structured
+from botorch_xval.models.checks import check_type
 from botorch_xval.models.grammar import BOTORCH_PRIORS, ModelSpec
 
 __all__ = ["StructuredGP", "spec_model_config"]
@@ -73,7 +74,11 @@ def spec_model_config(spec: ModelSpec) -> ModelConfig:
 
     Returns:
         For the `SurrogateSpec` of a generator.
+
+    Raises:
+        ValueError: If it is no specification.
     """
+    check_type("spec", spec, ModelSpec, "pass `spec` of a search")
     options = spec.to_dict()
     options.pop("choice_dims", None)
     return ModelConfig(
