@@ -730,9 +730,9 @@ def cases(
     """One of `every` cases, by chance."""
     chance = np.random.default_rng(0)
     for name, run in scenarios().items():
-        if names and not any(each in name for each in names):
-            continue
         for place in PLACES:
+            if names and not any(each in f"{name}, {place}" for each in names):
+                continue
             for own in (0, 1, 2) if name != "report" else (1,):
                 counted = Fault(place)
                 expected, error, told = run_case(run, counted, own)
@@ -777,7 +777,7 @@ def tabulate(found: Sequence[Outcome]) -> str:
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", help="parts of names of what is run")
+    parser.add_argument("names", nargs="*", help="of runs and parts, or some of it")
     parser.add_argument("--every", type=int, default=20, help="one of so many cases")
     parser.add_argument("--file", type=Path, help="of outcomes; more are added")
     parser.add_argument("--table", action="store_true", help="of the file, nothing run")
