@@ -407,7 +407,7 @@ def _check_sizes(sizes: Any, n: int) -> None:
     if isinstance(sizes, str) or not isinstance(sizes, Iterable):
         raise wrong("sizes", expected, repr(sizes), remedy)
     found = list(sizes)
-    bad = [s for s in found if not isinstance(s, Integral) or not 3 <= s <= n]
+    bad = [s for s in found if not isinstance(s, Integral) or not 3 <= int(s) <= n]
     if bad or not found or len(set(found)) < len(found):
         raise wrong("sizes", expected, found, remedy)
 

@@ -97,7 +97,11 @@ class LearningCurve:
         for name in self.draws:
             last = self.scores["size"].max()
             now, then = self._at(name, [last, last + more]).T
-            entry = {"configuration": name, "size": int(last), "more": more}
+            entry: dict[str, Any] = {
+                "configuration": name,
+                "size": int(last),
+                "more": more,
+            }
             band = _band(then - now)
             rows.append({**entry, "gain": band.pop("score"), **band})
         return pd.DataFrame(rows)
@@ -213,7 +217,11 @@ def check_learning_curve(
         noise += normal_draws(rest, len(draws), seed + 1)
         for j, size in enumerate(sizes[kept:]):
             band = _band(curve[:, kept + j] + noise[:, j])
-            entry = {"configuration": name, "size": size, "last": sizes[kept - 1]}
+            entry: dict[str, Any] = {
+                "configuration": name,
+                "size": size,
+                "last": sizes[kept - 1],
+            }
             last = float(means[kept - 1])
             found = float(means[kept + j])
             rows.append({**entry, "last_score": last, **band, "found": found})

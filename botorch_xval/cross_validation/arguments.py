@@ -45,9 +45,7 @@ def check_mll(mll: Any) -> None:
         raise wrong("mll", expected, got, "pass the class itself, which makes the mlls")
 
 
-def check_model(
-    model: Any, *data: Tensor, where: str = "model", **noise: Tensor
-) -> None:
+def check_model(model: Any, *data: Tensor, where: str = "model", **noise: Any) -> None:
     """Refuse what builds no model.
 
     Args:

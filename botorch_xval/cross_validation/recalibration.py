@@ -207,8 +207,10 @@ class Recalibration:
             for values, shape in ((factor, (m,)), (each, (folds, m)), (is_nested, ())):
                 if values.shape != shape:
                     raise ValueError(f"factors of shape {values.shape}")
-            factors = [torch.from_numpy(f.astype(np.float64)) for f in (factor, each)]
-        return cls(result, *factors, bool(is_nested))
+            of_all, of_folds = (
+                torch.from_numpy(f.astype(np.float64)) for f in (factor, each)
+            )
+        return cls(result, of_all, of_folds, bool(is_nested))
 
 
 def recalibrate(result: CrossValidation) -> Recalibration:

@@ -157,7 +157,7 @@ def _optimum(saved: dict[str, Any]) -> Optimum:
     return _of(Optimum, {**saved, "values": values, **lists})
 
 
-TYPES = {
+TYPES: dict[str, Any] = {
     "int": int,
     "float": (int, float),
     "str": str,
@@ -170,11 +170,11 @@ TYPES = {
 def _of(kind: Any, saved: dict[str, Any]) -> Any:
     """A record of a file, whose fields have the types that they should have."""
     for each in fields(kind):
-        expected = TYPES.get(each.type)
+        expected = TYPES.get(str(each.type))
         if expected is None or each.name not in saved:
             continue
         value = saved[each.name]
-        for one in value if each.type.startswith("tuple") else [value]:
+        for one in value if str(each.type).startswith("tuple") else [value]:
             if not isinstance(one, expected):
                 raise TypeError(f"{kind.__name__}.{each.name}: {value!r}")
     return kind(**saved)

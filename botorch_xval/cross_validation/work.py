@@ -148,8 +148,8 @@ class Work:
         except Exception as error:  # of the function that builds them
             logger.debug("a model cannot be built: %s", error)
         lost = self.data.unbuilt(numbers)
-        for i, error in lost.items():
-            self._lose(i, f"no model, {type(error).__name__}: {error}")
+        for i, why in lost.items():
+            self._lose(i, f"no model, {type(why).__name__}: {why}")
         rest = [i for i in numbers if i not in lost]
         return self.data.models_of(rest, as_batch) if rest else None
 

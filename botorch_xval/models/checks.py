@@ -214,7 +214,7 @@ def check_columns(name: str, dims: object, d: int | None = None) -> tuple[int, .
     for dim in found:
         if not isinstance(dim, Integral) or isinstance(dim, bool):
             raise wrong(name, expected, repr(dim), advice)
-        if d is not None and not -d <= dim < d:
+        if d is not None and not -d <= int(dim) < d:
             last = f"columns from {-d} to {d - 1}"
             raise wrong(name, last, dim, f"there are {d} columns, counted from 0")
     if len({dim % d for dim in found} if d else set(found)) < len(found):
@@ -226,7 +226,7 @@ def check_pair(name: str, value: object) -> None:
     """Raise a ValueError unless an argument is two positive, finite numbers."""
     is_pair = isinstance(value, Sequence) and len(value) == 2
     if not is_pair or not all(
-        isinstance(v, Real) and 0 < v < math.inf
+        isinstance(v, Real) and 0 < float(v) < math.inf
         for v in value  # type: ignore[attr-defined]
     ):
         advice = "pass the two parameters of a Gamma or Beta prior, such as (3.0, 6.0)"

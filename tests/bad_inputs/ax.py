@@ -7,9 +7,9 @@ from functools import cache
 import pandas as pd
 from ax.api.client import Client
 from ax.api.configs import RangeParameterConfig
+
 from bad_inputs.case import X, Y, comparison, stepped, table_of
 from bad_inputs.models import of_data
-
 from botorch_xval.ax import (
     IndependentSingleTaskGP,
     RefitModelSelector,
@@ -46,7 +46,10 @@ def renamed() -> Comparison:
     """A comparison of other configurations."""
     whole = comparison()
     return Comparison(
-        *(f.assign(configuration=f.configuration + "!") for f in (whole.points, whole.fits))
+        *(
+            f.assign(configuration=f.configuration + "!")
+            for f in (whole.points, whole.fits)
+        )
     )
 
 
