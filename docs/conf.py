@@ -105,6 +105,15 @@ for _folder, _source in ELSEWHERE.items():
     )
 
 
+def leave_defaults(app: Sphinx) -> None:
+    """Code that is run meets functions as they are.
+
+    `autodoc_preserve_defaults` writes text in place of their defaults, which Ax reads.
+    """
+    if app.builder.name == "doctest":
+        app.config.autodoc_preserve_defaults = False
+
+
 def follow_copies(app: Sphinx, docname: str, source: list[str]) -> None:
     """Links to what has been copied lead to the copies; results have a title."""
     text = source[0]
@@ -146,6 +155,7 @@ def find_main_name(
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("builder-inited", leave_defaults)
     app.connect("missing-reference", find_main_name)
     app.add_html_math_renderer("mathml", (show_inline, None), (show_block, None))
     app.connect("source-read", follow_copies)
