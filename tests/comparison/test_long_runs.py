@@ -69,7 +69,7 @@ def test_on_a_full_disk_no_finished_cell_is_lost(tmp_path, expected, room, file,
     with pytest.raises(OSError, match=f"could not write .*{file} .*see that there is"):
         outcome_of(partial(after, replicates=4), partial(limit_files, room), tmp_path)
     cells = cells_of(tmp_path)
-    assert least <= len(cells) < 16
+    assert least <= len(cells) <= 16  # tables are written when that costs little
     assert not any(name.endswith(".new") for name in files_of(tmp_path))
     for name in ("points", "fits", "scores"):  # those that there are can be read
         if (path := tmp_path / f"{name}.csv").exists():
