@@ -297,7 +297,7 @@ def main() -> None:
         "",
         "| what is killed | kills | runs that were completed | cells of a run | "
         "finished cells found again | kills that left a draft | "
-        "begun with workers of the killed one alive |",
+        "workers of the killed one outlived the next |",
         "|---|---|---|---|---|---|---|",
         *rows,
     ]
