@@ -1,17 +1,20 @@
-"""A real optimization in Ax: its default model and fit against ours, over ten seeds.
+"""Real optimizations in Ax: its default model and fit against ours, over ten seeds.
 
-    python benchmarks/ax_optimization.py
+    python benchmarks/ax_optimization.py [--seeds 10] [--time]
 
-Tunes scikit-learn's MLPClassifier on its bundled digits: five scalars, four of them
-logarithmic, and two choices of three values; forty trials, of which Ax's default
-strategy takes the first few from a Sobol sequence. "Ax" is that strategy as it is;
-"ours" has `ScalarChoiceGP` with our fit in its place and nothing else changed. The
-objective is the natural logarithm of the log loss of held-out digits, in
-cross-validation with three folds of 600 digits.
+Forty trials of each problem of `ax_problems.py`, of which Ax's default strategy takes
+the first five without a model, in three ways:
 
-After 10, 20, 30 and 40 trials each strategy's adapter is cross-validated with refits,
-by Ax's loop and by ours. Runs are kept in `results/ax_optimization.jsonl`, where the
-next call goes on; the table is `results/ax_optimization.md`.
+* "Ax": that strategy as it is, with BoTorch's default model and fit;
+* "ours": `ScalarChoiceGP` with our fit (several starts) in its place;
+* "chosen": the same, but after 10, 20 and 30 trials the model is chosen anew, by warm
+  leave-one-out cross-validation of all trials (`compare_models`, `best_model_config`):
+  that model with three degrees of priors, or BoTorch's default with our fit.
+
+Nothing else is changed. Seeds go through all problems and ways before the next one. Runs
+are kept in `results/ax_optimization.jsonl`, where the next call goes on; the tables are
+`results/ax_optimization.md`. With `--time` one seed is run anew, for the seconds alone,
+into `results/ax_optimization_time.md`.
 """
 
 from __future__ import annotations
@@ -20,206 +23,238 @@ import argparse
 import json
 import logging
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from ax.adapter.cross_validation import cross_validate as ax_cross_validate
-from ax.adapter.registry import Generators
 from ax.api.client import Client
-from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
-from ax.generation_strategy.generator_spec import GeneratorSpec
 from ax.generators.torch.botorch_modular.generator import BoTorchGenerator
 from ax.generators.torch.botorch_modular.surrogate import ModelConfig, SurrogateSpec
+from ax_problems import PROBLEMS
 from fit_speed import RESULTS, machine
-from sklearn.datasets import load_digits
-from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold
-from sklearn.neural_network import MLPClassifier
 
-from botorch_xval.ax import RefitGenerators, ScalarChoiceGP, cross_validate
+from botorch_xval.ax import ScalarChoiceGP, best_model_config, compare_models
 
 TRIALS, SEEDS = 40, 10
-CHECKS = (10, 20, 30, 40)  # trials after which the model is cross-validated
-PARAMETERS = [
-    RangeParameterConfig(
-        name="learning_rate",
-        bounds=(1e-4, 1e-1),
-        parameter_type="float",
-        scaling="log",
-    ),
-    RangeParameterConfig(
-        name="alpha", bounds=(1e-6, 1e1), parameter_type="float", scaling="log"
-    ),
-    RangeParameterConfig(
-        name="width", bounds=(4, 128), parameter_type="int", scaling="log"
-    ),
-    RangeParameterConfig(
-        name="batch_size", bounds=(8, 256), parameter_type="int", scaling="log"
-    ),
-    RangeParameterConfig(name="momentum", bounds=(0.0, 0.99), parameter_type="float"),
-    ChoiceParameterConfig(
-        name="activation",
-        values=["relu", "tanh", "logistic"],
-        parameter_type="str",
-        is_ordered=False,
-    ),
-    ChoiceParameterConfig(
-        name="optimizer",
-        values=["adam", "sgd", "sgd, invscaling"],
-        parameter_type="str",
-        is_ordered=False,
-    ),
-]
+CHECKS = (10, 20, 30, 40)  # trials after which ways are compared, models are chosen
+WAYS = {"Ax": "Ax", "ours": "ours", "chosen": "ours, chosen"}
+OURS = ModelConfig(botorch_model_class=ScalarChoiceGP, name="tight priors")
+Run = dict[str, Any]
 
 
-def objective(parameters: dict[str, Any]) -> float:
-    """Logarithm of the held-out log loss of a small neural network."""
-    X, y = load_digits(return_X_y=True)
-    X, y = X[:600] / 16.0, y[:600]
-    solver, _, schedule = parameters["optimizer"].partition(", ")
-    losses = []
-    for train, test in StratifiedKFold(3, shuffle=True, random_state=0).split(X, y):
-        model = MLPClassifier(
-            hidden_layer_sizes=(int(parameters["width"]),),
-            activation=parameters["activation"],
-            solver=solver,
-            learning_rate=schedule or "constant",
-            learning_rate_init=parameters["learning_rate"],
-            alpha=parameters["alpha"],
-            batch_size=int(parameters["batch_size"]),
-            momentum=parameters["momentum"],
-            max_iter=15,
-            random_state=0,
-        )
-        model.fit(X[train], y[train])
-        probabilities = model.predict_proba(X[test])
-        losses.append(log_loss(y[test], probabilities, labels=range(10)))
-    return float(np.log(np.mean(losses)))
-
-
-def client_of(way: str, seed: int) -> Client:
-    """A client with Ax's default strategy; for "ours" with our model in it."""
+def client_of(problem: str, seed: int) -> Client:
+    """A client with Ax's default strategy."""
     client = Client(random_seed=seed)
-    client.configure_experiment(parameters=PARAMETERS)
+    client.configure_experiment(parameters=PROBLEMS[problem].parameters)
     client.configure_optimization(objective="-loss")
     client.configure_generation_strategy(initialization_random_seed=seed)
-    if way == "ours":
-        config = ModelConfig(botorch_model_class=ScalarChoiceGP)
-        spec = SurrogateSpec(model_configs=[config])
-        for node in client._generation_strategy._nodes:
-            for i, own in enumerate(node.generator_specs):
-                if own.generator_enum is Generators.BOTORCH_MODULAR:
-                    node.generator_specs[i] = GeneratorSpec(
-                        generator_enum=RefitGenerators.BOTORCH_MODULAR,
-                        generator_kwargs={
-                            **own.generator_kwargs,
-                            "surrogate_spec": spec,
-                        },
-                    )
     return client
 
 
-def run(way: str, seed: int) -> dict[str, Any]:
-    """One optimization: values, and seconds by trial."""
-    fits: list[float] = []
+def set_model(client: Client, config: ModelConfig) -> None:
+    """Put a model in the place of that of the strategy."""
+    (spec,) = client._generation_strategy._nodes[-1].generator_specs
+    spec.generator_kwargs["surrogate_spec"] = SurrogateSpec(model_configs=[config])
+
+
+def choose(client: Client, trial: int) -> ModelConfig:
+    """The model that predicts held-out trials best."""
+    return best_model_config(compare_models(client, fit="warm", sizes=[trial]))
+
+
+@contextmanager
+def timed_fits(seconds: list[float]) -> Iterator[None]:
+    """Within this context, fits add their seconds to the last of a list."""
     fit = BoTorchGenerator.fit
 
     def timed(self, *args, **kwargs):
         start = perf_counter()
         fit(self, *args, **kwargs)
-        fits[-1] += perf_counter() - start
+        seconds[-1] += perf_counter() - start
 
     BoTorchGenerator.fit = timed
-    client, values, suggesting, checks = client_of(way, seed), [], [], {}
     try:
-        for trial in range(1, TRIALS + 1):
-            fits.append(0.0)
+        yield
+    finally:
+        BoTorchGenerator.fit = fit
+
+
+def run(problem: str, way: str, seed: int, trials: int = TRIALS) -> Run:
+    """One optimization.
+
+    Returns:
+        By trial `values` without noise, and seconds for a suggestion with everything
+        (`suggesting`) and for the fit in it (`fitting`); by the trial after which a
+        model was chosen its name (`chosen`) and the seconds that took (`choosing`).
+    """
+    client, task = client_of(problem, seed), PROBLEMS[problem]
+    values, suggesting, fitting = [], [], []
+    chosen, choosing = {}, {}
+    if way != "Ax":
+        set_model(client, OURS)
+    with timed_fits(fitting):
+        for trial in range(1, trials + 1):
+            fitting.append(0.0)
             start = perf_counter()
             ((index, parameters),) = client.get_next_trials(max_trials=1).items()
             suggesting.append(perf_counter() - start)
-            values.append(objective(parameters))
-            client.complete_trial(index, raw_data={"loss": values[-1]})
-            if trial in CHECKS:
-                checks[trial] = check(client, way)
-    finally:
-        BoTorchGenerator.fit = fit
-    return {
+            values.append(task.value(parameters))
+            observed = task.observe(values[-1], seed, trial)
+            client.complete_trial(index, raw_data={"loss": observed})
+            if way == "chosen" and trial in CHECKS and trial < trials:
+                start = perf_counter()
+                config = choose(client, trial)
+                set_model(client, config)
+                choosing[trial] = perf_counter() - start
+                chosen[trial] = config.name
+    result = {
+        "problem": problem,
+        "way": way,
+        "seed": seed,
         "values": values,
         "suggesting": suggesting,
-        "fitting": fits,
-        "cross-validating": checks,
+        "fitting": fitting,
+        "chosen": chosen,
+        "choosing": choosing,
     }
+    return json.loads(json.dumps(result))  # as it will be read
 
 
-def check(client: Client, way: str) -> float:
-    """Seconds of a refit cross-validation of the client's present model."""
-    client._generation_strategy.current_node._fit(experiment=client._experiment)
-    adapter = client._generation_strategy.adapter
-    adapter.generator.refit_on_cv = True
-    start = perf_counter()
-    (cross_validate if way == "ours" else ax_cross_validate)(adapter)
-    return perf_counter() - start
+def quartiles(values: Sequence[float]) -> str:
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 
-def table(runs: list[dict[str, Any]]) -> str:
-    def quartiles(values: list[float]) -> str:
-        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-        return f"{middle:.3f} ({low:.3f} to {high:.3f})"
+def paired(first: np.ndarray, second: np.ndarray) -> str:
+    """The mean difference of two ways by seed, its standard error, and who wins."""
+    difference = first - second
+    error = difference.std(ddof=1) / np.sqrt(len(difference))
+    wins, ties = (difference < 0).sum(), (difference == 0).sum()
+    text = f"{difference.mean():+.3f} ({error:.3f}), {wins} of {len(difference)}"
+    return text + (f", {ties} equal" if ties else "")
 
-    ways = ("Ax", "ours")
-    both = set.intersection(*({r["seed"] for r in runs if r["way"] == w} for w in ways))
-    own = {w: [r for r in runs if r["way"] == w and r["seed"] in both] for w in ways}
+
+def complete_seeds(runs: list[Run]) -> list[int]:
+    """The seeds that have all problems and ways."""
+    done = {(r["problem"], r["way"], r["seed"]) for r in runs}
+    return sorted(
+        seed
+        for seed in {r["seed"] for r in runs}
+        if all((p, w, seed) in done for p in PROBLEMS for w in WAYS)
+    )
+
+
+def best_values(runs: list[Run], problem: str, way: str, trial: int) -> np.ndarray:
+    """By complete seed the best value so far."""
+    by_seed = {
+        r["seed"]: min(r["values"][:trial])
+        for r in runs
+        if r["problem"] == problem and r["way"] == way
+    }
+    return np.array([by_seed[seed] for seed in complete_seeds(runs)])
+
+
+def values_table(runs: list[Run], problem: str) -> list[str]:
+    pairs = [("ours", "Ax"), ("chosen", "Ax"), ("chosen", "ours")]
+    heads = [
+        "after trials",
+        *(f"best value, {name}" for name in WAYS.values()),
+        *(f"{WAYS[one]}, less {WAYS[other]}" for one, other in pairs),
+    ]
+    lines = ["", f"**{problem}**", "", f"| {' | '.join(heads)} |"]
+    lines.append("|---" * len(heads) + "|")
+    for trial in CHECKS:
+        best = {way: best_values(runs, problem, way, trial) for way in WAYS}
+        cells = [str(trial), *(quartiles(best[way]) for way in WAYS)]
+        cells += [paired(best[one], best[other]) for one, other in pairs]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def choices_table(runs: list[Run]) -> list[str]:
+    """How often each model was chosen."""
+    lines = ["", "| chosen after trials | " + " | ".join(PROBLEMS) + " |"]
+    lines.append("|---" * (len(PROBLEMS) + 1) + "|")
+    for trial in map(str, CHECKS[:-1]):
+        cells = []
+        for problem in PROBLEMS:
+            names = [r["chosen"].get(trial) for r in runs if r["problem"] == problem]
+            names = [name for name in names if name]
+            counted = {name: names.count(name) for name in sorted(set(names))}
+            cells.append(", ".join(f"{name} {k}" for name, k in counted.items()))
+        lines.append(f"| {trial} | {' | '.join(cells)} |")
+    return lines
+
+
+def seconds_table(runs: list[Run]) -> list[str]:
+    heads = ["problem", "seconds per trial", *WAYS.values()]
+    lines = ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for problem in PROBLEMS:
+        own = {
+            w: [r for r in runs if r["problem"] == problem and r["way"] == w]
+            for w in WAYS
+        }
+        for name in ("fitting", "suggesting"):
+            cells = [
+                f"{np.mean([s for r in own[w] for s in r[name][5:]]):.2f}" for w in WAYS
+            ]
+            label = "fit" if name == "fitting" else "fit and suggestion"
+            lines.append(f"| {problem} | {label} | {' | '.join(cells)} |")
+        chosen = [s for r in own["chosen"] for s in r["choosing"].values()]
+        lines.append(f"| {problem} | choosing, each time | | | {np.mean(chosen):.2f} |")
+    return lines
+
+
+def table(runs: list[Run]) -> str:
+    seeds = complete_seeds(runs)
+    runs = [r for r in runs if r["seed"] in seeds]
     lines = [
         machine(),
         "",
-        f"{len(both)} seeds; medians, and quartiles in brackets.",
-        "",
-        "| after trials | best loss, Ax | ours | seeds where ours is better "
-        "| cross-validation, Ax, s | ours, s |",
-        "|---|---|---|---|---|---|",
+        f"{len(seeds)} seeds. The best value so far, without noise (lower is better): "
+        "median, and quartiles in brackets. Differences of the best values by seed: "
+        "mean, its standard error in brackets, and the seeds where the first is lower.",
     ]
-    for trial in (8, *CHECKS):
-        best = {w: {r["seed"]: min(r["values"][:trial]) for r in own[w]} for w in ways}
-        wins = sum(best["ours"][seed] < best["Ax"][seed] for seed in both)
-        cells = [str(trial), *(quartiles(list(best[w].values())) for w in ways)]
-        cells.append(f"{wins} of {len(both)}")
-        for w in ways:
-            seconds = [
-                r["cross-validating"][str(trial)] for r in own[w] if trial in CHECKS
-            ]
-            cells.append(f"{np.median(seconds):.2f}" if seconds else "")
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "| seconds per trial, with a model | Ax | ours |", "|---|---|---|"]
-    for name, label in (("fitting", "fitting"), ("suggesting", "fit and suggestion")):
-        cells = [
-            f"{np.median([s for r in own[w] for s in r[name][10:]]):.2f}" for w in ways
-        ]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    for problem in PROBLEMS:
+        lines += values_table(runs, problem)
+    lines += choices_table(runs)
+    lines += [
+        "",
+        "Mean seconds of trials with a model. Other work ran on the machine, and ways "
+        "took turns: read them as ratios, and see `ax_optimization_time.md`.",
+    ]
+    return "\n".join([*lines, *seconds_table(runs)]) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--time", action="store_true", help="one seed, for the seconds")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     path = RESULTS / "ax_optimization.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    runs = [json.loads(line) for line in lines]
-    for seed in range(args.seeds):
-        for way in ("Ax", "ours"):
-            if any((r["way"], r["seed"]) == (way, seed) for r in runs):
-                continue
-            # Through JSON, so that what was read and what is new are alike.
-            text = json.dumps({"way": way, "seed": seed, **run(way, seed)})
-            runs.append(json.loads(text))
-            with path.open("a") as file:
-                file.write(text + "\n")
-            best = min(runs[-1]["values"])
-            print(f"seed {seed}, {way}: best {best:.4f}", flush=True)
-        (RESULTS / "ax_optimization.md").write_text(table(runs))
+    known = path.exists() and not args.time
+    runs = [json.loads(line) for line in path.read_text().splitlines()] if known else []
+    done = {(r["problem"], r["way"], r["seed"]) for r in runs}
+    for seed in range(1 if args.time else args.seeds):
+        for problem in PROBLEMS:
+            for way in WAYS:
+                if (problem, way, seed) in done:
+                    continue
+                runs.append(run(problem, way, seed))
+                best, total = min(runs[-1]["values"]), sum(runs[-1]["suggesting"])
+                print(f"{seed} {problem} {way}: {best:.4f}, {total:.0f} s", flush=True)
+                if not args.time:
+                    with path.open("a") as file:
+                        file.write(json.dumps(runs[-1]) + "\n")
+        if args.time:
+            text = "\n".join([machine(), *seconds_table(runs)]) + "\n"
+            (RESULTS / "ax_optimization_time.md").write_text(text)
+        else:
+            (RESULTS / "ax_optimization.md").write_text(table(runs))
 
 
 if __name__ == "__main__":
