@@ -11,7 +11,7 @@ the first five without a model, in three ways:
   leave-one-out cross-validation of all trials (`compare_models`, `best_model_config`):
   that model with three degrees of priors, or BoTorch's default with our fit.
 
-Nothing else is changed. Seeds go through all problems and ways before the next one. Runs
+Nothing else is changed. A seed goes through all problems and ways before the next. Runs
 are kept in `results/ax_optimization.jsonl`, where the next call goes on; the tables are
 `results/ax_optimization.md`. With `--time` one seed is run anew, for the seconds alone,
 into `results/ax_optimization_time.md`.
