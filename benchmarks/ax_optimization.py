@@ -39,7 +39,7 @@ from botorch_xval.ax import ScalarChoiceGP, best_model_config, compare_models
 
 TRIALS, SEEDS = 40, 10
 CHECKS = (10, 20, 30, 40)  # trials after which ways are compared, models are chosen
-WAYS = {"Ax": "Ax", "ours": "ours", "chosen": "ours, chosen"}
+WAYS = ("Ax", "ours", "chosen")
 OURS = ModelConfig(botorch_model_class=ScalarChoiceGP, name="tight priors")
 Run = dict[str, Any]
 
@@ -160,10 +160,15 @@ def values_table(runs: list[Run], problem: str) -> list[str]:
     pairs = [("ours", "Ax"), ("chosen", "Ax"), ("chosen", "ours")]
     heads = [
         "after trials",
-        *(f"best value, {name}" for name in WAYS.values()),
-        *(f"{WAYS[one]}, less {WAYS[other]}" for one, other in pairs),
+        *(f"best value, {way}" for way in WAYS),
+        *(f"{one} less {other}" for one, other in pairs),
     ]
-    lines = ["", f"**{problem}**", "", f"| {' | '.join(heads)} |"]
+    lines = [
+        "",
+        f"**{problem}** ({PROBLEMS[problem].what})",
+        "",
+        f"| {' | '.join(heads)} |",
+    ]
     lines.append("|---" * len(heads) + "|")
     for trial in CHECKS:
         best = {way: best_values(runs, problem, way, trial) for way in WAYS}
@@ -189,7 +194,7 @@ def choices_table(runs: list[Run]) -> list[str]:
 
 
 def seconds_table(runs: list[Run]) -> list[str]:
-    heads = ["problem", "seconds per trial", *WAYS.values()]
+    heads = ["problem", "seconds per trial", *WAYS]
     lines = ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for problem in PROBLEMS:
         own = {

@@ -185,7 +185,7 @@ def test_tables_pair_the_ways_by_seed():
     difference = best("ours") - best("Ax")
     error = np.std(difference, ddof=1) / 3**0.5
     expected = f"{difference.mean():+.3f} ({error:.3f}), {(difference < 0).sum()} of 3"
-    lines = text.partition("**Suzuki**")[2].splitlines()
+    lines = text.partition("**Suzuki** (")[2].splitlines()
     (line,) = [line for line in lines[:8] if line.startswith("| 20 |")]
     assert expected == line.split(" | ")[4]
     assert f"{np.median(best('Ax')):.3f} (" in line.split(" | ")[1]
