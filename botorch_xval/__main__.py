@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.print_completion is not None:
         return _print_completion(parser, args.print_completion)
     if args.command is None:
-        parser.error("expected a command, got none; see --help")
+        parser.error("COMMAND: expected a command, got none")
     try:
         trials = read_trials(args)
         for text in (trials.table.summary(), *trials.notes):
@@ -97,6 +97,11 @@ def _fit(trials: Trials, args: argparse.Namespace) -> None:
         raise ValueError(
             f"--target: expected all of {table.target_name} in every row, got {gaps} "
             "rows that lack some; fit them one by one (compare takes such rows)"
+        )
+    if any(place.is_file() for place in out.parents):
+        raise ValueError(
+            f"--out: expected a file in a folder, got {out}, where a file is a folder; "
+            "name another place"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     model = default_configurations(table.choice_dims)[args.model]
@@ -153,7 +158,10 @@ def _compare(trials: Trials, args: argparse.Namespace) -> None:
     """Compare all configurations, print their scores and write the report."""
     table, folder = trials.table, Path(args.out)
     if args.budget is not None and not args.budget >= 0:
-        raise ValueError(f"--budget: expected at least 0 seconds, got {args.budget}")
+        raise ValueError(
+            f"--budget: expected at least 0 seconds, got {args.budget}; leave it out "
+            "for no limit"
+        )
     end = monotonic() + (math.inf if args.budget is None else args.budget)
     n = len(table.X)
     models, mlls = _configurations(table, args.criteria)

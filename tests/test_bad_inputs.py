@@ -204,6 +204,7 @@ def test_takes_awkward_data(change):
     assert fits(*change(inputs(), outcomes()))
 
 
+@pytest.mark.filterwarnings("ignore:The model inputs are of type torch.float32")
 def test_takes_single_precision_and_columns_of_any_kind():
     x, y = inputs(10, 3), outcomes(10)
     for dims in ((2,), [-1], range(2, 3), torch.tensor([2])):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from typing import NoReturn
 
 from gpytorch.mlls import ExactMarginalLogLikelihood, LeaveOneOutPseudoLikelihood
 
@@ -27,9 +28,17 @@ EPILOG = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all errors of the command line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        self.exit(2, f"botorch-xval: {message}; see {self.prog} --help\n")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="botorch-xval",
         description="Compare Gaussian-process models by refit leave-one-out "
         "cross-validation: three degrees of prior looseness over a factorized kernel, "

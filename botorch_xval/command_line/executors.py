@@ -105,5 +105,5 @@ def open_executor(name: str | None) -> Iterator[Executor | None]:
     else:
         raise ValueError(
             "--executor: expected 'processes', 'dask' or an address such as "
-            f"'tcp://host:8786', got {name!r}"
+            f"'tcp://host:8786', got {name!r}; leave it out for this process"
         )

@@ -64,7 +64,7 @@ from botorch_xval.models.checks import (
     wrong,
 )
 
-__all__ = ["compare", "score_cell"]
+__all__ = ["check_places", "compare", "score_cell"]
 
 Criterion = type[MarginalLogLikelihood]
 
@@ -163,7 +163,7 @@ def compare(
     _check_sizes(sizes, len(train_X))
     check_fit(fit, fit_options, threshold, draws, seed)
     check_whole("replicates", replicates, 1)
-    _check_places(folder, executor)
+    check_places(folder, executor)
     mlls = _mlls(mll, configurations)
     drawn = _draws(draws, configurations, (train_X, train_Y, train_Yvar), fit)
     sizes = sorted(int(size) for size in sizes)
@@ -412,8 +412,8 @@ def _check_sizes(sizes: Any, n: int) -> None:
         raise wrong("sizes", expected, found, remedy)
 
 
-def _check_places(folder: Any, executor: Any) -> None:
-    """Where cells are kept and computed."""
+def check_places(folder: Any, executor: Any) -> None:
+    """Raise a ValueError unless these are a folder and an executor, or None."""
     if folder is not None:
         if not isinstance(folder, str | Path):
             got, remedy = type(folder).__name__, "pass its name, or leave it out"

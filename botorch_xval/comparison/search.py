@@ -24,9 +24,10 @@ from botorch.exceptions.warnings import BotorchWarning
 from torch import Tensor
 from tqdm import tqdm
 
-from botorch_xval.comparison.compare import compare
+from botorch_xval.comparison.compare import check_places, compare
 from botorch_xval.comparison.model_search import ModelSearch, rank
 from botorch_xval.comparison.table import Comparison
+from botorch_xval.cross_validation.arguments import check_fit
 from botorch_xval.cross_validation.folds import leave_one_out
 from botorch_xval.cross_validation.folds_like import FoldsLike, Groups
 from botorch_xval.fitting.options import FitOptions
@@ -102,6 +103,8 @@ def search(
         remedy = "add rows"
         raise wrong("train_X", "at least 3 rows", len(train_X), remedy)
     check_whole("candidates", candidates, 1)
+    check_fit(fit, fit_options, 0.0, None, seed)
+    check_places(folder, executor)
     choice_dims = normalize_dims(choice_dims, train_X.shape[-1])
     d, m = train_X.shape[-1], train_Y.shape[-1]
     default, *waiting = first_specs(d, choice_dims)

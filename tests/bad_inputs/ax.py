@@ -56,9 +56,11 @@ def renamed() -> Comparison:
 def of_experiment(call, of):
     return table_of(
         of,
-        ("none", lambda: call(None), "experiment: expected an Ax Experiment", "NoneType",
+        ("none", lambda: call(None), "experiment: expected an Ax Experiment",
+         "NoneType",
          ";"),
-        ("a table", lambda: call(pd.DataFrame()), "experiment: expected an Ax Experiment",
+        ("a table", lambda: call(pd.DataFrame()),
+         "experiment: expected an Ax Experiment",
          "DataFrame", ";"),
         ("a result", lambda: call(stepped()), "experiment: expected an Ax Experiment",
          "CrossValidation", ";"),
@@ -80,7 +82,8 @@ CASES = [
     *of_experiment(search_models, "ax.search_models"),
     *table_of(
         "ax.choice_columns",
-        ("text", lambda: choice_columns("a_OH_PARAM_0"), "feature_names: expected a list",
+        ("text", lambda: choice_columns("a_OH_PARAM_0"),
+         "feature_names: expected a list",
          "'a_OH", ";"),
         ("none", lambda: choice_columns(None), "feature_names: expected a list", "None",
          ";"),

@@ -56,7 +56,8 @@ def of_model(call, of):
         ("text", lambda: call("SingleTaskGP"), "model: expected", "str", ";"),
         ("a class", lambda: call(type(GP)), "model: expected", "ABCMeta", ";"),
         ("an mll", lambda: call(mll()), "model: expected", "ExactMarginalLog", ";"),
-        ("a result", lambda: call(stepped()), "model: expected", "CrossValidation", ";"),
+        ("a result", lambda: call(stepped()), "model: expected", "CrossValidation",
+         ";"),
         ("no models", lambda: call([]), "model: expected at least one", "none", ";"),
         ("models of nothing", lambda: call([None]), "model: expected", "NoneType", ";"),
         ("other names", lambda: call(GP, ["a"]), "names: expected 2", "1", ";"),
@@ -80,7 +81,8 @@ def of_records(call, of):
 def of_page(call, of):
     return table_of(
         of,
-        ("a description", lambda: call(describe(GP)), "descriptions: expected a Mapping",
+        ("a description", lambda: call(describe(GP)),
+         "descriptions: expected a Mapping",
          "Description", ";"),
         ("none", lambda: call({}), "descriptions: expected at least one", "none", ";"),
         ("text", lambda: call({"GP": "k = 1"}), "descriptions: expected .*Description",
@@ -89,7 +91,8 @@ def of_page(call, of):
          "SingleTaskGP", "describe"),
         ("other names", lambda: call(text(), held_out=["a", "b"]),
          "held_out: expected", "2", ";"),
-        ("names as a number", lambda: call(text(), held_out=1), "held_out: expected", "1",
+        ("names as a number", lambda: call(text(), held_out=1), "held_out: expected",
+         "1",
          ";"),
         ("a course of another", lambda: call(text(), courses={"x": [describe(GP)]}),
          "courses: expected", "'x'", ";"),
@@ -120,7 +123,8 @@ PAGES = [
     ),
     *table_of(
         "summarize_fits",
-        ("no model", lambda: summarize_fits(records(), 3), "model: expected", "int", ";"),
+        ("no model", lambda: summarize_fits(records(), 3), "model: expected", "int",
+         ";"),
     ),
     *table_of(
         "write_page",
@@ -140,7 +144,8 @@ PAGES = [
     ),
     *table_of(
         "reporting.expressions.combine",
-        ("none", lambda: combine([]), "descriptions: expected at least one", "none", ";"),
+        ("none", lambda: combine([]), "descriptions: expected at least one", "none",
+         ";"),
         ("models", lambda: combine([GP]), "descriptions: expected .*Description",
          "SingleTaskGP", "describe"),
     ),
@@ -154,7 +159,8 @@ PAGES = [
         ("none", lambda: optima(None), "fitted: expected", "None", ";"),
         ("an mll before its fit", lambda: optima(mll()), "fitted: expected an mll",
          "without", "fit_gpytorch_mll"),
-        ("a model", lambda: optima(GP), "fitted: expected an mll", "SingleTaskGP|one", ";"),
+        ("a model", lambda: optima(GP), "fitted: expected an mll", "SingleTaskGP|one",
+         ";"),
     ),
     *table_of(
         "reporting.describe_optimum",
@@ -169,7 +175,8 @@ PAGES = [
         "Course",
         ("before a fit", lambda: Course().descriptions(GP), "model: expected the 0 mod",
          "1", ";"),
-        ("no model", lambda: Course().descriptions(None), "model: expected", "NoneType|1",
+        ("no model", lambda: Course().descriptions(None), "model: expected",
+         "NoneType|1",
          ";"),
         ("no descriptions", lambda: Course().descriptions(GP, longest=0),
          "longest: expected", "0", ";"),
@@ -204,7 +211,8 @@ def of_names(call, of, count=8, name="names"):
          "1", ";"),
         (f"{name} as text", lambda: call(**{name: "a" * count}), f"{name}: expected",
          "'aaa", ";"),
-        (f"{name} as a number", lambda: call(**{name: 3}), f"{name}: expected", "3", ";"),
+        (f"{name} as a number", lambda: call(**{name: 3}), f"{name}: expected", "3",
+         ";"),
     )  # fmt: skip
 
 
@@ -242,7 +250,8 @@ OF_RESULTS = [
     *of_plot(plots.plot_diagnostics, stepped, axes=False),
     *of_plot(plots.plot_influence, stepped, output=False),
     *of_result(plots.plot_pareto_k, f"{PLACE}plot_pareto_k"),
-    *of_names(lambda **k: plots.plot_residuals(stepped(), **k), f"{PLACE}plot_residuals"),
+    *of_names(lambda **k: plots.plot_residuals(stepped(), **k),
+    f"{PLACE}plot_residuals"),
     *of_names(
         lambda **k: plots.plot_diagnostics(stepped(), **k), f"{PLACE}plot_diagnostics"
     ),
@@ -277,7 +286,8 @@ OF_RESULTS = [
          "result: expected .*influences", "none", "warm"),
         ("threshold as text", lambda: influence(threshold="a"), "threshold: expected",
          "'a'", ";"),
-        ("named as text", lambda: influence(named="a"), "named: expected a whole", "'a'",
+        ("named as text", lambda: influence(named="a"), "named: expected a whole",
+         "'a'",
          ";"),
         ("negative named", lambda: influence(named=-1), "named: expected a whole", "-1",
          ";"),
@@ -293,7 +303,8 @@ OF_OTHERS = [
     *of_axes(lambda **k: plots.plot_scores(comparison(), **k), f"{PLACE}plot_scores"),
     *of_comparison(plots.plot_differences, f"{PLACE}plot_differences"),
     *of_axes(
-        lambda **k: plots.plot_differences(comparison(), **k), f"{PLACE}plot_differences"
+        lambda **k: plots.plot_differences(comparison(), **k),
+        f"{PLACE}plot_differences"
     ),
     *of_comparison(plots.plot_comparison, f"{PLACE}plot_comparison"),
     *of_records(plots.plot_losses, f"{PLACE}plot_losses"),
@@ -326,22 +337,26 @@ OF_OTHERS = [
         ("no points", lambda: plots.plot_pointwise(
          pd.DataFrame({"row": [], "difference": []})),
          "differences: expected at least one", "none", ";"),
-        ("one label", lambda: pointwise(labels="a"), "labels: expected two", "'a'", ";"),
+        ("one label", lambda: pointwise(labels="a"), "labels: expected two", "'a'",
+         ";"),
         ("three labels", lambda: pointwise(labels=["a", "b", "c"]),
          "labels: expected two", "'c'", ";"),
-        ("named as text", lambda: pointwise(named="a"), "named: expected a whole", "'a'",
+        ("named as text", lambda: pointwise(named="a"), "named: expected a whole",
+         "'a'",
          ";"),
     ),
     *table_of(
         f"{PLACE}plot_hyperparameters",
         ("a result", lambda: plots.plot_hyperparameters(stepped()),
          "table: expected a DataFrame", "CrossValidation", "hyperparameters"),
-        ("a model", lambda: plots.plot_hyperparameters(GP), "table: expected a DataFrame",
+        ("a model", lambda: plots.plot_hyperparameters(GP),
+         "table: expected a DataFrame",
          "SingleTaskGP", "hyperparameters"),
         ("another table", lambda: plots.plot_hyperparameters(stepped().to_frame()),
          "table: expected a table of hyper-parameters", "without", "hyperparameters"),
         ("full of another kind", lambda: plots.plot_hyperparameters(
-         hyperparameters(GP), full=GP), "full: expected a DataFrame", "SingleTaskGP", ";"),
+         hyperparameters(GP), full=GP), "full: expected a DataFrame", "SingleTaskGP",
+         ";"),
         ("no such output", lambda: plots.plot_hyperparameters(
          hyperparameters(GP), output=3), "table: expected .*output 3", "none", ";"),
         ("axes as text", lambda: plots.plot_hyperparameters(hyperparameters(GP), "a"),
