@@ -27,7 +27,9 @@ LONGEST = 14  # files in a chain of imports
 # Modules whose tests are elsewhere, and where.
 TESTED_BY = {
     "__main__": "test_main.py",
+    "comparison.arguments": "test_bad_inputs.py",
     "cross_validation.arguments": "cross_validation/test_cross_validate.py",
+    "cross_validation.files": "test_bad_inputs.py",
     "command_line.reports": "test_main.py",
     "command_line.tables": "test_main.py",
     "cross_validation.centers": "cross_validation/test_full_fit.py",

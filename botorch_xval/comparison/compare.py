@@ -11,10 +11,9 @@ some of its folds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from numbers import Integral
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -28,6 +27,11 @@ from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 from torch import Tensor
 from tqdm import tqdm
 
+from botorch_xval.comparison.arguments import (
+    check_configurations,
+    check_places,
+    check_sizes,
+)
 from botorch_xval.comparison.datasets import Rows, make_datasets, make_schedule
 from botorch_xval.comparison.execution import check_executor, submit_cells
 from botorch_xval.comparison.files import only_run
@@ -39,8 +43,6 @@ from botorch_xval.cross_validation.arguments import (
     DRAWS,
     check_fit,
     check_mll,
-    check_model,
-    noise_of,
 )
 from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.cross_validation.folds import Folds, leave_one_out
@@ -59,12 +61,10 @@ from botorch_xval.fitting.options import FitOptions
 from botorch_xval.models.checks import (
     check_data,
     check_number,
-    check_type,
     check_whole,
-    wrong,
 )
 
-__all__ = ["check_places", "compare", "score_cell"]
+__all__ = ["compare", "score_cell"]
 
 Criterion = type[MarginalLogLikelihood]
 
@@ -159,8 +159,8 @@ def compare(
     check_number("seconds", seconds)
     end = monotonic() + seconds
     check_data(train_X, train_Y, train_Yvar, ndim=2, gaps=True)
-    _check_configurations(configurations, train_X, train_Y, train_Yvar)
-    _check_sizes(sizes, len(train_X))
+    check_configurations(configurations, train_X, train_Y, train_Yvar)
+    check_sizes(sizes, len(train_X))
     check_fit(fit, fit_options, threshold, draws, seed)
     check_whole("replicates", replicates, 1)
     check_places(folder, executor)
@@ -381,47 +381,3 @@ def _opened(
         known[name] = fingerprint((folds.held_out, folds.names, *own))
     with only_run(folder / "cells"):
         yield CellFolder(folder, known)
-
-
-def _check_configurations(
-    configurations: Mapping[str, Callable[..., Model]],
-    train_X: Tensor,
-    train_Y: Tensor,
-    train_Yvar: Tensor | None,
-) -> None:
-    remedy = 'pass functions that build models by name, {"default": SingleTaskGP}'
-    check_type("configurations", configurations, Mapping, remedy)
-    if not configurations:
-        raise wrong("configurations", "at least one", "none", remedy)
-    for name, model in configurations.items():
-        if not isinstance(name, str):
-            raise wrong("configurations", "names as text", repr(name), remedy)
-        where = f"configurations: {name!r}: model"
-        noise = noise_of(train_Yvar)
-        check_model(model, train_X, train_Y, where=where, **noise)
-
-
-def _check_sizes(sizes: Any, n: int) -> None:
-    expected = f"different whole numbers from 3 to {n} (the rows of train_X)"
-    remedy = f"pass a list of numbers of rows, such as [{max(3, n // 2)}, {n}]"
-    if isinstance(sizes, str) or not isinstance(sizes, Iterable):
-        raise wrong("sizes", expected, repr(sizes), remedy)
-    found = list(sizes)
-    bad = [s for s in found if not isinstance(s, Integral) or not 3 <= int(s) <= n]
-    if bad or not found or len(set(found)) < len(found):
-        raise wrong("sizes", expected, found, remedy)
-
-
-def check_places(folder: Any, executor: Any) -> None:
-    """Raise a ValueError unless these are a folder and an executor, or None."""
-    if folder is not None:
-        if not isinstance(folder, str | Path):
-            got, remedy = type(folder).__name__, "pass its name, or leave it out"
-            raise wrong("folder", "a path or None", got, remedy)
-        if Path(folder).exists() and not Path(folder).is_dir():
-            remedy = "name another place"
-            raise wrong("folder", "a folder", f"a file, {folder}", remedy)
-    if executor is not None and not hasattr(executor, "submit"):
-        remedy = "pass one such as concurrent.futures.ProcessPoolExecutor()"
-        got = type(executor).__name__
-        raise wrong("executor", "an executor or None", got, remedy)

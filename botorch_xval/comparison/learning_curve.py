@@ -217,11 +217,8 @@ def check_learning_curve(
         noise += normal_draws(rest, len(draws), seed + 1)
         for j, size in enumerate(sizes[kept:]):
             band = _band(curve[:, kept + j] + noise[:, j])
-            entry: dict[str, Any] = {
-                "configuration": name,
-                "size": size,
-                "last": sizes[kept - 1],
-            }
+            entry: dict[str, Any] = {"configuration": name, "size": size}
+            entry["last"] = sizes[kept - 1]
             last = float(means[kept - 1])
             found = float(means[kept + j])
             rows.append({**entry, "last_score": last, **band, "found": found})

@@ -24,7 +24,8 @@ from botorch.exceptions.warnings import BotorchWarning
 from torch import Tensor
 from tqdm import tqdm
 
-from botorch_xval.comparison.compare import check_places, compare
+from botorch_xval.comparison.arguments import check_places
+from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.model_search import ModelSearch, rank
 from botorch_xval.comparison.table import Comparison
 from botorch_xval.cross_validation.arguments import check_fit

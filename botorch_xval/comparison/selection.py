@@ -15,11 +15,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from botorch_xval.cross_validation.clusters import (
-    check_clusters,
-    check_scores,
-    cluster_deviations,
-)
+from botorch_xval.comparison.arguments import check_clusters, check_scores
+from botorch_xval.cross_validation.clusters import cluster_deviations
 from botorch_xval.models.checks import check_whole
 
 __all__ = ["selection_bias"]

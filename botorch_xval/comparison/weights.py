@@ -22,11 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from botorch_xval.cross_validation.clusters import (
-    check_clusters,
-    check_scores,
-    cluster_sums,
-)
+from botorch_xval.comparison.arguments import check_clusters, check_scores
+from botorch_xval.cross_validation.clusters import cluster_sums
 from botorch_xval.models.checks import check_whole
 
 __all__ = ["pseudo_bma_plus_weights", "pseudo_bma_weights", "stacking_weights"]

@@ -96,7 +96,7 @@ def check_arguments(
     """
     check_data(train_X, train_Y, train_Yvar, ndim=2, gaps=True)
     check_mll(mll)
-    noise: dict[str, Any] = noise_of(train_Yvar)
+    noise: Any = noise_of(train_Yvar)
     check_model(model, train_X, train_Y, **noise)
     check_number("max_error", max_error, above=True)
     check_fit(fit, fit_options, threshold, draws, seed)

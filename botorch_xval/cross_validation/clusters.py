@@ -25,12 +25,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from botorch_xval.models.checks import wrong
-
 __all__ = [
     "OVERLAP",
-    "check_clusters",
-    "check_scores",
     "cluster_deviations",
     "cluster_sums",
     "count_clusters",
@@ -44,32 +40,6 @@ leave-one-out of Gaussian processes with known hyper-parameters, and 1.2 to 2.5 
 fitted ones."""
 
 Array = NDArray[np.float64]
-
-
-def check_scores(scores: object) -> None:
-    """Raise a ValueError unless these are scores, an array `n x c` without NaN.
-
-    Minus infinity is one: the density of what a model takes to be impossible.
-    """
-    expected, remedy = "an array `n x c`", "use .to_numpy() of a table of scores"
-    if not isinstance(scores, np.ndarray):
-        raise wrong("scores", expected, type(scores).__name__, remedy)
-    if scores.ndim != 2 or scores.shape[1] == 0:
-        raise wrong("scores", expected, f"the shape {scores.shape}", remedy)
-    if scores.dtype.kind not in "fiu":
-        expected += " of numbers"
-        raise wrong("scores", expected, f"the type {scores.dtype}", remedy)
-    if np.isnan(scores).any():
-        row = int(np.isnan(scores).any(axis=1).argmax())
-        remedy = "leave out rows without a score of every configuration"
-        raise wrong("scores", "numbers", f"nan in row {row}", remedy)
-
-
-def check_clusters(clusters: ArrayLike | None, n: int) -> None:
-    """Raise a ValueError unless there is a cluster for each of `n` points."""
-    if clusters is not None and np.shape(clusters) != (n,):
-        got = f"the shape {np.shape(clusters)}"
-        raise wrong("clusters", f"one for each of {n} rows", got, "label all rows")
 
 
 def cluster_deviations(values: Array, clusters: ArrayLike | None = None) -> Array:

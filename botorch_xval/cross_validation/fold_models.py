@@ -68,7 +68,6 @@ class FoldData:
     """Models of folds that were built already, and go to whom asks next."""
 
     _given: WeakKeyDictionary[Model, Tensor] = field(default_factory=WeakKeyDictionary)
-    """The inputs that each model was built of."""
 
     def build(self, rows: Tensor | slice, name: str) -> MarginalLogLikelihood:
         """The mll of a model of some rows; `name` is added to an error of the model."""
@@ -82,8 +81,8 @@ class FoldData:
         noise = {}
         if self.train_Yvar is not None:
             noise["train_Yvar"] = self.train_Yvar[rows]
-        inputs = self.train_X[rows]
         try:
+            inputs = self.train_X[rows]
             built = self.model(inputs, self.train_Y[rows], **noise)
         except Exception as error:
             error.add_note(f"raised by the model of {name}")
@@ -95,19 +94,15 @@ class FoldData:
         """Refuse what is no new, unbatched model of these inputs."""
         remedy = "let the function build a new SingleTaskGP(train_X, train_Y) or such"
         if not isinstance(built, Model) or not hasattr(built, "likelihood"):
-            expected = "a function that returns a BoTorch model with a likelihood"
-            raise wrong("model", expected, f"a {type(built).__name__}", remedy)
-        before = self._given.get(built, inputs)
-        if before.shape != inputs.shape or not torch.equal(before, inputs):
-            expected = "a model of its own for each set of training rows"
-            got = "the same object for other rows"
-            raise wrong("model", expected, got, remedy)
+            raise wrong("model", "a BoTorch model", f"a {type(built).__name__}", remedy)
+        if not torch.equal(self._given.get(built, inputs), inputs):
+            what = "a model of its own for each set of training rows"
+            raise wrong("model", what, "the same object for other rows", remedy)
         self._given[built] = inputs
-        averages = is_ensemble(built) or getattr(built, "_is_fully_bayesian", False)
         shape = built.batch_shape if isinstance(built, GPyTorchModel) else ()
+        averages = is_ensemble(built) or getattr(built, "_is_fully_bayesian", False)
         if len(shape) > inputs.ndim - 2 and not averages:
-            got = f"the batch shape {tuple(shape)} of a {type(built).__name__}"
-            raise wrong("model", "an unbatched model", got, remedy)
+            raise wrong("model", "an unbatched model", f"a batch {(*shape,)}", remedy)
 
     def model_of(self, i: int) -> Model:
         """An ordinary model of a fold."""

@@ -207,10 +207,8 @@ class Recalibration:
             for values, shape in ((factor, (m,)), (each, (folds, m)), (is_nested, ())):
                 if values.shape != shape:
                     raise ValueError(f"factors of shape {values.shape}")
-            of_all, of_folds = (
-                torch.from_numpy(f.astype(np.float64)) for f in (factor, each)
-            )
-        return cls(result, of_all, of_folds, bool(is_nested))
+            own, others = (torch.from_numpy(f.astype(float)) for f in (factor, each))
+        return cls(result, own, others, bool(is_nested))
 
 
 def recalibrate(result: CrossValidation) -> Recalibration:

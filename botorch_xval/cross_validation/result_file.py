@@ -170,11 +170,12 @@ TYPES: dict[str, Any] = {
 def _of(kind: Any, saved: dict[str, Any]) -> Any:
     """A record of a file, whose fields have the types that they should have."""
     for each in fields(kind):
-        expected = TYPES.get(str(each.type))
+        written = str(each.type)
+        expected = TYPES.get(written)
         if expected is None or each.name not in saved:
             continue
         value = saved[each.name]
-        for one in value if str(each.type).startswith("tuple") else [value]:
+        for one in value if written.startswith("tuple") else [value]:
             if not isinstance(one, expected):
                 raise TypeError(f"{kind.__name__}.{each.name}: {value!r}")
     return kind(**saved)

@@ -27,12 +27,12 @@ from torch import Tensor
 
 from botorch_xval.fitting.losses.make import make_objective
 from botorch_xval.fitting.losses.parameters import ParameterBounds
-from botorch_xval.fitting.losses.together import check_mlls, groups_of, shared_part
+from botorch_xval.fitting.losses.together import groups_of, shared_part
 from botorch_xval.fitting.options import Callback, FitOptions, check_options
 from botorch_xval.fitting.records import FitRecord
 from botorch_xval.fitting.retries import fit_models
 from botorch_xval.fitting.threads import UNDEFINED, threads_for_modules
-from botorch_xval.models.checks import wrong
+from botorch_xval.models.checks import check_mlls, wrong
 
 __all__ = [
     "IndependentResult",

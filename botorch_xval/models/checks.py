@@ -8,11 +8,14 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from gpytorch.mlls import MarginalLogLikelihood
 from torch import Tensor
+from torch.nn import ModuleList
 
 __all__ = [
     "check_columns",
     "check_data",
+    "check_mlls",
     "check_names",
     "check_number",
     "check_one_of",
@@ -27,6 +30,20 @@ __all__ = [
 def wrong(where: str, expected: str, got: object, remedy: str) -> ValueError:
     """An error: what was expected, what came, what to do."""
     return ValueError(f"{where}: expected {expected}, got {got}; {remedy}")
+
+
+def check_mlls(mlls: object) -> None:
+    """Raise a ValueError unless these are one mll or several."""
+    advice = "make it by ExactMarginalLogLikelihood(model.likelihood, model)"
+    if not isinstance(mlls, Sequence | ModuleList):
+        got = type(mlls).__name__
+        raise wrong(
+            "mlls", "a list of mlls", got, "put a single one into a list, [mll]"
+        )
+    if not len(mlls):
+        raise wrong("mlls", "at least one", "none", advice)
+    for mll in mlls:
+        check_type("mlls", mll, MarginalLogLikelihood, advice)
 
 
 def check_names(name: str, names: object, count: int, of: str) -> None:
@@ -210,7 +227,7 @@ def check_columns(name: str, dims: object, d: int | None = None) -> tuple[int, .
         raise wrong(name, expected, repr(dims), advice)
     if len(shape := getattr(dims, "shape", (0,))) != 1:
         raise wrong(name, expected, f"the shape {tuple(shape)}", advice)
-    found = dims if isinstance(dims, Sequence) else dims.tolist()
+    found: Any = dims if isinstance(dims, Sequence) else dims.tolist()
     for dim in found:
         if not isinstance(dim, Integral) or isinstance(dim, bool):
             raise wrong(name, expected, repr(dim), advice)
@@ -222,12 +239,10 @@ def check_columns(name: str, dims: object, d: int | None = None) -> tuple[int, .
     return tuple(int(dim) for dim in found)
 
 
-def check_pair(name: str, value: object) -> None:
+def check_pair(name: str, value: Any) -> None:
     """Raise a ValueError unless an argument is two positive, finite numbers."""
     is_pair = isinstance(value, Sequence) and len(value) == 2
-    if not is_pair or not all(
-        isinstance(v, Real) and 0 < float(v) < math.inf
-        for v in value  # type: ignore[attr-defined]
-    ):
+    is_pair = is_pair and all(isinstance(each, Real) for each in value)
+    if not is_pair or not all(0 < each < math.inf for each in value):
         advice = "pass the two parameters of a Gamma or Beta prior, such as (3.0, 6.0)"
         raise wrong(name, "two positive numbers", repr(value), advice)

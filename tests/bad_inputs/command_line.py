@@ -47,7 +47,7 @@ LINES = [
     ),
     Line(
         "a second header row of types",
-        *("compare TABLE --target loss --choices none", "row 0 .line 2", "'float'"),
+        *("compare TABLE --target loss --choices none", "row 0: expected", "'float'"),
         *("second header", "a,loss\nfloat,float\n1,2\n2,3\n3,4\n"),
     ),
     Line("UTF-16", "fit TABLE", "UTF-8", "can't decode", "save", GOOD.encode("utf-16")),

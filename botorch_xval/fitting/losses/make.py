@@ -31,9 +31,9 @@ from botorch_xval.fitting.losses.separate import Separate
 from botorch_xval.fitting.losses.together import (
     DifferentModels,
     batch_shape_of,
-    check_mlls,
     trainable_shapes,
 )
+from botorch_xval.models.checks import check_mlls
 
 __all__ = ["make_batch_objective", "make_objective"]
 

@@ -21,15 +21,11 @@ from gpytorch.means import Mean
 from gpytorch.mlls import MarginalLogLikelihood
 from gpytorch.priors import Prior
 from torch import Tensor
-from torch.nn import ModuleList
-
-from botorch_xval.models.checks import check_type, wrong
 
 __all__ = [
     "DifferentModels",
     "batch_shape_of",
     "check_alike",
-    "check_mlls",
     "groups_of",
     "held_by_priors",
     "modules_of_batch",
@@ -40,20 +36,6 @@ __all__ = [
 
 class DifferentModels(Exception):
     """Models that differ in more than their data and the values of parameters."""
-
-
-def check_mlls(mlls: object) -> None:
-    """Raise a ValueError unless these are one mll or several."""
-    advice = "make it by ExactMarginalLogLikelihood(model.likelihood, model)"
-    if not isinstance(mlls, Sequence | ModuleList):
-        got = type(mlls).__name__
-        raise wrong(
-            "mlls", "a list of mlls", got, "put a single one into a list, [mll]"
-        )
-    if not len(mlls):
-        raise wrong("mlls", "at least one", "none", advice)
-    for mll in mlls:
-        check_type("mlls", mll, MarginalLogLikelihood, advice)
 
 
 def groups_of(

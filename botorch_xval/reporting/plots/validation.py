@@ -188,7 +188,11 @@ def plot_pointwise(
         raise wrong("labels", expected, repr(labels), remedy)
     if names is not None:
         least = int(points.row.max()) + 1
-        if not isinstance(names, Sequence) or len(names) < least:
+        if (
+            isinstance(names, str)
+            or not isinstance(names, Sequence | pd.Index)
+            or (len(names) < least)
+        ):
             check_names("names", names, least, "rows of the data, or more")
     check_whole("named", named, 0)
     ax = axes_of(ax)
