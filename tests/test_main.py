@@ -157,7 +157,7 @@ def test_a_search_writes_what_it_found(trials, tmp_path, capsys):
     assert min(width_and_height(tmp_path / "search.png")) > 150
     assert all(f"{elpd:.4f}" in output for elpd in scores.elpd)
     assert main(["search", str(trials), *arguments, "--budget", "-1"]) == 2
-    assert "seconds: expected at least 0" in capsys.readouterr().err
+    assert "seconds: expected a number from 0 on" in capsys.readouterr().err
 
 
 # One model
@@ -297,7 +297,7 @@ def test_criteria_on_the_command_line(trials, tmp_path, no_report):
         (["--log-scalars", "optimizer"], "'optimizer'"),
         (["--label", "name"], "--label: expected a column of the table, got 'name'"),
         (["--sizes", "15"], "from 3 to 14 (the rows of train_X), got [15]"),
-        (["--replicates", "0"], "replicates: expected at least 1, got 0"),
+        (["--replicates", "0"], "replicates: expected a whole number from 1 on, got 0"),
     ],
 )
 def test_a_mistake_is_named_with_status_2(trials, tmp_path, capsys, change, message):

@@ -52,7 +52,9 @@ def checked(path: str | Path, written_by: str) -> Iterator[Path]:
     except Exception as error:  # a damaged or hostile file may raise any
         remedy = "save it again, and check that the copy is complete"
         got = f"something else ({type(error).__name__}: {str(error)[:200]})"
-        raise wrong(str(path), f"a file of {written_by}", got, remedy) from error
+        raise wrong(
+            str(path), f"a file written by {written_by}", got, remedy
+        ) from error
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -168,7 +168,9 @@ def link_score(
         observed: Outcomes.
     """
     parts = [
-        scores.log_density(mean[..., j], variance[..., j], link.forward(y))
+        scores.log_density(
+            mean[..., j], variance[..., j], link.forward(y).expand_as(mean[..., j])
+        )
         + link.log_slope(y)
         for j, (link, y) in enumerate(zip(links, observed.unbind(dim=-1), strict=True))
     ]

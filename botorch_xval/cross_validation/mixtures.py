@@ -125,7 +125,9 @@ class Mixture:
             links: Of which the mixtures are; default: of the outcomes themselves.
         """
         values, slopes = _linked(observed, links)
-        each = scores.log_density(self.mean, self.variance, values[:, None])
+        each = scores.log_density(
+            self.mean, self.variance, values[:, None].expand_as(self.mean)
+        )
         return (self.weights.log() + each).logsumexp(dim=-2) + slopes
 
     def relative_errors(
@@ -138,7 +140,9 @@ class Mixture:
         densities at independent draws. Args as of :meth:`log_density`.
         """
         values, _ = _linked(observed, links)
-        each = scores.log_density(self.mean, self.variance, values[:, None])
+        each = scores.log_density(
+            self.mean, self.variance, values[:, None].expand_as(self.mean)
+        )
         whole = (self.weights.log() + each).logsumexp(dim=-2, keepdim=True)
         apart = self.weights * ((each - whole).exp() - 1)
         return (apart**2).sum(dim=-2).sqrt()

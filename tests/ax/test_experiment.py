@@ -74,7 +74,7 @@ def test_which_rows_and_parameters_are_left_out():
     client = client_with_data(metrics=("loss", "time"), missing=4)
     with pytest.raises(ValueError, match=r"\['loss', 'time'\], got None"):
         encode_experiment(client)
-    with pytest.raises(ValueError, match="Experiment or Client, got a dict"):
+    with pytest.raises(ValueError, match="Ax Experiment, or a Client .* got a dict"):
         encode_experiment({})
     with pytest.raises(ValueError, match="got 'accuracy'"):
         encode_experiment(client, "accuracy")

@@ -90,7 +90,7 @@ def claiming(data: bytes, size: int) -> bytes:
 
 def of_arrays(kind: type, first: str, name: str) -> list[Case]:
     """The cases of a file of arrays, in which `first` is one of numbers."""
-    where = rf"saved: expected a file of {name}.save"
+    where = rf"saved: expected a file written by {name}.save"
 
     def spoiled(data: bytes) -> Callable[[Path], Any]:
         return loading(kind, lambda: archive_of(content(kind) | {f"{first}.npy": data}))
@@ -108,7 +108,7 @@ def of_arrays(kind: type, first: str, name: str) -> list[Case]:
         f"cross_validation.{kind.__name__}" if kind is Recalibration else kind.__name__,
         ("no file", lambda folder: kind.load(folder / "saved"), where, "no such",
          "save"),
-        ("a folder", lambda folder: kind.load(folder), "expected a file of", "no such",
+        ("a folder", lambda folder: kind.load(folder), "expected a file written by", "no such",
          "save"),
         ("no path", lambda: kind.load(3), "path: expected a path", "int", "save"),
         ("empty", loading(kind, b""), where, "BadZipFile", "save it again"),
@@ -152,7 +152,7 @@ def of_array(name: str, value: Any) -> Callable[[Path], Any]:
     )
 
 
-WHERE = "saved: expected a file of CrossValidation.save"
+WHERE = "saved: expected a file written by CrossValidation.save"
 AGAIN = "save it again"
 RESULTS = table_of(
     "CrossValidation",
@@ -218,7 +218,7 @@ def searching(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], Any]:
     return call
 
 
-FOUND = "saved: expected a file of ModelSearch.save"
+FOUND = "saved: expected a file written by ModelSearch.save"
 SEARCHES = table_of(
     "ModelSearch",
     ("no file", lambda folder: ModelSearch.load(folder / "saved"), FOUND, "no such",

@@ -497,7 +497,9 @@ def test_refuses_sizes_that_do_not_fit(data, sizes):
 def test_refuses_an_empty_comparison(data, tmp_path):
     with pytest.raises(ValueError, match="configurations: expected at least one"):
         compare({}, *data, sizes=[6])
-    with pytest.raises(ValueError, match="replicates: expected at least 1, got 0"):
+    with pytest.raises(
+        ValueError, match="replicates: expected a whole number from 1 on"
+    ):
         compare(CONFIGURATIONS, *data, sizes=[6], replicates=0)
 
 
@@ -514,7 +516,7 @@ def test_defect_refuses_sizes_that_are_no_whole_numbers(data):
 
 def test_defect_refuses_outcomes_of_another_length(data):
     x, y = data
-    with pytest.raises(ValueError, match="train_Y: expected 14 rows"):
+    with pytest.raises(ValueError, match="train_Y: expected the shape \\(14, 'm'\\)"):
         compare(CONFIGURATIONS, x, y[:5], sizes=[6])
 
 
@@ -523,7 +525,7 @@ def test_defect_refuses_outcomes_of_another_length(data):
     [
         ({"mll": {"other": LeaveOneOutCRPS}}, "mll: expected names of conf"),
         ({"groups": [1, 2]}, "groups: expected 14 labels, one per row, got 2"),
-        ({"groups": [1] * 14}, "only 1 .in the dataset of 6 rows, replicate 0"),
+        ({"groups": [1] * 14}, "only 1; .* .in the dataset of 6 rows, replicate 0"),
         ({"folds": k_fold(7)}, r"at most 6 folds .* \(in the dataset of 6 rows"),
         ({"folds": leave_one_out(9)}, "expected folds of 14 rows, got 9"),
         ({"folds": [(range(7), range(7, 14))]}, "at least 2 folds that .*, got 1"),

@@ -189,14 +189,23 @@ def test_what_cannot_be_fitted_is_named_and_left_out(monkeypatch):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"seconds": -1.0}, "seconds: expected at least 0, got -1.0"),
-        ({"seconds": math.nan}, "seconds: expected at least 0, got nan"),
-        ({"candidates": 0}, "candidates: expected at least 1, got 0"),
-        ({"choice_dims": [2]}, r"choice_dims: .* columns from 0 to 1, got \[2\]"),
+        ({"seconds": -1.0}, "seconds: expected a number from 0 on, got -1.0"),
+        ({"seconds": math.nan}, "seconds: expected a number from 0 on, got nan"),
+        ({"candidates": 0}, "candidates: expected a whole number from 1 on, got 0"),
+        ({"choice_dims": [2]}, r"choice_dims: .* columns from -2 to 1, got 2"),
         ({"choice_dims": [1, 1]}, r"choice_dims: expected different .*\[1, 1\]"),
-        ({"train_Y": torch.ones(8)}, r"train_Y: expected two dimensions, got .*\(8,\)"),
-        ({"train_X": torch.ones(2, 2)}, "train_X: expected at least 3 rows, got 2"),
-        ({"train_Y": torch.ones(7, 1)}, "train_Y: expected 8 rows as in train_X, got"),
+        (
+            {"train_Y": torch.ones(8)},
+            r"train_Y: expected a tensor `n x m`, got .*\(8,\)",
+        ),
+        (
+            {
+                "train_X": torch.ones(2, 2).double(),
+                "train_Y": torch.ones(2, 1).double(),
+            },
+            "train_X: expected at least 3 rows, got 2",
+        ),
+        ({"train_Y": torch.ones(7, 1)}, r"train_Y: expected the shape \(8, 'm'\)"),
         ({"fit": "cold"}, "fit: expected"),
     ],
 )

@@ -170,11 +170,17 @@ def test_other_versions_are_only_named(begun, monkeypatch):
         run(begun, sizes=[8], replicates=1)
 
 
+OUTCOME = {
+    **{"rows": [0, 1], "log_density": [0.1, 0.2], "squared_error": [1.0, 2.0]},
+    **{"folds": 2, "failed": 1, "evaluations": 9, "seconds": 0.1},
+}
+
+
 def test_a_damaged_file_is_named(tmp_path):
     store = CellFolder(tmp_path, {"X": "1"})
     cell = Cell("a", 5, 0, (1, 2))
     assert store.load(cell) is None
-    store.keep(cell, {"log_density": [0.1, float("nan")]})
+    store.keep(cell, {**OUTCOME, "log_density": [0.1, float("nan")]})
     assert store.load(cell)["log_density"][0] == 0.1
     assert store.load(Cell("a", 5, 0, (1,))) is None
     (name,) = cells(tmp_path)

@@ -319,7 +319,9 @@ def test_refuses_scores_of_different_rows():
     result = made({"a": noise(6), "b": noise(6)})
     points = result.points
     missing = points.drop(index=8)
-    with pytest.raises(ValueError, match=r"size 50 those of 'b' are not .* row 2, rou"):
+    with pytest.raises(
+        ValueError, match=r"others of 'b' at size 50 than .* row 2, rou"
+    ):
         Comparison(missing, result.fits)
     moved = points.assign(replicate=[0] * 11 + [1])
     with pytest.raises(ValueError, match="compare scores of the same points only"):

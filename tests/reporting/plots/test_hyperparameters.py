@@ -26,7 +26,7 @@ def test_influences_are_those_of_the_fits(warm):
 
 
 def test_a_result_without_influences_says_so(fixed):
-    with pytest.raises(ValueError, match="no influences"):
+    with pytest.raises(ValueError, match="with none of them"):
         plot_influence(fixed)
 
 

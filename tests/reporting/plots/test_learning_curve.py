@@ -55,7 +55,7 @@ def test_some_configurations_keep_their_colors(curve):
 def test_wrong_arguments_are_refused_in_words(curve):
     with pytest.raises(ValueError, match="curve: expected a LearningCurve"):
         plot_learning_curve(curve.scores)
-    with pytest.raises(ValueError, match="more: expected a positive number"):
+    with pytest.raises(ValueError, match="more: expected a number above 0"):
         plot_learning_curve(curve, more=0)
     with pytest.raises(ValueError, match="named: expected some of"):
         plot_learning_curve(curve, named=["other"])
