@@ -56,7 +56,8 @@ def plot_predictions(
     points = points_of(result, output, scale)
     ax = axes_of(ax)
     missed = (points.observed < points.lower) | (points.observed > points.upper)
-    below, above = points["mean"] - points.lower, points.upper - points["mean"]
+    # As an array: Matplotlib asks a list of series of one row for a number.
+    errors = np.stack([points["mean"] - points.lower, points.upper - points["mean"]])
     for chosen, color, words in (
         (~missed, COLORS[0], f"{INTERVAL:.0%} interval"),
         (missed, COLORS[1], f"misses the observation ({missed.sum()})"),
@@ -65,7 +66,7 @@ def plot_predictions(
             ax.errorbar(
                 points.observed[chosen],
                 points["mean"][chosen],
-                [below[chosen].clip(lower=0), above[chosen].clip(lower=0)],
+                errors[:, chosen].clip(min=0),
                 linestyle="none",
                 marker="o",
                 markersize=4,

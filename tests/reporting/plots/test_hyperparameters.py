@@ -63,7 +63,7 @@ def test_hyperparameters_over_folds_with_prior_and_full_fit():
     positive = folds[folds.positive]
     labels = [label.get_text() for label in ax.get_yticklabels()]
     groups = positive.groupby(["part", "parameter"], sort=False)
-    assert labels == [parameter for _, parameter in groups.groups]
+    assert labels == [parameter for (_, parameter), _ in groups]
     assert_close(np.sort(dots(ax)[:, 0]), np.sort(positive.value.to_numpy()))
     diamonds = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "D"]
     assert_close(np.sort(diamonds), np.sort(full[full.positive].value.to_numpy()))
