@@ -130,10 +130,7 @@ def _is_confirmed(
 
 
 def _is_finite(found: Prediction) -> bool:
-    return all(
-        bool(found[name].isfinite().all())
-        for name in ("mean", "variance", "noise_variance")
-    )
+    return all(bool(each.isfinite().all()) for each in found.values())
 
 
 def predict_one(
@@ -155,10 +152,12 @@ def predict_one(
     """
     try:
         found = _by_posterior(model, X, noise)
-        if len(found["mean"]) != len(X):
-            raise ValueError(
-                f"expected a prediction of {len(X)} rows, got {len(found['mean'])}"
-            )
+        for name in ("mean", "variance", "noise_variance"):
+            if len(found[name]) != len(X):
+                raise ValueError(
+                    f"expected a prediction of {len(X)} rows, got a {name} of "
+                    f"{len(found[name])}"
+                )
         if not _is_finite(found):
             raise ValueError("expected a finite prediction, got NaN or infinity")
     except UnsupportedError:

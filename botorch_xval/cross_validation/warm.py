@@ -40,6 +40,7 @@ from botorch_xval.cross_validation.links import affine
 from botorch_xval.cross_validation.trace import follow, is_trace
 from botorch_xval.fitting.coordinates import Array
 from botorch_xval.fitting.losses.left_out import LeftOut
+from botorch_xval.fitting.losses.objective import Objective
 from botorch_xval.fitting.options import FitOptions
 from botorch_xval.fitting.threads import evaluate_each
 
@@ -198,22 +199,23 @@ def _at_full(work: FoldWork, full: FullFit, models: FoldModels) -> _There:
     losses, gradients = np.empty(work.numbers.shape), np.empty(theta.shape)
     alike = np.full(len(losses), False)
     left: dict[int, tuple[list[LeftOut], int]] = {}
-    for own in by_size(models.folds.training):
-        left_out = ~models.folds.training[own]
-        if not _is_worth_it(full, len(own), int(left_out[0].sum())):
+    for whole in by_size(models.folds.training):
+        omitted = int((~models.folds.training[whole[0]]).sum())
+        if not _is_worth_it(full, len(whole), omitted):
             continue
-        part, numbers = work.objective.part_of(work.numbers[own].reshape(-1).tolist())
-        found = full.fitted.objective.without(
-            full.fitted.theta, left_out, part, np.reshape(numbers, (len(own), -1))
-        )
-        if found is None:
-            continue
-        known = np.array(own)[found[0]]
-        alike[known] = True
-        for k, each in enumerate(found[1]):
-            losses[known, k] = each.losses.cpu().numpy()
-            gradients[known, k] = each.gradients.cpu().numpy()
-        left |= {int(j): (found[1], place) for place, j in enumerate(known)}
+        for part, own, numbers in _by_objective(work, whole):
+            left_out = ~models.folds.training[own]
+            found = full.fitted.objective.without(
+                full.fitted.theta, left_out, part, np.array(numbers)
+            )
+            if found is None:
+                continue
+            known = np.array(own)[found[0]]
+            alike[known] = True
+            for k, each in enumerate(found[1]):
+                losses[known, k] = each.losses.cpu().numpy()
+                gradients[known, k] = each.gradients.cpu().numpy()
+            left |= {int(j): (found[1], place) for place, j in enumerate(known)}
     if not alike.all():
         numbers = work.numbers[~alike]
         rest = evaluate_each(
@@ -226,6 +228,22 @@ def _at_full(work: FoldWork, full: FullFit, models: FoldModels) -> _There:
     for i in np.ndindex(work.numbers.shape):
         work.spend(i, 1)
     return _There(losses, gradients, left)
+
+
+def _by_objective(
+    work: FoldWork, folds: Sequence[int]
+) -> list[tuple[Objective, list[int], list[list[int]]]]:
+    """Objectives, the folds that each evaluates, and the numbers of their models there.
+
+    A fold that is in trouble may have an objective of its own.
+    """
+    found: dict[int, tuple[Objective, list[int], list[list[int]]]] = {}
+    for j in folds:
+        part, numbers = work.objective.part_of(work.numbers[j].tolist())
+        _, own, models = found.setdefault(id(part), (part, [], []))
+        own.append(j)
+        models.append(numbers)
+    return list(found.values())
 
 
 def _is_worth_it(full: FullFit, f: int, s: int) -> bool:

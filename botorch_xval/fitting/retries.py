@@ -95,9 +95,9 @@ def fit_models(
             for i, tried in found.items():
                 attempts[i].add(tried, options)
             todo = models
-            for _ in range(options.max_attempts - 1):
+            for attempt in range(1, options.max_attempts):
                 todo = [i for i in todo if attempts[i].goes_on(options)]
-                pairs = _new_starts(objective, todo)
+                pairs = _new_starts(objective, todo, attempt)
                 if not pairs or monotonic() > deadline:
                     break
                 searches = search_from(objective, pairs, options, coordinates, *given)
@@ -128,19 +128,25 @@ def log_coordinates(objective: Objective) -> LogCoordinates:
     )
 
 
-def _new_starts(objective: Objective, models: list[int]) -> list[tuple[int, Start]]:
-    """Samples of the priors of those models whose priors can be sampled."""
-    found: dict[int, Array] = {}
-    try:
-        if models:
-            found = dict(zip(models, objective.sample(models), strict=True))
-    except Exception:
-        for i in models:
-            try:
-                found[i] = objective.sample([i])[0]
-            except Exception as error:  # of any kind of prior
-                logger.debug("model %d cannot be tried again: %s", i, error)
-    return [(i, Start(values, SAMPLED)) for i, values in found.items()]
+def _new_starts(
+    objective: Objective, models: list[int], attempt: int
+) -> list[tuple[int, Start]]:
+    """Samples of the priors of those models whose priors can be sampled.
+
+    They depend on the user's seed, the model and the attempt only, not on who else is
+    tried again.
+    """
+    found = []
+    seed = (torch.initial_seed() + attempt) % 2**63
+    devices = [objective.device] if objective.device.type == "cuda" else []
+    for i in models:
+        try:
+            with torch.random.fork_rng(devices):
+                torch.manual_seed(seed)
+                found.append((i, Start(objective.sample([i])[0], SAMPLED)))
+        except Exception as error:  # of any kind of prior
+            logger.debug("model %d cannot be tried again: %s", i, error)
+    return found
 
 
 class _Attempts:

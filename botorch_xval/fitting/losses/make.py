@@ -183,15 +183,21 @@ def _not_stacked(
     parameters: Collection[str] | None,
     bounds: ParameterBounds | None,
 ) -> list[int]:
-    """Numbers of mlls that raise an error also if each of them is alone."""
-    found = []
+    """Numbers of mlls that raise an error also if each of them is alone.
+
+    And of those whose transformed data have another shape than most.
+    """
+    found, shapes = [], {}
     for i, mll in enumerate(mlls):
         try:
-            _stacked([mll], parameters, bounds)
+            stack = _stacked([mll], parameters, bounds).stack
         except Exception as error:
             logger.debug("mll %d cannot be stacked: %s", i, error)
             found.append(i)
-    return found
+        else:
+            shapes[i] = [each.shape for each in (*stack.inputs, stack.targets)]
+    most = max(shapes.values(), key=list(shapes.values()).count, default=None)
+    return sorted([*found, *(i for i, own in shapes.items() if own != most)])
 
 
 def _exact(by_modules: ByModules) -> Exact | None:
