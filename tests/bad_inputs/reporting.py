@@ -302,6 +302,10 @@ OF_OTHERS = [
     *of_comparison(plots.plot_scores, f"{PLACE}plot_scores"),
     *of_axes(lambda **k: plots.plot_scores(comparison(), **k), f"{PLACE}plot_scores"),
     *of_comparison(plots.plot_differences, f"{PLACE}plot_differences"),
+    *of_comparison(plots.plot_ranking, f"{PLACE}plot_ranking"),
+    *of_axes(
+        lambda **k: plots.plot_ranking(comparison(), **k), f"{PLACE}plot_ranking"
+    ),
     *of_axes(
         lambda **k: plots.plot_differences(comparison(), **k),
         f"{PLACE}plot_differences"
