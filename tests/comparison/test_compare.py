@@ -497,9 +497,7 @@ def test_refuses_sizes_that_do_not_fit(data, sizes):
 def test_refuses_an_empty_comparison(data, tmp_path):
     with pytest.raises(ValueError, match="configurations: expected at least one"):
         compare({}, *data, sizes=[6])
-    with pytest.raises(
-        ValueError, match="replicates: expected a whole number from 1 on"
-    ):
+    with pytest.raises(ValueError, match="replicates: .* whole number from 1 on"):
         compare(CONFIGURATIONS, *data, sizes=[6], replicates=0)
 
 

@@ -224,9 +224,7 @@ def test_too_few_sizes_and_other_arguments_are_refused_in_words():
     three = simulated(np.random.default_rng(0), (-1.0, 9.0, 1.0), sizes=(20, 40, 60))
     with pytest.raises(ValueError, match="at least 4 sizes"):
         check_learning_curve(three)
-    with pytest.raises(
-        ValueError, match="num_held_out: expected a whole number from 1 on"
-    ):
+    with pytest.raises(ValueError, match="num_held_out: .* number from 1 on"):
         check_learning_curve(three, 0)
     with pytest.raises(ValueError, match="more: expected a positive number"):
         learning_curve(three).gain(0)

@@ -185,9 +185,7 @@ def test_refuses_training_rows_that_do_not_fit(training, message):
 def test_refuses_wrong_numbers_of_folds_and_rows():
     with pytest.raises(ValueError, match="k: expected at least 2 folds, got 1"):
         k_fold(1)
-    with pytest.raises(
-        ValueError, match="repeats: expected a whole number from 1 on, got 0"
-    ):
+    with pytest.raises(ValueError, match="repeats: .* number from 1 on, got 0"):
         k_fold(3, repeats=0)
     with pytest.raises(
         ValueError, match="k: expected at most 4 folds for 4 rows or labels, got 5"
