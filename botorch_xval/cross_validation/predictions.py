@@ -194,8 +194,9 @@ def _by_posterior(model: Model, X: Tensor, noise: Tensor | None) -> Prediction:
         if not isinstance(posterior, GPyTorchPosterior):
             raise UnsupportedError(
                 "expected a Gaussian posterior, got "
-                f"{type(posterior).__name__}; apply a nonlinear outcome transform to "
-                "train_Y beforehand"
+                f"{type(posterior).__name__}; as outcome_transform use Log, Power or "
+                "Bilog, then affine ones such as Standardize, or apply another "
+                "nonlinear one to train_Y beforehand"
             )
         mean, variance = posterior.mean, posterior.variance
         if is_ensemble(model):  # S x k x 1

@@ -186,7 +186,8 @@ def check_data(
     X = check_tensor("train_X", train_X, f"{batch}n x d", ndim)
     Y = check_tensor("train_Y", train_Y, f"{batch}n x m", ndim, gaps)
     if Y.shape[:-1] != X.shape[:-1]:
-        expected = f"the shape {(*X.shape[:-1], 'm')}, one row for each of train_X"
+        shape = ", ".join(map(str, [*X.shape[:-1], "m"]))
+        expected = f"the shape ({shape}), one row for each of train_X"
         remedy = "take the outcomes of the same rows"
         raise wrong("train_Y", expected, tuple(Y.shape), remedy)
     parts = [("train_Y", Y)]

@@ -523,7 +523,7 @@ def test_an_error_of_every_model_is_raised():
 
 
 def test_what_is_no_model_is_refused():
-    with pytest.raises(ValueError, match="a function that builds a model, got NoneTyp"):
+    with pytest.raises(ValueError, match="expected a BoTorch model, got a NoneTyp"):
         cross_validate(lambda X, Y: None, *noisy_waves(6))
 
 
@@ -533,15 +533,24 @@ def test_what_is_no_model_is_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"train_X": torch.zeros(6)}, r"train_X: expected `n x d`, got shape \(6,\)"),
-        ({"train_X": torch.zeros(2, 6, 2)}, r"train_X: .* got shape \(2, 6, 2\)"),
-        ({"train_Y": torch.zeros(6)}, r"train_Y: .* with n = 6, got shape \(6,\)"),
-        ({"train_Y": torch.zeros(5, 1)}, r"train_Y: .* n = 6, got shape \(5, 1\)"),
+        (
+            {"train_X": torch.zeros(6)},
+            r"train_X: .* `n x d`, got the shape \(6,\)",
+        ),
+        ({"train_X": torch.zeros(2, 6, 2)}, r"train_X: .* got the shape \(2, 6, 2\)"),
+        (
+            {"train_Y": torch.zeros(6)},
+            r"train_Y: .* `n x m`, got the shape \(6,\)",
+        ),
+        (
+            {"train_Y": torch.zeros(5, 1)},
+            r"train_Y: .* shape \(6, m\), .*, got \(5, 1\)",
+        ),
         (
             {"train_Yvar": torch.zeros(6, 2)},
             r"train_Yvar: expected the shape of train_Y, \(6, 1\), got \(6, 2\)",
         ),
-        ({"fit": "quick"}, r"fit: expected one of \('refit', .*, got 'quick'"),
+        ({"fit": "quick"}, r"fit: expected one of \['refit', .*, got 'quick'"),
         ({"threshold": -1.0}, "threshold: expected a number from 0 on, got -1.0"),
         ({"folds": torch.eye(5).bool()}, "folds of 6 rows, got 5"),
         ({"folds": torch.eye(6)}, "folds: expected a bool tensor"),

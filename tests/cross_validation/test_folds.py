@@ -183,7 +183,7 @@ def test_refuses_training_rows_that_do_not_fit(training, message):
 
 
 def test_refuses_wrong_numbers_of_folds_and_rows():
-    with pytest.raises(ValueError, match="k: expected at least 2 folds, got 1"):
+    with pytest.raises(ValueError, match="k: expected a whole number from 2 on, got 1"):
         k_fold(1)
     with pytest.raises(ValueError, match="repeats: .* number from 1 on, got 0"):
         k_fold(3, repeats=0)

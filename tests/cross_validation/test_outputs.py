@@ -352,7 +352,8 @@ def test_the_rows_of_a_target_are_held_out_alone():
 
 def test_refuses_a_mask_that_is_none():
     with pytest.raises(
-        ValueError, match=r"such as `train_X.* got torch.int64 of shape"
+        ValueError,
+        match=r"a boolean mask .* got torch.int64 of shape .*`train_X",
     ):
         hold_out_only(torch.tensor([0, 1]))
     with pytest.raises(

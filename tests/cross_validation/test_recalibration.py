@@ -189,7 +189,7 @@ def test_a_file_has_all_of_it(tmp_path):
     assert torch.equal(loaded.fold_factor, found.fold_factor)
     assert CrossValidation.load(tmp_path / "factors.npz").elpd == found.result.elpd
     found.result.save(tmp_path / "result.npz")
-    with pytest.raises(ValueError, match="one without factors"):
+    with pytest.raises(ValueError, match="a cross-validation without factors"):
         Recalibration.load(tmp_path / "result.npz")
 
 

@@ -99,7 +99,7 @@ def test_sampled_folds_estimate_the_sum_of_refits(tmp_path):
 
 
 def test_an_error_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="max_error: expected a positive number"):
+    with pytest.raises(ValueError, match="max_error: expected a number above 0"):
         cross_validate(normalized_gp, *noisy_waves(8), fit="sampled", max_error=0.0)
 
 

@@ -373,7 +373,7 @@ def test_predictions_of_a_covariance_that_is_none_are_refused():
     theta = objective.start.copy()
     columns = objective.stack.table.columns
     theta[1, columns["likelihood.noise_covar.raw_noise"]] = -3.0
-    with pytest.raises(Unsupported, match="not positive definite"):
+    with pytest.raises(NotPSDError, match="not positive definite"):
         objective.predict(theta, [0, 1], torch.rand(2, 3, 2).double())
 
 
