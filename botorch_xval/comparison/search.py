@@ -17,10 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
-from warnings import warn
 
-from botorch.exceptions.errors import ModelFittingError
-from botorch.exceptions.warnings import BotorchWarning
 from torch import Tensor
 from tqdm import tqdm
 
@@ -154,17 +151,21 @@ class _Work:
         self.bar.set_description(specs[0].name)
         scored = [spec for spec in self.tried if spec.name not in self.failed]
         models = {s.name: partial(StructuredGP, spec=s) for s in [*scored, *specs]}
-        try:
-            self.comparison = compare(models, *self.data, **self.arguments)
-        except ModelFittingError as error:
-            if self.comparison is None:  # of BoTorch's default
-                raise
-            if len(specs) > 1:  # one of several: which one?
-                for spec in specs:
-                    self.score([spec])
-                return
-            self.failed[specs[0].name] = str(error)
-            warn(f"{specs[0].name}: {error}", BotorchWarning, stacklevel=3)
+        found = compare(models, *self.data, **self.arguments)
+        scores = found.points.groupby("configuration")["log_density"].count()
+        for name in (spec.name for spec in specs if not scores[spec.name]):
+            try:  # alone, which raises what it is
+                compare({name: models[name]}, *self.data, **self.arguments)
+            except Exception as error:  # of any kind of model
+                self.failed[name] = str(error)
+        self.comparison = Comparison(
+            *(
+                frame[~frame.configuration.isin(list(self.failed))].reset_index(
+                    drop=True
+                )
+                for frame in (found.points, found.fits)
+            )
+        )
         self.tried += specs
         self.bar.update(len(specs))
 

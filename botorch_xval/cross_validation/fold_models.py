@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from botorch.models import ModelListGP
 from botorch.models.gpytorch import GPyTorchModel
 from botorch.models.model import Model
 from gpytorch.mlls import MarginalLogLikelihood
@@ -99,9 +100,14 @@ class FoldData:
             what = "a model of its own for each set of training rows"
             raise wrong("model", what, "the same object for other rows", remedy)
         self._given[built] = inputs
-        shape = built.batch_shape if isinstance(built, GPyTorchModel) else ()
-        averages = is_ensemble(built) or getattr(built, "_is_fully_bayesian", False)
-        if len(shape) > inputs.ndim - 2 and not averages:
+        # A fully Bayesian model has no batch shape before it is fitted.
+        parts = built.models if isinstance(built, ModelListGP) else [built]
+        for part in parts:
+            if getattr(part, "_is_fully_bayesian", False) or is_ensemble(part):
+                continue
+            shape = part.batch_shape if isinstance(part, GPyTorchModel) else ()
+            if len(shape) <= inputs.ndim - 2:
+                continue
             raise wrong("model", "an unbatched model", f"a batch {(*shape,)}", remedy)
 
     def model_of(self, i: int) -> Model:

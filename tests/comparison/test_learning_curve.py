@@ -226,7 +226,7 @@ def test_too_few_sizes_and_other_arguments_are_refused_in_words():
         check_learning_curve(three)
     with pytest.raises(ValueError, match="num_held_out: .* number from 1 on"):
         check_learning_curve(three, 0)
-    with pytest.raises(ValueError, match="more: expected a positive number"):
+    with pytest.raises(ValueError, match="more: expected a number above 0"):
         learning_curve(three).gain(0)
     with pytest.raises(ValueError, match="comparison: expected a Comparison"):
         learning_curve(three.points)

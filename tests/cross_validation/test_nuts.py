@@ -161,12 +161,17 @@ def test_draws_are_for_those_that_draw(monkeypatch, tmp_path):
     two = torch.eye(8, dtype=torch.bool)[[2, 4]]
     kwargs = {"sizes": [8], "folds": two, "folder": tmp_path}
     models = {"fitted": SingleTaskGP, "drawn": build}
-    # The first one is scored without draws, the second one is told how many to make.
     with pytest.raises(ValueError, match="draws: expected a whole number from 100 on"):
         compare(models, X, Y, draws=10, **kwargs)
-    assert len(list((tmp_path / "cells").glob("*.json"))) == 2  # and the manifest
+    assert not (tmp_path / "cells").exists()  # before any work
+    # The first one is scored without draws, the second one with them.
+    points = compare(models, X, Y, draws=100, **kwargs).points
+    assert points.groupby("configuration").log_density.count().to_dict() == {
+        "drawn": 2,
+        "fitted": 2,
+    }
     with pytest.raises(ValueError, match="got cells of other values of fit"):
-        compare(models, X, Y, draws=20, **kwargs)
+        compare(models, X, Y, draws=200, **kwargs)
     with pytest.raises(ValueError, match="draws: expected none for fit='refit' of con"):
         compare({"fitted": SingleTaskGP}, X, Y, draws=100, **kwargs)
 
