@@ -228,7 +228,7 @@ def table(runs: list[Run]) -> str:
     lines += [
         "",
         "Mean seconds of trials with a model. Other work ran on the machine, and ways "
-        "took turns: read them as ratios, and see `ax_optimization_time.md`.",
+        "took turns: read them as ratios (`--time` takes them alone).",
     ]
     return "\n".join([*lines, *seconds_table(runs)]) + "\n"
 

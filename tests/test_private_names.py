@@ -24,12 +24,8 @@ NAMES = {
         ["res", "params"],
     ),
     "_validate_sample": ("torch.distributions:Distribution", ["value"]),
-    "_validate_tensor_args": (
-        "botorch.models.gpytorch:GPyTorchModel",
-        ["X", "Y", "Yvar", "strict"],
-    ),
     "_extended_shape": ("botorch.posteriors:Posterior", ["sample_shape"]),
-    "_experiment": ("ax.api.client:Client", None),
+    "_maybe_experiment": ("ax.api.client:Client", None),
     "_kfold_train_test_split": (
         "ax.adapter.cross_validation",
         ["folds", "training_data"],
@@ -44,7 +40,7 @@ NAMES = {
         ["search_space", "experiment_data", "update_outcomes_and_parameters"],
     ),
 }
-PUBLIC = {"_replace"}  # of named tuples
+PUBLIC = {"_exit", "_replace"}  # of os, and of named tuples
 
 
 def test_these_are_all():

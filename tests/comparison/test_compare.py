@@ -514,7 +514,7 @@ def test_defect_refuses_sizes_that_are_no_whole_numbers(data):
 
 def test_defect_refuses_outcomes_of_another_length(data):
     x, y = data
-    with pytest.raises(ValueError, match="train_Y: expected the shape \\(14, 'm'\\)"):
+    with pytest.raises(ValueError, match="train_Y: expected the shape \\(14, m\\)"):
         compare(CONFIGURATIONS, x, y[:5], sizes=[6])
 
 
