@@ -237,6 +237,12 @@ class PartPrior(GammaPrior):
         super().__init__(3.0, 6.0)
         self.is_own = is_own
 
+    def expand(self, *args: Any, **kwargs: Any) -> PartPrior:
+        """As it is sampled; that of GPyTorch would be a plain prior."""
+        found = super().expand(*args, **kwargs)
+        found.__class__, found.is_own = PartPrior, self.is_own
+        return found
+
     def log_prob(self, x: Tensor) -> Tensor:
         def compute() -> Tensor:
             return GammaPrior.log_prob(self, x)
