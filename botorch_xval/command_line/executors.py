@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 __all__ = ["open_executor"]
 
+PATIENCE = 10  # seconds to wait for a scheduler
+
 
 def _begin_worker() -> None:
     torch.set_num_threads(1)
@@ -91,7 +93,7 @@ def open_executor(name: str | None) -> Iterator[Executor | None]:
                 client = (
                     Client(n_workers=os.cpu_count(), threads_per_worker=1)
                     if name == "dask"
-                    else Client(name, timeout=10)
+                    else Client(name, timeout=PATIENCE)
                 )
         except (OSError, ValueError) as error:
             raise ValueError(

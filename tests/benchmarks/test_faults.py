@@ -25,8 +25,8 @@ def study(monkeypatch):
         ("fit_each, kernel", 45, 30),
         ("fit_each, likelihood", 40, 15),
         ("fit_each, prior density", 40, 10),
-        ("refit, construction", 3, 10),
-        ("warm, input transform", 8, 10),
+        ("refit, construction", 9, 3),
+        ("warm, input transform", 24, 3),
         ("adaptive, kernel by modules", 60, 15),
     ],
 )

@@ -58,7 +58,8 @@ def test_dask_on_this_machine():
         ("ftp://nowhere", "expected the address of a Dask scheduler, got 'ftp"),
     ],
 )
-def test_wrong_names(name, message):
+def test_wrong_names(name, message, monkeypatch):
+    monkeypatch.setattr("botorch_xval.command_line.executors.PATIENCE", 1)
     with pytest.raises(ValueError, match=f"--executor: {message}"):
         with open_executor(name):
             raise AssertionError
