@@ -17,13 +17,21 @@ from botorch_xval.cross_validation.psis import (
 )
 
 
-@pytest.mark.parametrize("count", [64, 225, 1000])
+def psislw(ratios):
+    arviz = pytest.importorskip("arviz")
+    if hasattr(arviz, "psislw"):
+        return arviz.psislw(ratios.copy())
+    base = pytest.importorskip("arviz_stats.base")  # of ArviZ 1, by log likelihoods
+    return base.array_stats.psislw(-ratios, r_eff=1, axis=-1)
+
+
+# Of these numbers ArviZ before and from 1 on take the same tail: they round apart.
+@pytest.mark.parametrize("count", [100, 225, 900])
 @pytest.mark.parametrize("spread", [0.3, 1.0, 3.0])
 def test_weights_and_shapes_are_those_of_arviz(count, spread):
-    arviz = pytest.importorskip("arviz")
     ratios = spread * np.random.default_rng(count).standard_normal((4, count)) - 50.0
     found = smooth_weights(ratios)
-    weights, shapes = arviz.psislw(ratios.copy())
+    weights, shapes = psislw(ratios)
     assert_close(found.log_weights, weights)
     assert_close(found.shapes, shapes)
 
