@@ -22,6 +22,7 @@ from botorch_xval.data.reading import (
     check_known,
     check_table,
     is_empty,
+    is_second_header,
     number,
     wrong,
 )
@@ -141,8 +142,9 @@ def guess_roles(
         given |= set(log_scalars)
     reasons: dict[str, str] = {}
     numbers = {n: values for n in known if (values := _numbers(table[n])) is not None}
-    for name in (n for n in known if n not in numbers and n not in (choices or ())):
-        if len(table) > 2 and _numbers(table[name].iloc[1:]) is not None:
+    used_as_is = {*(choices or ()), *(ignore or ())}
+    for name in (n for n in known if n not in numbers and n not in used_as_is):
+        if is_second_header(table[name].tolist()):
             raise wrong(
                 f"column {name!r}, row {table.index[0]!r}",
                 "a number",

@@ -19,6 +19,7 @@ __all__ = [
     "check_known",
     "check_table",
     "is_empty",
+    "is_second_header",
     "number",
     "read_cells",
     "read_table",
@@ -177,6 +178,15 @@ def number(cell: Any) -> float:
         return float(cell)
     except (TypeError, OverflowError) as error:
         raise ValueError(cell) from error
+
+
+def is_second_header(cells: list[Any]) -> bool:
+    """Whether the first cell is text, and below are numbers and nothing else."""
+    try:
+        below = [number(cell) for cell in cells[1:]]
+    except ValueError:
+        return False
+    return isinstance(cells[0], str) and not all(map(math.isnan, below))
 
 
 def check_table(table: Any) -> None:

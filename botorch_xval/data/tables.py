@@ -27,6 +27,7 @@ from botorch_xval.data.reading import (
     check_known,
     check_table,
     is_empty,
+    is_second_header,
     number,
     read_cells,
     wrong,
@@ -247,23 +248,10 @@ def _numbers(column: pd.Series, lines: dict[Hashable, str], remedy: str) -> pd.S
             where = f"column {column.name!r}, row {label!r}{lines.get(label, '')}"
             if re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", str(cell)):
                 remedy = "write decimals with a point"
-            elif (
-                isinstance(cell, str)
-                and not numbers
-                and len(cells) > 1
-                and all(map(_is_number, cells[1:]))
-            ):
+            elif not numbers and is_second_header(cells):
                 remedy = SECOND_HEADER
             raise wrong(where, "a number", repr(cell), remedy) from error
     return pd.Series(numbers, column.index, dtype=np.float64, name=column.name)
-
-
-def _is_number(cell: Any) -> bool:
-    try:
-        number(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _transformed(

@@ -39,6 +39,7 @@ def test_no_worker_outlives_a_process_that_is_killed(tmp_path):
     process.kill()
     process.join()
     wait_for(lambda: not alive(process.pid))
+    assert alive(process.pid) == []
 
 
 @pytest.mark.filterwarnings("default")  # what Dask warns of is not ours

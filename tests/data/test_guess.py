@@ -136,6 +136,15 @@ def test_the_printed_options_say_the_same():
     assert again.arguments() == found.arguments() and again.reasons == {}
 
 
+def test_a_remark_in_the_first_row_is_no_second_header():
+    frame = table(remark=["first try"] + [None] * (N - 1))
+    assert guess_roles(frame, ignore=["run", "remark"]).target == ["loss"]
+    assert guess_roles(frame).choices == ["solver", "remark"]
+    mixed = table(size=["auto", *range(N - 1)])
+    assert guess_roles(mixed, ignore=["run", "size"]).choices == ["solver"]
+    assert "size" in guess_roles(mixed, choices=["solver", "size"]).choices
+
+
 @pytest.mark.parametrize(
     ("frame", "options", "message"),
     [
