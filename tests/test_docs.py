@@ -130,7 +130,9 @@ def test_code_compiles_and_imports_what_is_there(path):
             if source.startswith("from botorch_xval"):
                 if re.search(r"botorch_xval(\.| import )ax\b", source):
                     pytest.importorskip("ax")
-                exec(source, {})
+                names: dict[str, object] = {}
+                exec(source, names)  # an error where a name is not there
+                assert {a.asname or a.name for a in node.names} <= set(names)
 
 
 def test_commands_know_their_options(capsys):

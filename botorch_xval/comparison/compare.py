@@ -216,6 +216,23 @@ def compare(
             _, whole = datasets[cell.size, cell.replicate]
             outcomes.fail(cell, whole.take(cell.folds), error)
 
+        def compute(cells: Sequence[Cell], until: float) -> None:
+            if executor is not None and cells and monotonic() < until:
+                keep = outcomes.keep
+                cells = submit_cells(
+                    score_cell, cells, arguments, executor, keep, fail, until
+                )
+            for cell in cells:
+                if monotonic() >= until:
+                    break
+                bar.set_description(f"{cell.configuration}, {cell.size} rows")
+                try:
+                    outcome = score_cell(*arguments(cell))
+                except Exception as error:  # of one configuration
+                    fail(cell, error)
+                else:
+                    outcomes.keep(cell, outcome)
+
         try:
             for number in range(max(len(plan) for plan in schedule.values())):
                 running = [size for size in sizes if number < len(schedule[size])]
@@ -226,35 +243,12 @@ def compare(
                     for name in remaining[size]
                 ]
                 waiting = outcomes.plan(cells, number + 1)
-                due = [
-                    c
-                    for c in waiting
-                    if end < math.inf
-                    and not number
-                    and (c.size, c.replicate) == (cells[0].size, cells[0].replicate)
-                ]
-                later = [cell for cell in waiting if cell not in due]
-                for waiting, until in ((due, math.inf), (later, end)):
-                    if executor is not None:
-                        waiting = submit_cells(
-                            score_cell,
-                            waiting if monotonic() < until else [],
-                            arguments,
-                            executor,
-                            outcomes.keep,
-                            fail,
-                            until,
-                        )
-                    for cell in waiting:
-                        if monotonic() >= until:
-                            break
-                        bar.set_description(f"{cell.configuration}, {cell.size} rows")
-                        try:
-                            outcome = score_cell(*arguments(cell))
-                        except Exception as error:  # of one configuration
-                            fail(cell, error)
-                        else:
-                            outcomes.keep(cell, outcome)
+                if not number and end < math.inf:  # the first dataset is due
+                    key = cells[0].size, cells[0].replicate
+                    due = [c for c in waiting if (c.size, c.replicate) == key]
+                    compute(due, math.inf)
+                    waiting = [cell for cell in waiting if cell not in due]
+                compute(waiting, end)
                 if outcomes.missing():
                     _warn_of_missing(outcomes, seconds)
                     break
