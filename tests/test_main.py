@@ -296,6 +296,7 @@ def test_criteria_on_the_command_line(trials, tmp_path, no_report):
         (["--ignore", "sed"], "did you mean 'seed'"),
         (["--log-scalars", "optimizer"], "'optimizer'"),
         (["--label", "name"], "--label: expected a column of the table, got 'name'"),
+        (["--label", "epochs"], "--label: expected another value in every row, got "),
         (["--sizes", "15"], "from 3 to 14 (the rows of train_X), got [15]"),
         (["--replicates", "0"], "replicates: expected a whole number from 1 on, got 0"),
     ],

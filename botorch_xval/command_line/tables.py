@@ -61,6 +61,10 @@ def read_trials(args: argparse.Namespace) -> Trials:
     }
     ignore = args.ignore and [n for n in args.ignore if n not in _names_of(args)]
     if (names := labels.get("--label")) is not None:
+        if (twice := names[names.duplicated()]).size:
+            remedy = "leave it out, or name it in --groups"
+            got = f"{twice.iloc[0]!r} in several"
+            raise wrong("--label", "another value in every row", got, remedy)
         frame.index = pd.Index([f"{args.label} {value}" for value in names])
     roles = guess_roles(
         frame,
