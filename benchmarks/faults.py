@@ -2,6 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/faults.py --every 20
     OMP_NUM_THREADS=1 python benchmarks/faults.py --every 40 refit  # of some only
+    python benchmarks/faults.py --every 40 --threads 2
+    python benchmarks/faults.py --every 40 --threads 2
 
 Of several models (of a list, folds or configurations) one has a part that can break: a
 kernel, a mean, a likelihood, a prior, a transform, or the function that builds it. A
@@ -497,14 +499,15 @@ def run_list(place: str, own: int, starts: str, as_list: bool) -> Found:
     return Found(others, state_of(mll.train()), reason, doubt, is_short)
 
 
-def data() -> tuple[Tensor, Tensor]:
-    return waves(ROWS + 1, 11)
+def data(held_out: int = 1) -> tuple[Tensor, Tensor]:
+    return waves(ROWS + held_out, 11)
 
 
-def run_folds(place: str, own: int, starts: str, fit: str) -> Found:
-    """Leave-one-out, with the one model that without the row `own`."""
-    X, Y = data()
-    X[own] = MARK
+def run_folds(place: str, own: int, starts: str, fit: str, held_out: int = 1) -> Found:
+    """Folds that hold out so many rows each, with the one model that of fold `own`."""
+    X, Y = data(held_out)
+    X[own * held_out] = MARK
+    folds = torch.eye(len(X) // held_out, dtype=torch.bool)
 
     def model(X: Tensor, Y: Tensor) -> SingleTaskGP:
         return build(place, ROWS, True, X, Y)
@@ -513,11 +516,12 @@ def run_folds(place: str, own: int, starts: str, fit: str) -> Found:
         model,
         X,
         Y,
+        folds=folds.repeat_interleave(held_out, dim=1),
         fit=fit,
         fit_options=FitOptions(starts=starts, **OPTIONS),
         keep_models=fit != "fixed",
     )
-    name = f"row {own}"
+    name = result.folds.names[own]
     states = {}
     for i, fold in enumerate(result.folds.names):
         rows = result.fold_of == i
@@ -662,6 +666,12 @@ def scenarios() -> dict[str, Run]:
         found[f"cross_validate, {fit}"] = lambda p, i, fit=fit: run_folds(
             p, i, "own", fit
         )
+    found["cross_validate, warm, several starts"] = lambda p, i: run_folds(
+        p, i, "several", "warm"
+    )
+    found["cross_validate, two rows a fold"] = lambda p, i: run_folds(
+        p, i, "own", "warm", held_out=2
+    )
     found["report"] = run_report
     for fit in ("refit", "warm"):
         found[f"compare, {fit}"] = lambda p, i, fit=fit: run_comparison(
@@ -763,7 +773,6 @@ def cases(
 
 def measure(names: Sequence[str] = (), every: int = 1) -> Iterator[Outcome]:
     """Run cases and say how they ended."""
-    torch.set_num_threads(1)
     for name, run, place, own, expected, fault in cases(names, every):
         end, error, told = run_case(run, fault, own)
         outcome = judge(expected, end, error, told, fault)
@@ -794,7 +803,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=20, help="one of so many cases")
     parser.add_argument("--file", type=Path, help="of outcomes; more are added")
     parser.add_argument("--table", action="store_true", help="of the file, nothing run")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
     given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     if given.table:
         lines = given.file.read_text().splitlines()
         found = [Outcome(**json.loads(line)) for line in lines]

@@ -22,12 +22,13 @@ def study(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "every", "least"),
     [
-        ("fit_each, kernel", 45, 30),
-        ("fit_each, likelihood", 40, 15),
-        ("fit_each, prior density", 40, 10),
-        ("refit, construction", 9, 3),
-        ("warm, input transform", 24, 3),
-        ("adaptive, kernel by modules", 60, 15),
+        ("fit_each, kernel by modules", 60, 15),
+        ("fit_each, likelihood", 80, 8),
+        ("fit_each, prior", 80, 8),
+        ("cross_validate, refit, construction", 9, 3),
+        ("compare, refit, construction", 60, 1),
+        ("cross_validate, warm, input transform", 48, 3),
+        ("cross_validate, adaptive, kernel by modules", 120, 8),
     ],
 )
 def test_one_models_fault_is_its_own(study, name, every, least):
@@ -35,7 +36,9 @@ def test_one_models_fault_is_its_own(study, name, every, least):
     assert len(found) > least
     assert [each for each in found if each.outcome.startswith("wrong")] == []
     table = study.tabulate(found)
-    assert f"| late | {sum(each.kind == 'late' for each in found)} |" in table
+    kinds = [each.kind for each in found]
+    for kind in set(kinds):
+        assert f"| {kind} | {kinds.count(kind)} |" in table
 
 
 def test_a_fault_that_changes_others_would_be_seen(study):
