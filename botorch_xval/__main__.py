@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -187,7 +187,8 @@ def _compare(trials: Trials, args: argparse.Namespace) -> None:
         )
     _print(comparison, table.target_name)
     points = comparison.points
-    size = int(points["size"].max())
+    scored = set(points["size"])
+    size = max(scored)
     rows = points[points["size"] == size].drop_duplicates("row").row.head(size)
     last = comparison.table().query("size == @size")
     print(f"Charts: all configurations once more, {size} rows, warm starts ...")
@@ -202,10 +203,16 @@ def _compare(trials: Trials, args: argparse.Namespace) -> None:
         *trials.notes,
         f"Scores are of leave-one-out cross-validation with fit={args.fit!r}, "
         f"{args.replicates} shuffle(s) of the rows with seed {args.seed}, at "
-        f"{', '.join(map(str, sorted(sizes)))} rows.",
-        f"The charts of single configurations are of the first {size} rows, with folds "
-        "that start from the fit to all rows and go to the same tolerance.",
+        f"{_listed(scored)} rows.",
+        f"The charts of single configurations are of the first shuffle's {size} rows, "
+        "with folds that start from the fit to all of them and go to the same "
+        "tolerance.",
     ]
+    if missing := set(sizes) - scored:
+        notes.append(
+            f"Time was over before all were scored at {_listed(missing)} rows; the "
+            "same command with a larger --budget goes on from there."
+        )
     if args.fit == "fixed":
         notes.append(
             "These folds have the hyper-parameters of all rows, which have seen what "
@@ -272,6 +279,10 @@ def _configurations(
             own = name if criterion == "evidence" else f"{name}, {criterion}"
             models[own], mlls[own] = model, CRITERIA[criterion]
     return models, mlls
+
+
+def _listed(sizes: Collection[int]) -> str:
+    return ", ".join(map(str, sorted(sizes)))
 
 
 def _print(result: Comparison, target: str) -> None:

@@ -297,6 +297,8 @@ def test_criteria_on_the_command_line(trials, tmp_path, no_report):
         (["--log-scalars", "optimizer"], "'optimizer'"),
         (["--label", "name"], "--label: expected a column of the table, got 'name'"),
         (["--label", "epochs"], "--label: expected another value in every row, got "),
+        (["--label", "loss"], "column 'loss': expected one role, got it in --target"),
+        (["--groups", "optimizer"], "got it in --choices and in --groups; name it"),
         (["--sizes", "15"], "from 3 to 14 (the rows of train_X), got [15]"),
         (["--replicates", "0"], "replicates: expected a whole number from 1 on, got 0"),
     ],
@@ -401,7 +403,8 @@ def test_replicates_are_held_out_together(tmp_path, capsys, no_report):
         if groups == "none":
             assert "held out together" not in output and "group" not in points
             continue
-        assert "held out together: 8 groups of 16 rows" in output
+        same = "inputs" if groups == "inputs" else "batch, which is no input,"
+        assert f"the same {same} are held out together: 8 groups of 16 rows" in output
         found[groups] = points.drop_duplicates("row").sort_values("row").group.to_list()
     assert found["inputs"][:8] == found["inputs"][8:]
     assert len(set(found["inputs"])) == 8
@@ -442,6 +445,8 @@ def test_time_is_over(trials, tmp_path, capsys):
     assert set(scores(tmp_path)["size"]) == {6}
     page = (tmp_path / "report.html").read_text()
     assert page.count("time was over") == 3  # all but the best have no charts
+    assert "with seed 0, at 6 rows." in page
+    assert "Time was over before all were scored at 8 rows" in page
 
 
 @pytest.mark.several  # processes do not know of the one start of other tests
