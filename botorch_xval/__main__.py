@@ -296,7 +296,7 @@ def _print(result: Comparison, target: str) -> None:
             print(
                 f"{size:>5}  {row.configuration:<20}{row.mean_log_density:>9.4f}"
                 f"{row.standard_error:>8.4f}{row.difference:>12.4f}"
-                f"{row.difference_se:>8.4f}{row.rmse:>9.4f}{row.failed:>8}"
+                f"{row.difference_se:>8.4f}{row.rmse:>9.4g}{row.failed:>8}"
                 f"{row.seconds:>9.1f}"
             )
             if row.caution:
