@@ -166,6 +166,13 @@ def _compare(trials: Trials, args: argparse.Namespace) -> None:
     n = len(table.X)
     models, mlls = _configurations(table, args.criteria)
     sizes = args.sizes or [size for size in DEFAULT_SIZES if size <= n] or [n]
+    extent = []
+    if args.sizes is None and max(sizes) < n:
+        all_rows = ",".join(map(str, [*sizes, n]))
+        extent = [
+            f"Compared at up to {max(sizes)} of {n} rows (--sizes {all_rows}: all)."
+        ]
+        print(*extent)
     with open_executor(args.executor) as executor:
         comparison = compare(
             models,
@@ -201,6 +208,7 @@ def _compare(trials: Trials, args: argparse.Namespace) -> None:
     )
     notes += [
         *trials.notes,
+        *extent,
         f"Scores are of leave-one-out cross-validation with fit={args.fit!r}, "
         f"{args.replicates} shuffle(s) of the rows with seed {args.seed}, at "
         f"{_listed(scored)} rows.",

@@ -107,7 +107,7 @@ def test_a_demo_writes_its_report(tmp_path, capsys):
             if text.startswith(f"    6  {entry.configuration} ")
         )
         assert f"{entry.mean_log_density:.4f}" in line
-        assert f"{entry.rmse:.4f}" in line
+        assert f"{entry.rmse:.4g}" in line
     assert all(name in output.split("Written to")[1] for name in FILES)
 
 
@@ -362,6 +362,7 @@ def test_a_table_without_any_option(trials, tmp_path, capsys, no_report):
     first = capsys.readouterr().out
     assert "loss: the target: its name says 'loss'\n" in first
     assert "seed: ignored" in first and "lr_max: its logarithm: from" in first
+    assert "Compared at" not in first  # all rows are
     (options,) = (
         line.partition("all of them as options: ")[2]
         for line in first.splitlines()
@@ -375,6 +376,18 @@ def test_a_table_without_any_option(trials, tmp_path, capsys, no_report):
     del found["seconds"], again["seconds"]
     pd.testing.assert_frame_equal(found, again)
     assert sorted(found.configuration) == sorted(NAMES)
+
+
+def test_rows_that_are_in_no_dataset_are_told(tmp_path, capsys, no_report):
+    columns = ["lr_max", "epochs", "loss"]
+    load_tuning_trials().head(21)[columns].to_csv(tmp_path / "t.csv", index=False)
+    arguments = ["compare", str(tmp_path / "t.csv"), "--fit", "fixed"]
+    text = "Compared at up to 20 of 21 rows (--sizes 20,21: all)."
+    assert main([*arguments, "--out", str(tmp_path / "a")]) == 0
+    assert text in capsys.readouterr().out
+    arguments += ["--sizes", "8", "--out", str(tmp_path / "b")]  # as it was asked for
+    assert main(arguments) == 0
+    assert "Compared at" not in capsys.readouterr().out
 
 
 def test_guessed_choices_keep_their_text(tmp_path):
