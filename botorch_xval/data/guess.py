@@ -197,7 +197,7 @@ def guess_roles(
                 reasons[name] = f"ignored: {_is_no_input(used[name], own)}"
     inputs = [n for n in rest if n not in ignored and n not in target]
     if not inputs:
-        got, remedy = f"none besides {target}", "name what to ignore"
+        got, remedy = f"none besides {target}", "add some, or name what to ignore"
         raise wrong("table", "columns to predict from", got, remedy)
     if choices is None:
         choices = [name for name in inputs if name not in numbers]
