@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -166,6 +166,13 @@ def _compare(trials: Trials, args: argparse.Namespace) -> None:
     n = len(table.X)
     models, mlls = _configurations(table, args.criteria)
     sizes = args.sizes or [size for size in DEFAULT_SIZES if size <= n] or [n]
+    extent = []
+    if args.sizes is None and max(sizes) < n:
+        all_rows = ",".join(map(str, [*sizes, n]))
+        extent = [
+            f"Compared at up to {max(sizes)} of {n} rows (--sizes {all_rows}: all)."
+        ]
+        print(*extent)
     with open_executor(args.executor) as executor:
         comparison = compare(
             models,
@@ -187,7 +194,8 @@ def _compare(trials: Trials, args: argparse.Namespace) -> None:
         )
     _print(comparison, table.target_name)
     points = comparison.points
-    size = int(points["size"].max())
+    scored = set(points["size"])
+    size = max(scored)
     rows = points[points["size"] == size].drop_duplicates("row").row.head(size)
     last = comparison.table().query("size == @size")
     print(f"Charts: all configurations once more, {size} rows, warm starts ...")
@@ -200,12 +208,19 @@ def _compare(trials: Trials, args: argparse.Namespace) -> None:
     )
     notes += [
         *trials.notes,
+        *extent,
         f"Scores are of leave-one-out cross-validation with fit={args.fit!r}, "
         f"{args.replicates} shuffle(s) of the rows with seed {args.seed}, at "
-        f"{', '.join(map(str, sorted(sizes)))} rows.",
-        f"The charts of single configurations are of the first {size} rows, with folds "
-        "that start from the fit to all rows and go to the same tolerance.",
+        f"{_listed(scored)} rows.",
+        f"The charts of single configurations are of the first shuffle's {size} rows, "
+        "with folds that start from the fit to all of them and go to the same "
+        "tolerance.",
     ]
+    if missing := set(sizes) - scored:
+        notes.append(
+            f"Time was over before all were scored at {_listed(missing)} rows; the "
+            "same command with a larger --budget goes on from there."
+        )
     if args.fit == "fixed":
         notes.append(
             "These folds have the hyper-parameters of all rows, which have seen what "
@@ -274,6 +289,10 @@ def _configurations(
     return models, mlls
 
 
+def _listed(sizes: Collection[int]) -> str:
+    return ", ".join(map(str, sorted(sizes)))
+
+
 def _print(result: Comparison, target: str) -> None:
     print(
         f"\nMean log predictive density of held-out {target}, in nats; larger is better"
@@ -285,7 +304,7 @@ def _print(result: Comparison, target: str) -> None:
             print(
                 f"{size:>5}  {row.configuration:<20}{row.mean_log_density:>9.4f}"
                 f"{row.standard_error:>8.4f}{row.difference:>12.4f}"
-                f"{row.difference_se:>8.4f}{row.rmse:>9.4f}{row.failed:>8}"
+                f"{row.difference_se:>8.4f}{row.rmse:>9.4g}{row.failed:>8}"
                 f"{row.seconds:>9.1f}"
             )
             if row.caution:

@@ -107,7 +107,7 @@ def test_a_demo_writes_its_report(tmp_path, capsys):
             if text.startswith(f"    6  {entry.configuration} ")
         )
         assert f"{entry.mean_log_density:.4f}" in line
-        assert f"{entry.rmse:.4f}" in line
+        assert f"{entry.rmse:.4g}" in line
     assert all(name in output.split("Written to")[1] for name in FILES)
 
 
@@ -297,6 +297,8 @@ def test_criteria_on_the_command_line(trials, tmp_path, no_report):
         (["--log-scalars", "optimizer"], "'optimizer'"),
         (["--label", "name"], "--label: expected a column of the table, got 'name'"),
         (["--label", "epochs"], "--label: expected another value in every row, got "),
+        (["--label", "loss"], "column 'loss': expected one role, got it in --target"),
+        (["--groups", "optimizer"], "got it in --choices and in --groups; name it"),
         (["--sizes", "15"], "from 3 to 14 (the rows of train_X), got [15]"),
         (["--replicates", "0"], "replicates: expected a whole number from 1 on, got 0"),
     ],
@@ -360,6 +362,7 @@ def test_a_table_without_any_option(trials, tmp_path, capsys, no_report):
     first = capsys.readouterr().out
     assert "loss: the target: its name says 'loss'\n" in first
     assert "seed: ignored" in first and "lr_max: its logarithm: from" in first
+    assert "Compared at" not in first  # all rows are
     (options,) = (
         line.partition("all of them as options: ")[2]
         for line in first.splitlines()
@@ -373,6 +376,18 @@ def test_a_table_without_any_option(trials, tmp_path, capsys, no_report):
     del found["seconds"], again["seconds"]
     pd.testing.assert_frame_equal(found, again)
     assert sorted(found.configuration) == sorted(NAMES)
+
+
+def test_rows_that_are_in_no_dataset_are_told(tmp_path, capsys, no_report):
+    columns = ["lr_max", "epochs", "loss"]
+    load_tuning_trials().head(21)[columns].to_csv(tmp_path / "t.csv", index=False)
+    arguments = ["compare", str(tmp_path / "t.csv"), "--fit", "fixed"]
+    text = "Compared at up to 20 of 21 rows (--sizes 20,21: all)."
+    assert main([*arguments, "--out", str(tmp_path / "a")]) == 0
+    assert text in capsys.readouterr().out
+    arguments += ["--sizes", "8", "--out", str(tmp_path / "b")]  # as it was asked for
+    assert main(arguments) == 0
+    assert "Compared at" not in capsys.readouterr().out
 
 
 def test_guessed_choices_keep_their_text(tmp_path):
@@ -401,7 +416,8 @@ def test_replicates_are_held_out_together(tmp_path, capsys, no_report):
         if groups == "none":
             assert "held out together" not in output and "group" not in points
             continue
-        assert "held out together: 8 groups of 16 rows" in output
+        same = "inputs" if groups == "inputs" else "batch, which is no input,"
+        assert f"the same {same} are held out together: 8 groups of 16 rows" in output
         found[groups] = points.drop_duplicates("row").sort_values("row").group.to_list()
     assert found["inputs"][:8] == found["inputs"][8:]
     assert len(set(found["inputs"])) == 8
@@ -442,6 +458,8 @@ def test_time_is_over(trials, tmp_path, capsys):
     assert set(scores(tmp_path)["size"]) == {6}
     page = (tmp_path / "report.html").read_text()
     assert page.count("time was over") == 3  # all but the best have no charts
+    assert "with seed 0, at 6 rows." in page
+    assert "Time was over before all were scored at 8 rows" in page
 
 
 @pytest.mark.several  # processes do not know of the one start of other tests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from io import StringIO
 from typing import NoReturn
 
 from gpytorch.mlls import ExactMarginalLogLikelihood, LeaveOneOutPseudoLikelihood
@@ -22,7 +23,8 @@ CRITERIA = {
 EPILOG = (
     "What is not said is guessed, and the guess is printed as options. Every column "
     "that is not a target, a choice or ignored is a scalar. Empty cells are parameters "
-    "that were inactive in that trial; rows without a target are left out. Example: "
+    "that were inactive in that trial; rows without a target are left out. A name with "
+    "a comma in it is written as '\"a, b\"'. Example: "
     "botorch-xval {} trials.csv --target loss --log-target --log-scalars all --choices "
     "optimizer --ignore trial"
 )
@@ -192,8 +194,8 @@ def _add_table(table: argparse.ArgumentParser) -> None:
     table.add_argument(
         "--groups",
         metavar="COLUMN|none",
-        help="rows with the same value of this column are held out together (default: "
-        "rows with the same inputs)",
+        help="rows with the same value of this column, which is no input, are held out "
+        "together (default: rows with the same inputs)",
     )
 
 
@@ -201,7 +203,8 @@ def _names(text: str) -> list[str]:
     """Names separated by commas; one with a comma in it is in quotes."""
     if text.strip() == "none":
         return []
-    (names,) = csv.reader([text], skipinitialspace=True) if text else [[]]
+    lines = StringIO(text, newline="")  # a name may have several
+    (names,) = csv.reader(lines, skipinitialspace=True) if text else [[]]
     return [name.strip() for name in names if name.strip()]
 
 

@@ -55,7 +55,7 @@ def read_trials(args: argparse.Namespace) -> Trials:
     # Choices keep their text ("1.0", "true") also where they are guessed.
     frame = read_table(args.table, choices=args.choices or ())
     labels = {
-        option: _pop(frame, option, name)
+        option: _pop(frame, args, option, name)
         for option, name in (("--label", args.label), ("--groups", args.groups))
         if name is not None and (option, name) != ("--groups", "none")
     }
@@ -63,7 +63,7 @@ def read_trials(args: argparse.Namespace) -> Trials:
     if (names := labels.get("--label")) is not None:
         if (twice := names[names.duplicated()]).size:
             remedy = "leave it out, or name it in --groups"
-            got = f"{twice.iloc[0]!r} in several"
+            got = f"{str(twice.iloc[0])!r} in several"
             raise wrong("--label", "another value in every row", got, remedy)
         frame.index = pd.Index([f"{args.label} {value}" for value in names])
     roles = guess_roles(
@@ -93,8 +93,15 @@ def _names_of(args: argparse.Namespace) -> set[str]:
     return {name for name in (args.label, args.groups) if name is not None}
 
 
-def _pop(frame: pd.DataFrame, option: str, name: str) -> pd.Series:
+def _pop(
+    frame: pd.DataFrame, args: argparse.Namespace, option: str, name: str
+) -> pd.Series:
     """A column that is neither an input nor a target, taken out of the table."""
+    for other in ("target", "choices", "log_scalars"):
+        named = getattr(args, other)
+        if isinstance(named, list) and name in named:
+            got = f"it in --{other.replace('_', '-')} and in {option}"
+            raise wrong(f"column {name!r}", "one role", got, "name it once")
     if name not in frame:
         remedy = f"known: {', '.join(frame)}"
         raise wrong(option, "a column of the table", repr(name), remedy)
@@ -112,7 +119,9 @@ def _notes(
         )
     if groups is not None:
         number, n = len(set(groups)), len(groups)
-        what = "the same inputs" if args.groups is None else f"the same {args.groups}"
+        what = "the same inputs"
+        if args.groups is not None:
+            what = f"the same {args.groups}, which is no input,"
         notes.append(
             f"Rows with {what} are held out together: {number} groups of {n} rows"
             + (" (--groups none: each apart)." if args.groups is None else ".")

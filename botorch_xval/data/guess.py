@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from botorch_xval.data.reading import (
+    EMPTY_NUMBER,
     SECOND_HEADER,
     check_known,
     check_table,
@@ -32,6 +33,8 @@ __all__ = ["Roles", "guess_roles"]
 # From a ratio of the largest to the smallest value on, a logarithm is considered.
 WIDE = 100.0
 MIN_IDENTIFIERS = 10  # so many different texts in so many rows are names, not choices
+# A number as one writes it, such as 1,234 or 0,5 or 97.5 % or <1e-3.
+NUMBER = re.compile(r"[<>~]?\s*[+-]?(\d[\d,]*\.?\d*|\.\d+)(e[+-]?\d+)?\s*%?", re.I)
 # Words in the name of an outcome, the more telling ones first.
 OUTCOMES = (
     *("target", "objective", "outcome", "response", "y"),
@@ -44,10 +47,11 @@ OUTCOMES = (
 # Names of columns that count or describe trials.
 LABELS = frozenset(
     {"id", "index", "seed", "trial", "run", "experiment", "timestamp", "date"}
-    | {"arm", "status", "comment", "notes", "random state", "trial id", "run id"}
+    | {"arm", "status", "comment", "notes", "random state", "random seed"}
     | {"trial index", "arm name", "trial status", "generation method", "unnamed 0"}
-    | {"generation node", "experiment id", "created at", "updated at"}
+    | {"generation node", "created at", "updated at"}
 )
+LAST_OF_LABELS = frozenset({"id", "date", "timestamp"})  # such as in "sample_id"
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,15 @@ class Roles:
 
     def options(self) -> str:
         """The same as options of the command line."""
-        words = ["--target", _listed(self.target)]
-        every = set(self.log_target) == set(self.target)
-        words += ["--log-target", *([] if every else [_listed(self.log_target)])]
-        for name in ("choices", "log_scalars", "ignore"):
-            words += [f"--{name.replace('_', '-')}", _listed(getattr(self, name))]
+        words: list[str] = []
+        for name, columns in self.arguments().items():
+            option, value = f"--{name.replace('_', '-')}", _listed(columns)
+            if name == "log_target" and set(columns) == set(self.target):
+                words += [option]
+            elif value.startswith("-"):  # would be read as an option
+                words += [f"{option}={value}"]
+            else:
+                words += [option, value]
         return shlex.join(words)
 
     def summary(self) -> str:
@@ -106,7 +114,8 @@ def guess_roles(
 
     * `ignore`: columns with one value or none, whose name says that they number or
       describe trials (`trial`, `seed`, `date`, ...), whole numbers that count the rows,
-      text that differs in each of more than ten rows, and further outcomes.
+      text that differs in each of more than ten rows, and columns of numbers whose
+      name says that they are further outcomes.
     * `target`: the column of numbers whose name says so (`loss`, `yield`, ...); else
       the last one with numbers.
     * `choices`: columns with text or truth values.
@@ -125,8 +134,8 @@ def guess_roles(
         The roles, and why.
 
     Raises:
-        ValueError: If a column is unknown, or none is left to predict or to predict
-            from.
+        ValueError: If a column is unknown, one that seems to be of numbers has other
+            cells, or none is left to predict or to predict from.
     """
     check_table(table)
     known = table.columns.tolist()
@@ -151,6 +160,14 @@ def guess_roles(
                 repr(table[name].iloc[0]),
                 SECOND_HEADER,
             )
+        if (at := _spoiled(table[name])) is not None:
+            raise wrong(
+                f"column {name!r}, row {table.index[at]!r}",
+                "a number",
+                repr(table[name].iloc[at]),
+                "write numbers with a decimal point and nothing else, empty the cell "
+                "if there is none, or name the column in choices or ignore",
+            )
     ignored = list(ignore or ())
     for name in known if ignore is None else ():
         if name not in given and (why := _is_no_input(table[name], numbers.get(name))):
@@ -161,15 +178,15 @@ def guess_roles(
         free = [n for n in rest if n in numbers and n not in (choices or ())]
         if not free:
             raise wrong("table", "a column with numbers to predict", "none", "add one")
-        target, others = _guess_target(free)
+        target = [_guess_target(free)]
         word = _outcome_of(target[0])
         reasons[target[0]] = "the target: " + (
             f"its name says {word!r}" if word else "the last column with numbers"
         )
-        for name in others if ignore is None else ():
-            if name not in given:
-                ignored.append(name)
-                reasons[name] = "ignored: looks like another outcome"
+    for name in rest if ignore is None else ():
+        if name in numbers and name not in {*given, *target} and _outcome_of(name):
+            ignored.append(name)
+            reasons[name] = "ignored: looks like another outcome"
     if ignore is None:  # what is constant where there is something to predict
         known_y = [numbers[n] for n in target if n in numbers]
         used = table[np.isfinite(known_y).any(axis=0)] if known_y else table
@@ -180,9 +197,8 @@ def guess_roles(
                 reasons[name] = f"ignored: {_is_no_input(used[name], own)}"
     inputs = [n for n in rest if n not in ignored and n not in target]
     if not inputs:
-        raise wrong(
-            "table", "columns to predict from", f"none besides {target}", "name them"
-        )
+        got, remedy = f"none besides {target}", "add some, or name what to ignore"
+        raise wrong("table", "columns to predict from", got, remedy)
     if choices is None:
         choices = [name for name in inputs if name not in numbers]
         for name in choices:
@@ -215,9 +231,12 @@ def guess_roles(
 
 def _listed(names: list[str]) -> str:
     """Names separated by commas, in quotes where there is one in a name."""
+    if not names:
+        return "none"
     text = StringIO()
-    csv.writer(text, lineterminator="").writerow(names)
-    return text.getvalue() if names else "none"
+    csv.writer(text).writerow(names)
+    found = text.getvalue().removesuffix("\r\n")
+    return f'"{found}"' if found in ("none", "all") else found
 
 
 def _numbers(column: pd.Series) -> np.ndarray | None:
@@ -228,23 +247,49 @@ def _numbers(column: pd.Series) -> np.ndarray | None:
         return None
 
 
+def _spoiled(column: pd.Series) -> int | None:
+    """Where a column that was meant to be of numbers has the first cell that is none.
+
+    Such a column has numbers, as one writes them, in half of its cells or more, and
+    more different ones than a choice would have, or the name of an outcome.
+    """
+    name, cells = str(column.name), column.tolist()
+    filled = [str(cell) for cell in cells if not is_empty(cell, EMPTY_NUMBER)]
+    meant = [cell for cell in filled if NUMBER.fullmatch(cell.strip())]
+    if _is_label(name) or not meant or 2 * len(meant) < len(filled):
+        return None
+    if len(set(meant)) <= MIN_IDENTIFIERS and not _outcome_of(name):
+        return None
+    return next(i for i, cell in enumerate(cells) if _numbers(column.iloc[[i]]) is None)
+
+
 def _is_no_input(column: pd.Series, numbers: np.ndarray | None) -> str:
     """Why a column is neither an input nor an outcome; nothing if it may be."""
     name = str(column.name)
     filled = [cell for cell in column.tolist() if not is_empty(cell)]
     if not filled:
         return "empty"
-    if len(set(map(str, filled))) == 1 and (len(filled) == len(column)):
-        return f"always {filled[0]}"
-    if " ".join(_words(name)) in LABELS:
+    if len(set(map(str, filled))) == 1:
+        if len(filled) == len(column):
+            return f"always {filled[0]}"
+        if numbers is not None:  # of a choice what is empty differs
+            return f"always {filled[0]} or empty"
+    if _is_label(name):
         return "its name says that it describes trials"
     if numbers is not None:
-        steps = np.diff(numbers)
-        if len(numbers) > 2 and numbers[0] in (0.0, 1.0) and bool((steps == 1).all()):
+        # Few numbers in another order may well be levels of an input.
+        counts = np.sort(numbers) if len(numbers) > MIN_IDENTIFIERS else numbers
+        steps = np.diff(counts)
+        if len(numbers) > 2 and counts[0] in (0.0, 1.0) and bool((steps == 1).all()):
             return "it counts the rows"
     elif len(set(map(str, filled))) == len(column) > MIN_IDENTIFIERS:
         return "its text differs in every row"
     return ""
+
+
+def _is_label(name: str) -> bool:
+    words = _words(name)
+    return " ".join(words) in LABELS or (bool(words) and words[-1] in LAST_OF_LABELS)
 
 
 def _words(name: str) -> list[str]:
@@ -258,18 +303,16 @@ def _outcome_of(name: str) -> str | None:
     return next((word for word in OUTCOMES if word in words), None)
 
 
-def _guess_target(names: list[str]) -> tuple[list[str], list[str]]:
-    """The target, and the other columns that look like outcomes."""
-    found = [name for name in names if _outcome_of(name)]
-    if not found:
-        return [names[-1]], []
-    # The most telling word; of two the shorter name; of these the later column.
-    order = {word: i for i, word in enumerate(OUTCOMES)}
-    best = min(
-        reversed(found),
-        key=lambda name: (order[_outcome_of(name) or ""], len(_words(name))),
+def _guess_target(names: list[str]) -> str:
+    """The most telling word; of two the shorter name; of these the later column."""
+    order = {word: i for i, word in enumerate((*OUTCOMES, None))}
+    return min(
+        reversed(names),
+        key=lambda name: (
+            order[word := _outcome_of(name)],
+            len(_words(name)) * (word is not None),
+        ),
     )
-    return [best], [name for name in found if name != best]
 
 
 def _is_wide(numbers: np.ndarray) -> bool:

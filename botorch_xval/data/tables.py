@@ -36,6 +36,8 @@ from botorch_xval.data.reading import (
 __all__ = ["EncodedTable", "encode_table"]
 
 MIN_ROWS = 3
+# BoTorch's Normalize and Standardize leave smaller ranges and deviations as they are.
+SMALLEST = 1e-8
 
 
 @dataclass(frozen=True, eq=False)  # tensors do not compare to one bool
@@ -129,9 +131,9 @@ def encode_table(
         Inputs (`n x d`) and targets (`n x m`) in float64, with names and left-out rows.
 
     Raises:
-        ValueError: If columns are unknown, without a name, named twice or without
-            information, if a cell does not suit its column, or if fewer than 3 rows
-            have a target.
+        ValueError: If columns are unknown, without a name, named twice, without
+            information or in so large a unit that BoTorch would not scale them, if a
+            cell does not suit its column, or if fewer than 3 rows have a target.
     """
     lines: dict[Hashable, str] = {}
     if isinstance(table, str | Path):
@@ -181,6 +183,8 @@ def encode_table(
         columns.append(x.fillna(low / 2 + high / 2).tolist())  # low + high may overflow
         names.append(f"log({name})" if name in logged else name)
         constant += [name] * bool(low == high)
+        if 0 < high / 2 - low / 2 < SMALLEST / 2:
+            raise _too_small(name, "range", high - low)
     for name in choices:
         values = [_value(cell) for cell in table[name].tolist()]
         levels = _sorted({value for value in values if value is not None})
@@ -236,7 +240,14 @@ def _outcome(
     if y.min() == y.max():
         expected = f"a target that varies over the {n} used rows"
         raise wrong(where, expected, "one value", "choose another")
+    if y.max() / 2 - y.min() / 2 < 1 and y.std() < SMALLEST:
+        raise _too_small(y.name, "standard deviation", y.std())
     return y.tolist()
+
+
+def _too_small(name: Hashable, what: str, value: float) -> ValueError:
+    expected = f"a {what} of {SMALLEST} or more, below which BoTorch does not scale"
+    return wrong(f"column {name!r}", expected, f"{value:.2g}", "use a smaller unit")
 
 
 def _numbers(column: pd.Series, lines: dict[Hashable, str], remedy: str) -> pd.Series:

@@ -163,16 +163,23 @@ def changed_values(
     return f"Hyper-parameters of all rows that change most: {', '.join(parts)}."
 
 
-def recalibrations(results: Mapping[str, CrossValidation]) -> str:
-    """Whether to scale the predicted variances of each configuration, as HTML."""
-    return _paragraphs(
-        [
-            f"{name}: {line}"
-            for name, result in results.items()
-            if is_scalable(result)
-            for line in str(recalibrate(result)).splitlines()
-        ]
-    )
+def recalibrations(
+    results: Mapping[str, CrossValidation], targets: Sequence[str]
+) -> str:
+    """Whether to scale the predicted variances of each configuration, as HTML.
+
+    Args:
+        results: By name of a configuration its cross-validation.
+        targets: Names of all outcomes.
+    """
+    texts = []
+    for name, result in results.items():
+        if is_scalable(result):
+            lines = str(recalibrate(result)).splitlines()
+            for k, (target, line) in enumerate(zip(targets, lines, strict=True)):
+                line = line.replace(f"Output {k}:", f"{target}:", 1)
+                texts.append(f"{name}: {line}")
+    return _paragraphs(texts)
 
 
 def _paragraphs(texts: Sequence[str]) -> str:

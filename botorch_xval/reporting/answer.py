@@ -50,9 +50,10 @@ def answer(table: pd.DataFrame, target: str, named: Named) -> str:
         following = others[0]
         half = half_width(following.difference_se, following.groups)
         words = higher(-following.difference, half)
+        compared = "as" if " times " in words.partition("(")[0] else "than"
         return (
             f"{beginning}predicts held-out {escape(target)} best: it gives held-out "
-            f"trials a density {words} than the next, "
+            f"trials a density {words} {compared} the next, "
             f"{named(following.configuration)}, does{missing}"
         )
     close = [o for o in near if -o.difference <= o.difference_se]
@@ -104,8 +105,9 @@ def numbers(table: pd.DataFrame, named: Named) -> str:
         f"{abs(second.difference):.3f} nats per row, standard error "
         f"{second.difference_se:.3f}"
     )
-    if second.probability_worse == second.probability_worse:
-        text += f", and worse with a probability of {second.probability_worse:.0%}"
+    if (probability := second.probability_worse) == probability:
+        known = "over 99%" if probability > 0.99 else f"{probability:.0%}"
+        text += f", and worse with a probability of {known}"
     return f"{text} ({escape(second.caution)})." if second.caution else f"{text}."
 
 

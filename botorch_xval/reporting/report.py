@@ -178,7 +178,7 @@ def _advice(
         own = {name: without[name] for name in results if name in without}
         found = advice.suspicious(own, results, page.features)
         text += f"<h3>Suspicious trials</h3>{found}"
-    if factors := advice.recalibrations(results):
+    if factors := advice.recalibrations(results, page.targets):
         text += (
             "<h3>Recalibration</h3><p>A factor on the predicted variance, by the CRPS "
             "of held-out points, tested with factors from other folds. Their models "

@@ -91,6 +91,69 @@ def test_what_is_constant_where_there_is_a_target():
     encode_table(late, **found.arguments())  # would refuse a constant
 
 
+def test_other_outcomes_are_no_inputs_of_a_target_that_is_given():
+    frame = table(accuracy=np.linspace(0, 1, N), seconds=np.linspace(1, 2, N))
+    for target in ("loss", "accuracy", "depth"):
+        found = guess_roles(frame, target=[target])
+        others = {"loss", "accuracy", "seconds"} - {target}
+        assert set(found.ignore) == {"run", *others}
+        assert all("another outcome" in found.reasons[name] for name in others)
+    both = guess_roles(frame, target=["loss", "seconds"], log_scalars=["accuracy"])
+    assert both.ignore == ["run"]  # what has a role keeps it
+
+
+def test_a_scalar_with_one_value_or_none():
+    frame = table(additive=[1.0, None] * (N // 2), salt=["NaCl", None] * (N // 2))
+    found = guess_roles(frame)
+    assert found.reasons["additive"] == "ignored: always 1.0 or empty"
+    assert "salt" in found.choices  # an empty choice has a value of its own
+    encode_table(frame, **found.arguments())  # would refuse a constant scalar
+
+
+def test_columns_that_number_trials_in_any_order():
+    frame = table(
+        sample_id=range(1001, 1001 + N),
+        RunDate=["2026-01-01", "2026-01-02"] * (N // 2),
+        order=np.random.default_rng(0).permutation(N) + 1,
+        index_of_refraction=np.linspace(1, 2, N),
+    )
+    found = guess_roles(frame)
+    assert found.ignore == ["run", "sample_id", "RunDate", "order"]
+    assert "order" not in guess_roles(frame.assign(order=[*range(2, N + 1), 0])).ignore
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("loss", "failed"),
+        ("loss", "0,5"),
+        ("loss", "1,000.5"),
+        ("loss", "97.5 %"),
+        ("rate", "<0.1"),
+    ],
+)
+def test_a_column_of_numbers_with_another_cell_is_named(name, cell):
+    frame = table().astype({name: object})
+    frame.loc[3, name] = cell
+    with pytest.raises(ValueError, match=f"column '{name}', row 3: expected a number"):
+        guess_roles(frame)
+    assert name in guess_roles(frame, ignore=["run", name]).ignore
+    frame.loc[3, name] = None
+    assert guess_roles(frame).target == ["loss"]
+    frame = table(**{name: [cell] * N})
+    if cell != "failed":  # all of them
+        frame[name] = [cell.replace("0", str(i), 1) for i in range(N)]
+        with pytest.raises(ValueError, match=f"column '{name}', row 0: expected a num"):
+            guess_roles(frame)
+
+
+def test_choices_with_some_numbers_are_no_columns_of_numbers():
+    frame = table(size=["auto", "0.5", "1"] * (N // 3), run_id=[*range(N - 1), "x"])
+    frame["score"] = ["good", "bad", "3"] * (N // 3)
+    found = guess_roles(frame)
+    assert found.choices == ["solver", "size", "score"] and "run_id" in found.ignore
+
+
 def test_logarithms_need_a_wide_range_that_they_straighten():
     straight = table(
         wide=np.linspace(1, 1000, N),  # its logarithm is more skewed
@@ -134,6 +197,18 @@ def test_the_printed_options_say_the_same():
         ignore=args.ignore,
     )
     assert again.arguments() == found.arguments() and again.reasons == {}
+
+
+@pytest.mark.parametrize("name", ["-logK", "none", "all", '"a", b', "a\nb", "$x `y`"])
+def test_the_printed_options_say_any_name(name):
+    frame = table(**{name: np.geomspace(1, 1e4, N)})
+    for roles in ({"target": [name]}, {"log_scalars": [name]}, {"ignore": [name]}):
+        found = guess_roles(frame, **roles)
+        args = make_parser().parse_args(["fit", "t", *shlex.split(found.options())])
+        parsed = {key: getattr(args, key) for key in found.arguments()}
+        if parsed["log_target"] is True:
+            parsed["log_target"] = parsed["target"]
+        assert parsed == found.arguments()
 
 
 def test_a_remark_in_the_first_row_is_no_second_header():

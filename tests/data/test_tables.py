@@ -383,6 +383,25 @@ def test_bad_cells(columns, message):
         encode(trials(**columns), log_scalars="all", log_target=True)
 
 
+@pytest.mark.parametrize(("name", "what"), [("b", "range"), ("y", "standard devia")])
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_what_botorch_would_not_scale_is_refused(name, what, offset):
+    values = np.linspace(1, 9, 5)
+    with pytest.raises(ValueError, match=f"'{name}': expected a {what}.*smaller unit"):
+        encode(trials(**{name: offset + values * 1e-9}))
+    assert len(encode(trials(**{name: offset + values * 1e-8})).rows) == 5
+    assert (
+        len(
+            encode(
+                trials(**{name: values * 1e-9}),
+                log_scalars=["b"],
+                log_target=name == "y",
+            ).rows
+        )
+        == 5
+    )
+
+
 def test_constant_after_leaving_out_rows():
     table = trials(b=[5, 5, 5, 5, 8], y=[1.0, 2.0, 3.0, 4.0, NAN])
     with pytest.raises(ValueError, match="column 'b': .*over the 4 used rows"):

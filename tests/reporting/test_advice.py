@@ -95,8 +95,15 @@ def test_hyper_parameters_that_change_are_named(found):
 
 def test_recalibration_is_offered_where_there_are_refits(found):
     _, results, _ = found
-    text = advice.recalibrations(results)
+    text = advice.recalibrations(results, ["y"])
     for result in results.values():
         assert f"Variance times {recalibrate(result).factor.item():.2f}" in text
     fixed = cross_validate(normalized_gp, *noisy_waves(8), fit="fixed")
-    assert advice.recalibrations({"fixed": fixed}) == ""
+    assert advice.recalibrations({"fixed": fixed}, ["y"]) == ""
+
+
+def test_recalibrations_of_several_targets_name_them():
+    result = cross_validate(normalized_gp, *noisy_waves(8, 2), fit="warm")
+    text = advice.recalibrations({"default": result}, ["yield", "purity"])
+    assert "default: yield: variance times" in text and "Output" not in text
+    assert "default: purity: variance times" in text

@@ -56,7 +56,10 @@ def test_a_clear_answer_says_how_much_denser():
         f"a density {100 * (ratio - 1):.0f} % higher (geometric mean per trial; 95 %: "
         f"{100 * (low - 1):.0f} % to {100 * (high - 1):.0f} %)"
     )
-    assert expected in text
+    assert f"{expected} than the next, c, does." in text
+    assert "worse with a probability of over 99%." in numbers(table, str)
+    far = comparison({"a": 0.0, "b": -1.0}).table()
+    assert " times) as the next, b, does." in answer(far, "loss", str)
     third = next(table[table.configuration == "d"].itertuples())
     assert in_words(third).startswith("a density 2") and "times lower" in in_words(
         third
