@@ -85,6 +85,18 @@ def test_starts_are_inside_of_the_bounds():
         assert (start.values[columns] <= 0.9).all()
 
 
+def test_values_beyond_a_bound_are_moved_to_it_before_there_are_logarithms():
+    mll = mll_of(SingleTaskGP(X, Y))
+    mll.model.mean_module.constant = -0.5
+    name = "model.mean_module.raw_constant"
+    objective = make_objective([mll.train()], bounds={name: (0.1, 1.0)})
+    starts = list(starts_of(objective, 0, log_coordinates(objective)))
+    assert len(starts) == 1 + 3 + MOST
+    column = objective.table.columns[name]
+    assert starts[0].values[column] == 0.1
+    assert all(np.isfinite(start.values).all() for start in starts)
+
+
 def test_a_kernel_without_lengthscales_has_starts_of_other_noise_only():
     model = SingleTaskGP(X, Y, covar_module=LinearKernel())
     starts = labels_and_values(mll_of(model))
