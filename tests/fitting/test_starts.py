@@ -74,6 +74,22 @@ def test_starts_do_not_depend_on_the_other_models():
         assert np.array_equal(start.values, alone[start.label])
 
 
+def test_starts_are_those_of_a_fit_alone_to_the_last_bit():
+    generator = torch.Generator().manual_seed(0)
+    outcomes = torch.randn(6, 12, 1, dtype=torch.float64, generator=generator)
+    mlls = [mll_of(normalized_gp(X, each)).train() for each in outcomes]
+    together = make_objective(mlls)
+    for i, mll in enumerate(mlls):
+        alone = make_objective([mll])
+        assert alone.variances[0] == together.variances[i]
+        pairs = zip(
+            starts_of(alone, 0, log_coordinates(alone)),
+            starts_of(together, i, log_coordinates(together)),
+            strict=True,
+        )
+        assert all(np.array_equal(a.values, b.values) for a, b in pairs)
+
+
 def test_starts_are_inside_of_the_bounds():
     mll = mll_of(normalized_gp(X, Y)).train()
     name = "model.covar_module.raw_lengthscale"
