@@ -18,6 +18,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # Where each is, and how we call it; None for what is no function.
 NAMES = {
+    "_client": ("distributed.cfexecutor:ClientExecutor", None),
+    "_interleaved": ("gpytorch.distributions:MultitaskMultivariateNormal", None),
+    "_is_ensemble": ("botorch.models.model:Model", None),
+    "_is_fully_bayesian": ("botorch.models.model:Model", None),
     "_DefaultType": ("botorch.utils.types", None),
     "_add_other_terms": (
         "gpytorch.mlls:ExactMarginalLogLikelihood",
@@ -40,7 +44,14 @@ NAMES = {
         ["search_space", "experiment_data", "update_outcomes_and_parameters"],
     ),
 }
+# Where an object gets those that its class does not have.
+MADE = {"_last_experiment_data", "_client", "_interleaved"}
+ASKED = ("getattr", "hasattr", "setattr")  # by the name as text
 PUBLIC = {"_exit", "_replace"}  # of os, and of named tuples
+
+
+def is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def test_these_are_all():
@@ -55,7 +66,9 @@ def test_these_are_all():
                 ours = isinstance(node.value, ast.Name) and node.value.id == "self"
                 is_made = isinstance(node.ctx, ast.Store)
                 (own if ours and is_made else used).add(node.attr)
-    used = {name for name in used if name[0] == "_" and not name.startswith("__")}
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) in ASKED:
+                used.update(a.value for a in node.args if is_text(a))
+    used = {name for name in used if name.startswith("_") and not name.startswith("__")}
     assert used - own - PUBLIC == set(NAMES)
 
 
@@ -68,7 +81,7 @@ def test_a_private_name_is_where_it_was(name):
         warnings.simplefilter("ignore")  # Ax's own
         holder = import_module(module)
     holder = getattr(holder, owner) if owner else holder
-    if name == "_last_experiment_data":  # of an object; where it begins
+    if name in MADE:
         assert name in holder.__init__.__code__.co_names
         return
     found = getattr(holder, name)

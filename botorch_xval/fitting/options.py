@@ -118,7 +118,9 @@ class FitOptions:
     after all if this returns True."""
 
     caught_exception_types: tuple[type[BaseException], ...] = (NotPSDError,)
-    """Exceptions after which a model is tried again. Others end that model's fit."""
+    """Exceptions after which a model is tried again. Others end their search only: a
+    model keeps the best of its other searches, and fails, without being tried again,
+    if all of them end so."""
 
     max_memory: float | None = None
     """In a cross-validation: GiB that the models of folds may take; default: a quarter

@@ -50,7 +50,7 @@ def starts_of(
     Yields:
         Different starts inside the bounds.
     """
-    own = objective.start[model]
+    own = objective.start_from({}, model)
     yield Start(own, OWN)
     found = own[None]
     for u, share, label in _changed(objective.table, coordinates.from_raw(own)):

@@ -74,6 +74,22 @@ def test_starts_do_not_depend_on_the_other_models():
         assert np.array_equal(start.values, alone[start.label])
 
 
+def test_starts_are_those_of_a_fit_alone_to_the_last_bit():
+    generator = torch.Generator().manual_seed(0)
+    outcomes = torch.randn(6, 12, 1, dtype=torch.float64, generator=generator)
+    mlls = [mll_of(normalized_gp(X, each)).train() for each in outcomes]
+    together = make_objective(mlls)
+    for i, mll in enumerate(mlls):
+        alone = make_objective([mll])
+        assert alone.variances[0] == together.variances[i]
+        pairs = zip(
+            starts_of(alone, 0, log_coordinates(alone)),
+            starts_of(together, i, log_coordinates(together)),
+            strict=True,
+        )
+        assert all(np.array_equal(a.values, b.values) for a, b in pairs)
+
+
 def test_starts_are_inside_of_the_bounds():
     mll = mll_of(normalized_gp(X, Y)).train()
     name = "model.covar_module.raw_lengthscale"
@@ -83,6 +99,18 @@ def test_starts_are_inside_of_the_bounds():
         assert (start.values >= objective.bounds[0].lb).all()
         assert (start.values <= objective.bounds[0].ub).all()
         assert (start.values[columns] <= 0.9).all()
+
+
+def test_values_beyond_a_bound_are_moved_to_it_before_there_are_logarithms():
+    mll = mll_of(SingleTaskGP(X, Y))
+    mll.model.mean_module.constant = -0.5
+    name = "model.mean_module.raw_constant"
+    objective = make_objective([mll.train()], bounds={name: (0.1, 1.0)})
+    starts = list(starts_of(objective, 0, log_coordinates(objective)))
+    assert len(starts) == 1 + 3 + MOST
+    column = objective.table.columns[name]
+    assert starts[0].values[column] == 0.1
+    assert all(np.isfinite(start.values).all() for start in starts)
 
 
 def test_a_kernel_without_lengthscales_has_starts_of_other_noise_only():

@@ -296,8 +296,8 @@ class Fused:
     ) -> tuple[Array, Array, NDArray[np.bool_]]:
         """Losses per point, `a`, gradients, `a x p`, and where there are some, `a`.
 
-        There are none where a covariance is not positive definite, or singular to
-        rounding.
+        There are none (but NaN) where a covariance is not positive definite, or
+        singular to rounding.
         """
         theta = np.ascontiguousarray(theta, dtype=np.float64)
         numbers = np.array(models, dtype=np.int64)
@@ -307,7 +307,7 @@ class Fused:
                 f"expected models among {self._num_models} and {self._num_columns} "
                 f"parameters of each, got {list(models)} and {theta.shape}"
             )
-        losses, gradients = np.empty(len(theta)), np.empty_like(theta)
+        losses, gradients = np.full(len(theta), np.nan), np.full_like(theta, np.nan)
         outcomes = np.empty(len(theta), dtype=np.int64)
         parts = (theta, numbers, losses, gradients, outcomes)
         self._library.fused_evaluate(
@@ -326,8 +326,10 @@ class Fused:
         more, slope = torch.zeros(len(theta)).to(values), torch.zeros_like(values)
         for other in self._values.others:
             other.add(values, more, slope)
-        losses += more.numpy() / self._model.num_points
-        gradients += (slope * slopes).numpy() / self._model.num_points
+        n = self._model.num_points
+        # Torch adds infinities of opposite signs without a warning.
+        torch.from_numpy(losses).add_(more / n)
+        torch.from_numpy(gradients).add_(slope * slopes / n)
 
     def _begin(self) -> None:
         found = self._library.fused_new(ctypes.addressof(self._model))

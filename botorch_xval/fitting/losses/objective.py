@@ -245,8 +245,13 @@ class Objective(ABC):
 
 
 def variances_of(targets: Tensor) -> Array:
-    """Variance of each row of targets; 1 where there is none."""
-    found = targets.double().var(dim=-1, unbiased=False).cpu().numpy()
+    """Variance of each row of targets; 1 where there is none.
+
+    By NumPy: torch rounds that of a row otherwise if it has others beside it.
+    """
+    values = np.ascontiguousarray(targets.detach().double().cpu().numpy())
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = values.var(axis=-1)
     return np.where(np.isfinite(found) & (found > 0), found, 1.0)
 
 

@@ -34,6 +34,7 @@ from gpytorch.kernels import (
     ScaleKernel,
 )
 from gpytorch.means import LinearMean, ZeroMean
+from gpytorch.priors import GammaPrior, HalfCauchyPrior
 from helpers import IDENTITY, assert_close, mll_of, unit_waves
 
 from botorch_xval import fit_gpytorch_mll
@@ -202,6 +203,38 @@ def test_a_point_without_a_value_is_left_to_torch(bad):
     losses, _ = objective(theta, [0, 1, 2])
     others, _ = objective(objective.start[:3], [0, 1, 2])
     assert losses[0] == others[0] and losses[2] == others[2]
+
+
+@compiled
+def test_a_point_without_a_value_has_nan_also_with_other_priors(monkeypatch):
+    kernel = RBFKernel(batch_shape=B, lengthscale_prior=HalfCauchyPrior(1.0))
+    objective = objective_of(batch_with(scaled(kernel)))
+    theta = objective.start[:3].copy()
+    theta[1, objective.table.columns["likelihood.noise_covar.raw_noise"]] = np.inf
+
+    def with_infinities(shape, dtype=np.float64):
+        return np.full(shape, -np.inf if dtype == np.float64 else 0, dtype)
+
+    monkeypatch.setattr(np, "empty", with_infinities)  # what may be in new memory
+    monkeypatch.setattr(np, "empty_like", lambda a: with_infinities(a.shape))
+    losses, gradients, is_found = objective._fused(theta, [0, 1, 2])
+    assert is_found.tolist() == [True, False, True]
+    assert np.isnan(losses).tolist() == [False, True, False]
+    assert np.isnan(gradients).all(axis=1).tolist() == [False, True, False]
+
+
+@compiled
+def test_infinite_priors_of_opposite_signs_are_no_warning():
+    kernel = RBFKernel(batch_shape=B, lengthscale_prior=HalfCauchyPrior(1.0))
+    peak = GammaPrior(0.5, 1.0)  # whose density is infinite at zero
+    model = batch_with(ScaleKernel(kernel, outputscale_prior=peak, batch_shape=B))
+    objective = objective_of(model)
+    theta = objective.start[:1].copy()
+    columns = objective.table.columns
+    theta[:, columns["model.covar_module.base_kernel.raw_lengthscale"]] = 1e160
+    theta[:, columns["model.covar_module.raw_outputscale"]] = -1e3
+    losses, _, is_found = objective._fused(theta, [0])
+    assert is_found.all() and np.isnan(losses).all()
 
 
 @compiled
