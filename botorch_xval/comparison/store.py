@@ -27,7 +27,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from botorch_xval.comparison.files import write_in_full
-from botorch_xval.comparison.paired import groups_of, mean_by_row, tabulate
+from botorch_xval.comparison.paired import (
+    groups_of,
+    in_common,
+    mean_by_row,
+    scored_names,
+    tabulate,
+)
 from botorch_xval.cross_validation.files import read_json
 from botorch_xval.cross_validation.folds import Folds
 
@@ -212,7 +218,8 @@ class Outcomes:
         """
         points, _ = self.frames()
         points = points[(points["size"] == size) & points.configuration.isin(names)]
-        return mean_by_row(points)["log_density"][names], groups_of(points)
+        means = mean_by_row(in_common(points, scored_names(points)))
+        return means["log_density"][names], groups_of(points)
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Points and fits of the finished cells, see :class:`Comparison`."""
