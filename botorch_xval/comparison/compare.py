@@ -120,7 +120,8 @@ def compare(
             one model may be two configurations that differ in this only.
         replicates: How many shuffles of the rows. They share rows and training sets;
             a row counts once in every standard error, with its mean score.
-        seed: Of the shuffles, and of the values that a failed fit starts from again.
+        seed: Of the shuffles, of draws (of "sampled", "posterior" and fully Bayesian
+            models), and of the values that a failed fit starts from again.
         race: Whether a configuration that is clearly behind at some size is not fitted
             any more at that size. At each size the truly best configuration leaves in
             at most 5 % of races if rows are independent, and in simulations of
@@ -293,7 +294,7 @@ def score_cell(
         train_Y: Outcomes of the dataset, `size x m`.
         train_Yvar: Known variances of the observation noise, `size x m`.
         folds: The folds to fit.
-        seed: Of the values that a failed fit starts from again.
+        seed: Of draws, and of the values that a failed fit starts from again.
         options: The arguments `fit`, `fit_options`, `threshold`, `draws` and `mll` of
             :func:`~botorch_xval.cross_validation.cross_validate`.
 
@@ -304,9 +305,8 @@ def score_cell(
     """
     start = monotonic()
     with manual_seed(seed % 2**63):
-        result = cross_validate(
-            model, train_X, train_Y, train_Yvar, folds=folds, **options
-        )
+        data = train_X, train_Y, train_Yvar
+        result = cross_validate(model, *data, folds=folds, seed=seed, **options)
     error = squared_error(result.mean, result.observed)
     error = error.where(~result.observed.isnan(), 0.0)
     return {

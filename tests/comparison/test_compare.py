@@ -281,6 +281,17 @@ def test_draws_are_passed_on_and_part_of_the_folder(data, tmp_path):
         compare({"default": normalized_gp}, X, Y, draws=150, **kwargs)
 
 
+def test_the_seed_is_that_of_draws(data):
+    X, Y = data
+    kwargs = {"fit": "posterior", "draws": 100, "seed": 5}
+    found = compare(
+        {"default": normalized_gp}, X, Y, sizes=[8], folds=k_fold(3), **kwargs
+    )
+    rows = np.random.default_rng([5, 0]).permutation(14)[:8]
+    own = cross_validate(normalized_gp, X[rows], Y[rows], folds=k_fold(3), **kwargs)
+    assert_close(found.points.log_density.to_numpy(), own.log_density[:, 0], rtol=1e-9)
+
+
 def test_an_executor_is_sent_criteria(data):
     kwargs = {"sizes": [9], "folds": k_fold(3), "mll": {"default": LeaveOneOutCRPS}}
     expected = compare(CONFIGURATIONS, *data, **kwargs, **QUICK)
