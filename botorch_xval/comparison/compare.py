@@ -300,8 +300,9 @@ def score_cell(
 
     Returns:
         For every held-out point the number of its row in the dataset (`rows`),
-        `log_density` and `squared_error`; for the cell `folds`, `failed`, `evaluations`
-        and `seconds`. Numbers and lists, which come back from JSON as they were.
+        `log_density` and `squared_error`; for the cell `folds`, `failed`, `single`,
+        `evaluations` and `seconds`. Numbers and lists, which come back from JSON as
+        they were.
     """
     start = monotonic()
     with manual_seed(seed % 2**63):
@@ -315,6 +316,7 @@ def score_cell(
         "squared_error": error.sum(dim=-1).tolist(),
         "folds": len(result.folds.names),
         "failed": len(result.failed),
+        "single": len({f.fold for f in result.fits if f.record.num_points == 1}),
         "evaluations": result.evaluations,
         "seconds": monotonic() - start,
     }

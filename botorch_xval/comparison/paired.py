@@ -50,8 +50,9 @@ def tabulate(points: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The table.
     """
-    counts = ["folds", "failed", "evaluations", "seconds"]
-    totals = fits.groupby(["size", "configuration"])[counts].sum()
+    counts = ["folds", "failed", "evaluations", "seconds", "single"]
+    own = fits if "single" in fits else fits.assign(single=0)
+    totals = own.groupby(["size", "configuration"])[counts].sum()
     by_size = points.groupby("size")
     blocks = [_block(of_size).assign(size=size) for size, of_size in by_size]
     table = pd.concat(blocks, ignore_index=True)
@@ -62,7 +63,7 @@ def tabulate(points: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
         zip(best["size"].tolist(), best["flatters"].tolist(), strict=True)
     )
     first = ["size", "rank", "configuration"]
-    hidden = ("left_after", "flatters", "rivals", "near")
+    hidden = ("left_after", "flatters", "rivals", "near", "single")
     return table[first + [c for c in table if c not in (*first, *hidden)]]
 
 
@@ -306,5 +307,10 @@ def _caution(entry: Any) -> str:
         words.append(
             f"{entry.failed} of {entry.folds} folds failed: rows without a score are "
             "left out for all"
+        )
+    if entry.single:
+        words.append(
+            f"{entry.single} of {entry.folds} folds are fitted to a single value, "
+            "which says nothing of scale and noise: do not rely on their scores"
         )
     return "; ".join(words)

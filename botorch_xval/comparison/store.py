@@ -40,6 +40,7 @@ from botorch_xval.cross_validation.folds import Folds
 __all__ = ["Cell", "CellFolder", "Outcomes"]
 
 FORMAT = 2  # goes up when fingerprints or cells get another meaning (1: by bytecode)
+COUNTS = ("folds", "failed", "single", "evaluations", "seconds")
 PACKAGES = (
     *("botorch-xval", "botorch", "gpytorch", "linear_operator"),
     *("numpy", "scipy", "torch"),
@@ -182,7 +183,8 @@ class Outcomes:
         count = len(folds.names)
         self._outcomes[cell] = {
             **{"rows": rows, "log_density": blank, "squared_error": blank},
-            **{"folds": count, "failed": count, "evaluations": 0, "seconds": 0.0},
+            **{"folds": count, "failed": count, "single": 0},
+            **{"evaluations": 0, "seconds": 0.0},
         }
         self.errors[cell] = error
         self._bar.update()
@@ -239,8 +241,8 @@ class Outcomes:
             if self._groups is not None:
                 own["group"] = self._groups[own["row"]]
             points.append(pd.DataFrame({**labels, **own, **scores}))
-            counts = ("folds", "failed", "evaluations", "seconds")
-            fits.append({**labels, **{name: outcome[name] for name in counts}})
+            counts = {name: outcome[name] for name in COUNTS}
+            fits.append({**labels, **counts})
         return pd.concat(points, ignore_index=True), pd.DataFrame(fits)
 
     def missing(self) -> list[Cell]:
@@ -294,7 +296,8 @@ def _outcome_of(content: dict[str, Any]) -> dict[str, Any]:
             name == "rows" and values.min(initial=0) < 0
         ):
             raise ValueError(f"{name} of shape {values.shape}")
-    for name in ("folds", "failed", "evaluations", "seconds"):
+    outcome.setdefault("single", 0)  # of cells of before
+    for name in COUNTS:
         if not isinstance(outcome[name], int | float):
             raise TypeError(f"{name}: {outcome[name]!r}")
     return outcome

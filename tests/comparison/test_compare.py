@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -366,6 +367,24 @@ def test_the_table_sums_cells_over_replicates(comparison):
         assert len(cells) == 3
         for column in ("failed", "evaluations", "seconds"):
             assert_close(entry[column], sum(cell[column] for cell in cells))
+
+
+def test_folds_of_a_single_value_are_a_caution_of_any_process(data):
+    """The warning is one of the process that computes the cell."""
+    X, Y = data
+    Y = torch.cat([Y, Y], dim=-1)
+    Y[2:, 1] = math.nan
+    kwargs = {"sizes": [14], "executor": ThreadPoolExecutor(1)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BotorchWarning)
+        found = compare({"default": normalized_gp}, X, Y, **kwargs, **QUICK)
+        own = cross_validate(normalized_gp, X, Y, **QUICK)
+    alone = {fit.fold for fit in own.fits if fit.record.num_points == 1}
+    assert found.fits.single.tolist() == [len(alone)] and len(alone) == 2
+    (caution,) = found.table().caution
+    assert "2 of 14 folds are fitted to a single value" in caution
+    without = Comparison(found.points, found.fits.drop(columns="single"))
+    assert "single" not in without.table().caution[0]
 
 
 @no_jitter_warnings
