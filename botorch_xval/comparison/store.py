@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -110,7 +111,7 @@ class CellFolder:
         if not path.exists():
             return None
         remedy = f"delete {path}, and it will be computed again"
-        return _read(path, remedy, _outcome_of)
+        return _read(path, remedy, partial(_outcome_of, cell=cell))
 
     def keep(self, cell: Cell, outcome: dict[str, Any]) -> None:
         """Write the outcome of a cell: numbers, text, lists and dictionaries."""
@@ -287,15 +288,20 @@ class Outcomes:
         self._cost = self._written - start
 
 
-def _outcome_of(content: dict[str, Any]) -> dict[str, Any]:
+def _outcome_of(content: dict[str, Any], cell: Cell) -> dict[str, Any]:
     """The outcome of a cell in its file."""
-    outcome = content["outcome"]
+    own, outcome = [*astuple(cell)[:-1], list(cell.folds)], content["outcome"]
+    if content["cell"] != own:
+        raise ValueError(f"the cell {content['cell']!r}")
     for name in ("rows", "log_density", "squared_error"):
-        values = np.array(outcome[name], dtype=np.int64 if name == "rows" else float)
-        if values.shape != (len(outcome["rows"]),) or (
-            name == "rows" and values.min(initial=0) < 0
-        ):
+        values = np.array(outcome[name])
+        if values.shape != (len(outcome["rows"]),):
             raise ValueError(f"{name} of shape {values.shape}")
+        if values.dtype.kind not in ("i" if name == "rows" else "if"):
+            raise TypeError(f"{name} of type {values.dtype}")
+    rows = outcome["rows"]
+    if not all(0 <= row < cell.size for row in rows):
+        raise ValueError(f"rows {rows!r} of {cell.size}")
     outcome.setdefault("single", 0)  # of cells of before
     for name in COUNTS:
         if not isinstance(outcome[name], int | float):
