@@ -109,7 +109,8 @@ def compare(
             errors take labels, not rows, as independent.
         fit: How folds are fitted, see
             :func:`~botorch_xval.cross_validation.cross_validate`. One that begins with
-            a fit to all rows repeats that in every round of a race.
+            a fit to all rows repeats that in every round of a race. Of "sampled" the
+            scores of folds that were not refitted are approximate, with `max_error=1`.
         fit_options: Options of every fit.
         threshold: For `fit="adaptive"`, in posterior standard deviations.
         draws: For `fit="posterior"`, and those configurations that are fully Bayesian
