@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from time import monotonic
 
-from botorch.exceptions.errors import ModelFittingError
+from botorch.exceptions.errors import BotorchError
 from botorch.models.model import Model
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for text in (trials.table.summary(), *trials.notes):
             print(text)
         {"fit": _fit, "search": _search}.get(args.command, _compare)(trials, args)
-    except (ValueError, OSError, ModelFittingError) as error:
+    except (ValueError, OSError, BotorchError) as error:
         print(f"botorch-xval: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

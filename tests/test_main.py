@@ -241,6 +241,26 @@ def test_rows_have_the_names_of_a_column(trials, tmp_path):
     assert "run b-3 (log(loss) " in out.read_text()
 
 
+def test_a_column_may_be_label_and_group(trials, tmp_path):
+    table = pd.read_csv(trials)
+    table.insert(0, "run", [f"b-{i}" for i in range(len(table))])
+    table.to_csv(tmp_path / "named.csv", index=False)
+    names = ["--label", "run", "--groups", "run"]
+    arguments = [str(tmp_path / "named.csv"), *OPTIONS, *names]
+    found = read_trials(make_parser().parse_args(["compare", *arguments]))
+    assert found.groups == table.run.tolist()
+    assert found.row_names[3].startswith("run b-3 (log(loss) ")
+
+
+def test_what_a_model_does_not_support_is_named_with_status_2(trials, tmp_path, capsys):
+    arguments = [*OPTIONS, "--criteria", "crps", "--fit", "posterior"]
+    assert main(["compare", str(trials), *arguments, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert (
+        "botorch-xval: mll: expected ExactMarginalLogLikelihood for fit='pos" in error
+    )
+
+
 def test_a_race_on_the_command_line(trials, tmp_path, capsys, no_report):
     arguments = [*OPTIONS[:-1], "12", "--race", "--out", str(tmp_path)]
     assert main(["compare", str(trials), *arguments]) == 0

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from botorch.models import SingleTaskGP
-from gpytorch.kernels import MaternKernel, RBFKernel
+from botorch.models.transforms import Standardize
+from gpytorch.constraints import GreaterThan
+from gpytorch.kernels import MaternKernel, PolynomialKernel, RBFKernel, ScaleKernel
 
 from botorch_xval.cross_validation.folds import Folds, k_fold, leave_one_out
 from botorch_xval.models.scalar_choice import PRIOR_CONFIGURATIONS, ScalarChoiceGP
@@ -122,6 +124,18 @@ MAKERS: dict[str, list[Callable[[], Any]]] = {
     "dataclass types": [lambda: local_dataclass(1.0), lambda: local_dataclass(2.0)],
     "lambdas of one line": [lambda: pair(True), lambda: pair(False)],
     "modules": [lambda: kernel(0.3), lambda: kernel(0.4), lambda: MaternKernel()],
+    "settings of modules": [
+        lambda: MaternKernel(nu=0.5),
+        lambda: MaternKernel(nu=1.5),
+        lambda: ScaleKernel(MaternKernel(nu=0.5)),
+        lambda: ScaleKernel(MaternKernel(nu=1.5)),
+        lambda: PolynomialKernel(2),
+        lambda: PolynomialKernel(3),
+        lambda: Standardize(1),
+        lambda: Standardize(1, min_stdv=0.1),
+        lambda: GreaterThan(0.1),
+        lambda: GreaterThan(0.1, transform=torch.exp, inv_transform=torch.log),
+    ],
     "dataclasses": [
         lambda: leave_one_out(4),
         lambda: leave_one_out(5),

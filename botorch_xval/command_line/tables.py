@@ -55,10 +55,11 @@ def read_trials(args: argparse.Namespace) -> Trials:
     # Choices keep their text ("1.0", "true") also where they are guessed.
     frame = read_table(args.table, choices=args.choices or ())
     labels = {
-        option: _pop(frame, args, option, name)
+        option: _column(frame, args, option, name)
         for option, name in (("--label", args.label), ("--groups", args.groups))
         if name is not None and (option, name) != ("--groups", "none")
     }
+    frame = frame.drop(columns={column.name for column in labels.values()})
     ignore = args.ignore and [n for n in args.ignore if n not in _names_of(args)]
     if (names := labels.get("--label")) is not None:
         if (twice := names[names.duplicated()]).size:
@@ -93,10 +94,10 @@ def _names_of(args: argparse.Namespace) -> set[str]:
     return {name for name in (args.label, args.groups) if name is not None}
 
 
-def _pop(
+def _column(
     frame: pd.DataFrame, args: argparse.Namespace, option: str, name: str
 ) -> pd.Series:
-    """A column that is neither an input nor a target, taken out of the table."""
+    """A column that is neither an input nor a target."""
     for other in ("target", "choices", "log_scalars"):
         named = getattr(args, other)
         if isinstance(named, list) and name in named:
@@ -105,7 +106,7 @@ def _pop(
     if name not in frame:
         remedy = f"known: {', '.join(frame)}"
         raise wrong(option, "a column of the table", repr(name), remedy)
-    return frame.pop(name)
+    return frame[name]
 
 
 def _notes(

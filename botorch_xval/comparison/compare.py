@@ -109,7 +109,8 @@ def compare(
             errors take labels, not rows, as independent.
         fit: How folds are fitted, see
             :func:`~botorch_xval.cross_validation.cross_validate`. One that begins with
-            a fit to all rows repeats that in every round of a race.
+            a fit to all rows repeats that in every round of a race. Of "sampled" the
+            scores of folds that were not refitted are approximate, with `max_error=1`.
         fit_options: Options of every fit.
         threshold: For `fit="adaptive"`, in posterior standard deviations.
         draws: For `fit="posterior"`, and those configurations that are fully Bayesian
@@ -120,7 +121,8 @@ def compare(
             one model may be two configurations that differ in this only.
         replicates: How many shuffles of the rows. They share rows and training sets;
             a row counts once in every standard error, with its mean score.
-        seed: Of the shuffles, and of the values that a failed fit starts from again.
+        seed: Of the shuffles, of draws (of "sampled", "posterior" and fully Bayesian
+            models), and of the values that a failed fit starts from again.
         race: Whether a configuration that is clearly behind at some size is not fitted
             any more at that size. At each size the truly best configuration leaves in
             at most 5 % of races if rows are independent, and in simulations of
@@ -293,20 +295,20 @@ def score_cell(
         train_Y: Outcomes of the dataset, `size x m`.
         train_Yvar: Known variances of the observation noise, `size x m`.
         folds: The folds to fit.
-        seed: Of the values that a failed fit starts from again.
+        seed: Of draws, and of the values that a failed fit starts from again.
         options: The arguments `fit`, `fit_options`, `threshold`, `draws` and `mll` of
             :func:`~botorch_xval.cross_validation.cross_validate`.
 
     Returns:
         For every held-out point the number of its row in the dataset (`rows`),
-        `log_density` and `squared_error`; for the cell `folds`, `failed`, `evaluations`
-        and `seconds`. Numbers and lists, which come back from JSON as they were.
+        `log_density` and `squared_error`; for the cell `folds`, `failed`, `single`,
+        `evaluations` and `seconds`. Numbers and lists, which come back from JSON as
+        they were.
     """
     start = monotonic()
     with manual_seed(seed % 2**63):
-        result = cross_validate(
-            model, train_X, train_Y, train_Yvar, folds=folds, **options
-        )
+        data = train_X, train_Y, train_Yvar
+        result = cross_validate(model, *data, folds=folds, seed=seed, **options)
     error = squared_error(result.mean, result.observed)
     error = error.where(~result.observed.isnan(), 0.0)
     return {
@@ -315,6 +317,7 @@ def score_cell(
         "squared_error": error.sum(dim=-1).tolist(),
         "folds": len(result.folds.names),
         "failed": len(result.failed),
+        "single": len({f.fold for f in result.fits if f.record.num_points == 1}),
         "evaluations": result.evaluations,
         "seconds": monotonic() - start,
     }

@@ -53,12 +53,14 @@ def make_datasets(
             if isinstance(folds, Folds):
                 made = restrict(folds, rows)
             else:
-                if is_in_order(folds):
+                own = _labels_of(rows, labels)
+                count = size if own is None else len(set(own))
+                # What omits rows may be in time, of another library.
+                if is_in_order(folds) or (
+                    count > 1 and make_folds(folds, count).omits_rows
+                ):
                     rows = np.sort(rows)
                 made = make_folds(folds, size, _labels_of(rows, labels))
-                if made.omits_rows:  # maybe the future of splits of another library
-                    rows = np.sort(rows)
-                    made = make_folds(folds, size, _labels_of(rows, labels))
         except ValueError as error:
             raise ValueError(
                 f"{error} (in the dataset of {size} rows, replicate {replicate})"

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import partial
 from hashlib import sha256
-from types import CodeType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,9 @@ def _describe(value: Any, seen: dict[Any, int]) -> Iterator[str]:
         yield f"module {_without_address(value)}"
         yield from _describe(type(value), seen)
         yield from _describe(dict(value.state_dict()), seen)
+        for name, part in value.named_modules():
+            yield f"settings of {name}"
+            yield from _describe(_settings(part), seen)
     elif isinstance(value, partial):
         yield "partial"
         yield from _describe((value.func, value.args, value.keywords), seen)
@@ -111,6 +114,14 @@ def _describe(value: Any, seen: dict[Any, int]) -> Iterator[str]:
 def _array(values: np.ndarray, what: str) -> str:
     content = sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
     return f"{what} {values.dtype} {values.shape} {content}"
+
+
+def _settings(module: torch.nn.Module) -> dict[str, Any]:
+    """What a module has beside parameters, buffers and parts, such as `nu`."""
+    simple = (*PLAIN, tuple, list, torch.Tensor, FunctionType, BuiltinFunctionType)
+    own = {n: v for n, v in vars(module).items() if isinstance(v, simple)}
+    own.pop("training", None)
+    return own
 
 
 def _function(function: FunctionType, seen: dict[Any, int]) -> Iterator[str]:
@@ -181,15 +192,16 @@ def _generated(cls: type, method: FunctionType) -> bool:
 def _installed(value: FunctionType | type) -> bool:
     if "<locals>" in value.__qualname__ or "<lambda>" in value.__qualname__:
         return False
-    package = value.__module__.partition(".")[0]
+    module = value.__module__ or ""  # None, of code that was run without a name
+    package = module.partition(".")[0]
     if package in sys.stdlib_module_names or package == "botorch_xval":
         return True
-    file = getattr(sys.modules.get(value.__module__), "__file__", None)
-    return value.__module__ != "__main__" and "-packages" in (file or "")
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return module != "__main__" and "-packages" in (file or "")
 
 
 def _name(value: FunctionType | type) -> str:
-    module = "" if value.__module__ == "__mp_main__" else value.__module__
+    module = "" if value.__module__ == "__mp_main__" else value.__module__ or ""
     return f"{module}.{value.__qualname__}".replace("__main__.", ".")
 
 

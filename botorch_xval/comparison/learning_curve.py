@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from botorch_xval.comparison.paired import common_rows
 from botorch_xval.comparison.power_law import (
     draw_laws,
     drift,
@@ -255,8 +256,7 @@ def _moments(
     points = comparison.points
     columns = {}
     for size, part in points.groupby("size"):
-        scored = part.groupby(["row", "configuration"]).log_density.mean().unstack()
-        columns[size] = scored.dropna(axis=1, how="all").dropna()[name]
+        columns[size] = common_rows(part)[0]["log_density"][name]
     scores = pd.DataFrame(columns)[list(sizes)]  # rows x sizes, NaN: not part of it
     groups = scores.index.to_numpy()
     if "group" in points:

@@ -17,6 +17,7 @@ from botorch_xval.comparison.files import write_in_full
 from botorch_xval.comparison.paired import (
     FEW_ROWS,
     groups_of,
+    in_common,
     mean_by_row,
     probability_worse,
 )
@@ -206,11 +207,15 @@ def rank(points: pd.DataFrame) -> pd.DataFrame:
         such rows, if it had not been chosen among many, see
         :func:`~botorch_xval.comparison.paired.probability_worse`) and `rmse`.
     """
-    scored = mean_by_row(points)
+    points = in_common(points, [BOTORCH_DEFAULT])
+    counts = points.groupby("configuration")["log_density"].count()
+    # A model must not win because it fails, and so has no score, on hard rows.
+    lacks = points.configuration.map(counts) < counts[BOTORCH_DEFAULT]
+    own = ["log_density", "squared_error"]
+    scored = mean_by_row(points.assign(**points[own].mask(lacks)))
     scored = scored[scored.log_density[BOTORCH_DEFAULT].notna()]
     scores = scored.log_density
     differences = scores.sub(scores[BOTORCH_DEFAULT], axis=0)
-    # A model must not win because it fails, and so has no score, on hard rows.
     complete = scores.notna().all()
     difference = differences.mean()[complete]
     groups = groups_of(points)

@@ -1,11 +1,12 @@
 """The paired table of a comparison: means over rows, differences, cautions in words.
 
 Scores of a row are averaged over replicates, rows of one group are one cluster, and
-only rows with a score of every configuration count.
+only points with a score of every configuration count.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,11 @@ __all__ = [
     "common_rows",
     "groups_of",
     "half_width",
+    "in_common",
     "is_clear",
     "mean_by_row",
     "probability_worse",
+    "scored_names",
     "stayed",
     "tabulate",
 ]
@@ -47,8 +50,9 @@ def tabulate(points: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The table.
     """
-    counts = ["folds", "failed", "evaluations", "seconds"]
-    totals = fits.groupby(["size", "configuration"])[counts].sum()
+    counts = ["folds", "failed", "evaluations", "seconds", "single"]
+    own = fits if "single" in fits else fits.assign(single=0)
+    totals = own.groupby(["size", "configuration"])[counts].sum()
     by_size = points.groupby("size")
     blocks = [_block(of_size).assign(size=size) for size, of_size in by_size]
     table = pd.concat(blocks, ignore_index=True)
@@ -59,7 +63,7 @@ def tabulate(points: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
         zip(best["size"].tolist(), best["flatters"].tolist(), strict=True)
     )
     first = ["size", "rank", "configuration"]
-    hidden = ("left_after", "flatters", "rivals", "near")
+    hidden = ("left_after", "flatters", "rivals", "near", "single")
     return table[first + [c for c in table if c not in (*first, *hidden)]]
 
 
@@ -77,8 +81,29 @@ def mean_by_row(points: pd.DataFrame) -> pd.DataFrame:
     return points[columns].groupby(["row", "configuration"]).mean().unstack()
 
 
+def in_common(points: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:
+    """Points without the scores of those that one of some configurations lacks.
+
+    A point is a row in a replicate, and in a repetition of the folds. The mean of a row
+    over other replicates is no partner in a paired difference.
+
+    Args:
+        points: See :class:`Comparison`; of one size.
+        names: The configurations.
+
+    Returns:
+        The same points; NaN for all configurations where one of these has no score.
+    """
+    point = ["replicate", "row"]
+    repetition = points.groupby(["configuration", *point]).cumcount()
+    lacks = points["log_density"].isna() & points["configuration"].isin(names)
+    by_point = lacks.groupby([*(points[name] for name in point), repetition])
+    scores = ["log_density", "squared_error"]
+    return points.assign(**points[scores].mask(by_point.transform("any")))
+
+
 def common_rows(points: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series | None]:
-    """Scores that compare: of rows with a score of every configuration that has any.
+    """Scores that compare: of points with a score of every configuration that has any.
 
     Args:
         points: See :class:`Comparison`; of one size.
@@ -88,9 +113,16 @@ def common_rows(points: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series | None]:
         have no score at all, and the groups of these rows.
     """
     # A configuration must not win because it fails, and so has no score, on hard rows.
-    common = mean_by_row(points).dropna(axis=1, how="all").dropna()
+    scored = scored_names(points)
+    means = mean_by_row(in_common(points, scored))
+    common = means.loc[:, means.columns.get_level_values(1).isin(scored)].dropna()
     groups = groups_of(points)
     return common, None if groups is None else groups[common.index]
+
+
+def scored_names(points: pd.DataFrame) -> list[str]:
+    """The configurations that have any score."""
+    return points["configuration"][points["log_density"].notna()].unique().tolist()
 
 
 def groups_of(points: pd.DataFrame) -> pd.Series | None:
@@ -196,8 +228,10 @@ def _together(points: pd.DataFrame) -> dict[str, Any]:
 
 def _paired(points: pd.DataFrame, best: str | None = None) -> pd.DataFrame:
     """Scores over the common rows, and paired differences to the best configuration."""
-    scored, (common, groups) = mean_by_row(points), common_rows(points)
-    scored = scored.loc[common.index]
+    common, groups = common_rows(points)
+    names = sorted(points.configuration.unique())
+    columns = pd.MultiIndex.from_product([["log_density", "squared_error"], names])
+    scored = common.reindex(columns=columns)
     scores, n = scored.log_density, len(common)
     means = scores.mean()
     if best is None:
@@ -273,5 +307,10 @@ def _caution(entry: Any) -> str:
         words.append(
             f"{entry.failed} of {entry.folds} folds failed: rows without a score are "
             "left out for all"
+        )
+    if entry.single:
+        words.append(
+            f"{entry.single} of {entry.folds} folds are fitted to a single value, "
+            "which says nothing of scale and noise: do not rely on their scores"
         )
     return "; ".join(words)

@@ -76,8 +76,7 @@ def search(
             :func:`~botorch_xval.cross_validation.cross_validate`. Of a thousand rows
             "adaptive".
         fit_options: Options of every fit.
-        seed: Of the order of rows, and of the values that a failed fit starts from
-            again.
+        seed: See :func:`~botorch_xval.comparison.compare`.
         folder: Where to keep every model that is scored, see
             :func:`~botorch_xval.comparison.compare`. The same call goes on from there,
             also with more seconds or candidates.

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,13 +28,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from botorch_xval.comparison.files import write_in_full
-from botorch_xval.comparison.paired import groups_of, mean_by_row, tabulate
+from botorch_xval.comparison.paired import (
+    groups_of,
+    in_common,
+    mean_by_row,
+    scored_names,
+    tabulate,
+)
 from botorch_xval.cross_validation.files import read_json
 from botorch_xval.cross_validation.folds import Folds
 
 __all__ = ["Cell", "CellFolder", "Outcomes"]
 
 FORMAT = 2  # goes up when fingerprints or cells get another meaning (1: by bytecode)
+COUNTS = ("folds", "failed", "single", "evaluations", "seconds")
 PACKAGES = (
     *("botorch-xval", "botorch", "gpytorch", "linear_operator"),
     *("numpy", "scipy", "torch"),
@@ -103,7 +111,7 @@ class CellFolder:
         if not path.exists():
             return None
         remedy = f"delete {path}, and it will be computed again"
-        return _read(path, remedy, _outcome_of)
+        return _read(path, remedy, partial(_outcome_of, cell=cell))
 
     def keep(self, cell: Cell, outcome: dict[str, Any]) -> None:
         """Write the outcome of a cell: numbers, text, lists and dictionaries."""
@@ -176,7 +184,8 @@ class Outcomes:
         count = len(folds.names)
         self._outcomes[cell] = {
             **{"rows": rows, "log_density": blank, "squared_error": blank},
-            **{"folds": count, "failed": count, "evaluations": 0, "seconds": 0.0},
+            **{"folds": count, "failed": count, "single": 0},
+            **{"evaluations": 0, "seconds": 0.0},
         }
         self.errors[cell] = error
         self._bar.update()
@@ -212,7 +221,8 @@ class Outcomes:
         """
         points, _ = self.frames()
         points = points[(points["size"] == size) & points.configuration.isin(names)]
-        return mean_by_row(points)["log_density"][names], groups_of(points)
+        means = mean_by_row(in_common(points, scored_names(points)))
+        return means["log_density"][names], groups_of(points)
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Points and fits of the finished cells, see :class:`Comparison`."""
@@ -232,8 +242,8 @@ class Outcomes:
             if self._groups is not None:
                 own["group"] = self._groups[own["row"]]
             points.append(pd.DataFrame({**labels, **own, **scores}))
-            counts = ("folds", "failed", "evaluations", "seconds")
-            fits.append({**labels, **{name: outcome[name] for name in counts}})
+            counts = {name: outcome[name] for name in COUNTS}
+            fits.append({**labels, **counts})
         return pd.concat(points, ignore_index=True), pd.DataFrame(fits)
 
     def missing(self) -> list[Cell]:
@@ -278,16 +288,22 @@ class Outcomes:
         self._cost = self._written - start
 
 
-def _outcome_of(content: dict[str, Any]) -> dict[str, Any]:
+def _outcome_of(content: dict[str, Any], cell: Cell) -> dict[str, Any]:
     """The outcome of a cell in its file."""
-    outcome = content["outcome"]
+    own, outcome = [*astuple(cell)[:-1], list(cell.folds)], content["outcome"]
+    if content["cell"] != own:
+        raise ValueError(f"the cell {content['cell']!r}")
     for name in ("rows", "log_density", "squared_error"):
-        values = np.array(outcome[name], dtype=np.int64 if name == "rows" else float)
-        if values.shape != (len(outcome["rows"]),) or (
-            name == "rows" and values.min(initial=0) < 0
-        ):
+        values = np.array(outcome[name])
+        if values.shape != (len(outcome["rows"]),):
             raise ValueError(f"{name} of shape {values.shape}")
-    for name in ("folds", "failed", "evaluations", "seconds"):
+        if values.dtype.kind not in ("i" if name == "rows" else "if"):
+            raise TypeError(f"{name} of type {values.dtype}")
+    rows = outcome["rows"]
+    if not all(0 <= row < cell.size for row in rows):
+        raise ValueError(f"rows {rows!r} of {cell.size}")
+    outcome.setdefault("single", 0)  # of cells of before
+    for name in COUNTS:
         if not isinstance(outcome[name], int | float):
             raise TypeError(f"{name}: {outcome[name]!r}")
     return outcome

@@ -46,7 +46,8 @@ class Comparison:
 
     fits: pd.DataFrame
     """One row per cell: `configuration`, `size`, `replicate`, `round`, `folds`,
-    `failed` (folds), `evaluations` (of all models) and `seconds` (in all)."""
+    `failed` (folds), `single` (folds that are fitted to a single value of an output;
+    optional), `evaluations` (of all models) and `seconds` (in all)."""
 
     def __post_init__(self) -> None:
         for name, frame, columns in (

@@ -67,9 +67,9 @@ def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
             A function is then called with the number of distinct labels, and its folds
             of labels, in the order of their first rows, become folds of rows. With
             :func:`leave_one_out` this is one fold per label, with the label as name.
-            :func:`leave_future_out` and :func:`buffered` need the rows of each label
-            one after another: the past of a label that another one goes on through
-            would have rows of its future.
+            :func:`leave_future_out`, :func:`buffered` and `TimeSeriesSplit` need the
+            rows of each label one after another: the past of a label that another one
+            goes on through would have rows of its future.
 
     Returns:
         The folds, which know the groups.
@@ -92,9 +92,9 @@ def make_folds(folds: FoldsLike, n: int, groups: Groups | None = None) -> Folds:
         )
     label_of_row = number_labels(labels)
     if callable(folds):
-        if is_in_order(folds):
-            _check_order(labels)
         of_labels = _finished(folds(len(distinct)), len(distinct))
+        if is_in_order(folds) or _is_of_the_past(of_labels):
+            _check_order(labels)
         known = {f"row {i}": str(label) for i, label in enumerate(distinct)}
         names = [known.get(name, name) for name in of_labels.names]
         columns = label_of_row.to(of_labels.held_out.device)
@@ -244,6 +244,16 @@ def list_labels(groups: Groups, n: int, argument: str = "groups") -> list[Hashab
                 "give rows that stand alone a label of their own"
             )
     return labels
+
+
+def _is_of_the_past(folds: Folds) -> bool:
+    """Whether every fold trains on what comes before it, and some leave out the rest.
+
+    These are folds in time of another library, which does not say so.
+    """
+    first = folds.held_out.int().argmax(dim=1, keepdim=True)
+    later = torch.arange(folds.training.shape[1], device=first.device) > first
+    return folds.omits_rows and not bool((folds.training & later).any())
 
 
 def _check_order(labels: Sequence[Hashable]) -> None:

@@ -13,7 +13,7 @@ from botorch.models.model import Model
 from numpy.typing import NDArray
 from torch import Tensor
 
-from botorch_xval.cross_validation.arguments import check_model
+from botorch_xval.cross_validation.arguments import check_model, noise_of
 from botorch_xval.cross_validation.cross_validate import cross_validate
 from botorch_xval.cross_validation.folds import restrict
 from botorch_xval.cross_validation.outliers import WithoutRows, outliers
@@ -50,7 +50,8 @@ def find_outliers(
             one.
         most: How many rows to leave out at most; default: a tenth. If more stand out,
             it is the model that is wrong.
-        **cross_validate_kwargs: Further arguments of `cross_validate` but `folds`.
+        **cross_validate_kwargs: Further arguments of `cross_validate` but `folds` and
+            `groups`.
 
     Returns:
         The outliers, in the order in which they were found, and scores of the other
@@ -109,7 +110,8 @@ def refit_without(
         train_X: Inputs, `n x d`.
         train_Y: Outcomes, `n x m`.
         train_Yvar: Known variances of the observation noise, `n x m`.
-        **cross_validate_kwargs: Further arguments of `cross_validate` but `folds`.
+        **cross_validate_kwargs: Further arguments of `cross_validate` but `folds` and
+            `groups`.
 
     Returns:
         Scores of the other rows with and without.
@@ -152,13 +154,15 @@ def _check(
 ) -> None:
     check_type("result", result, CrossValidation, PASS)
     check_data(*data, ndim=2, gaps=True)
-    train_X, train_Y, _ = data
-    check_model(model, train_X, train_Y)
-    if "folds" in cross_validate_kwargs:
-        raise ValueError(
-            "folds: expected none, as those of the result are used, got some; leave "
-            "them out"
-        )
+    train_X, train_Y, train_Yvar = data
+    noise: Any = noise_of(train_Yvar)
+    check_model(model, train_X, train_Y, **noise)
+    for name in ("folds", "groups"):
+        if name in cross_validate_kwargs:
+            raise ValueError(
+                f"{name}: expected none, as those of the result are used, got some; "
+                "leave them out"
+            )
     n = result.folds.held_out.shape[1]
     for name, values in (("train_X", train_X), ("train_Y", train_Y)):
         if len(values) != n:

@@ -33,12 +33,12 @@ def summarize_fits(
     """Say in words how fits ended, and what looks wrong.
 
     Named are fits that failed or reached a limit, gradients that are still large, fits
-    that took several attempts, models with a better optimum than their initial values
-    lead to (as BoTorch's fit begins), and models in the dead optimum, where all
-    lengthscales are at their priors' modes. With the models, also values at a bound;
-    values with less than 0.5 % of their prior beyond them in more than half of the
-    models (the prior contradicts the data); and single models with a value ten times
-    that of most others (perhaps another optimum).
+    to a single value, those that took several attempts, models with a better optimum
+    than their initial values lead to (as BoTorch's fit begins), and models in the dead
+    optimum, where all lengthscales are at their priors' modes. With the models, also
+    values at a bound; values with less than 0.5 % of their prior beyond them in more
+    than half of the models (the prior contradicts the data); and single models with a
+    value ten times that of most others (perhaps another optimum).
 
     Args:
         records: Such as `mll.fit_records`, or `records` of a cross-validation.
@@ -113,6 +113,16 @@ def _ends(records: list[FitRecord]) -> Iterator[str]:
         yield (
             f"Said to have converged, but with a large gradient (up to "
             f"{format_number(worst)} per point): {_list(large)}."
+        )
+    single = [
+        i
+        for i, record in enumerate(records)
+        if record.num_points == 1 and record.status is not OptimizationStatus.FAILURE
+    ]
+    if single:
+        yield (
+            "Fitted to a single value, which says nothing of an outcome's scale and "
+            f"noise: {_list(single)}."
         )
     again = [i for i, record in enumerate(records) if record.attempts > 1]
     if again:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -281,6 +282,17 @@ def test_draws_are_passed_on_and_part_of_the_folder(data, tmp_path):
         compare({"default": normalized_gp}, X, Y, draws=150, **kwargs)
 
 
+def test_the_seed_is_that_of_draws(data):
+    X, Y = data
+    kwargs = {"fit": "posterior", "draws": 100, "seed": 5}
+    found = compare(
+        {"default": normalized_gp}, X, Y, sizes=[8], folds=k_fold(3), **kwargs
+    )
+    rows = np.random.default_rng([5, 0]).permutation(14)[:8]
+    own = cross_validate(normalized_gp, X[rows], Y[rows], folds=k_fold(3), **kwargs)
+    assert_close(found.points.log_density.to_numpy(), own.log_density[:, 0], rtol=1e-9)
+
+
 def test_an_executor_is_sent_criteria(data):
     kwargs = {"sizes": [9], "folds": k_fold(3), "mll": {"default": LeaveOneOutCRPS}}
     expected = compare(CONFIGURATIONS, *data, **kwargs, **QUICK)
@@ -355,6 +367,24 @@ def test_the_table_sums_cells_over_replicates(comparison):
         assert len(cells) == 3
         for column in ("failed", "evaluations", "seconds"):
             assert_close(entry[column], sum(cell[column] for cell in cells))
+
+
+def test_folds_of_a_single_value_are_a_caution_of_any_process(data):
+    """The warning is one of the process that computes the cell."""
+    X, Y = data
+    Y = torch.cat([Y, Y], dim=-1)
+    Y[2:, 1] = math.nan
+    kwargs = {"sizes": [14], "executor": ThreadPoolExecutor(1)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BotorchWarning)
+        found = compare({"default": normalized_gp}, X, Y, **kwargs, **QUICK)
+        own = cross_validate(normalized_gp, X, Y, **QUICK)
+    alone = {fit.fold for fit in own.fits if fit.record.num_points == 1}
+    assert found.fits.single.tolist() == [len(alone)] and len(alone) == 2
+    (caution,) = found.table().caution
+    assert "2 of 14 folds are fitted to a single value" in caution
+    without = Comparison(found.points, found.fits.drop(columns="single"))
+    assert "single" not in without.table().caution[0]
 
 
 @no_jitter_warnings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import TimeSeriesSplit
 
 from botorch_xval.comparison.datasets import make_datasets, make_schedule
 from botorch_xval.comparison.race import rounds
@@ -44,9 +45,9 @@ def test_rows_in_time_stay_in_their_order(start):
     assert torch.equal(made.training, folds(10).training)
 
 
-def test_labels_in_time_are_one_after_another_before_the_shuffle():
+@pytest.mark.parametrize("folds", [leave_future_out(2), TimeSeriesSplit(2)])
+def test_labels_in_time_are_one_after_another_before_the_shuffle(folds):
     labels = [i // 3 for i in range(21)]
-    folds = leave_future_out(2)
     rows, made = make_datasets(21, [12], 1, 0, folds, labels)[12, 0]
     assert rows.tolist() == sorted(rows)
     for held_out, training in zip(made.held_out, made.training, strict=True):

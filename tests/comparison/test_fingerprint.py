@@ -106,6 +106,16 @@ def test_without_source_the_bytecode_counts():
     assert made("def f(x): return x + 1") != made("def f(x): return x - 1")
 
 
+def test_a_function_without_a_module_has_one():
+    made: list[dict] = [{}, {}]
+    for space, number in zip(made, (1, 2), strict=True):
+        space["__builtins__"] = {}
+        exec(f"def model(x): return {number} * x", space)
+        assert space["model"].__module__ is None
+    found = [fingerprint(space["model"]) for space in made]
+    assert found[0] != found[1]
+
+
 def test_equal_in_another_process():
     script = (
         "import values; from botorch_xval.comparison.fingerprint import fingerprint as "

@@ -90,6 +90,17 @@ def test_rows_of_a_group_are_one_cluster():
     assert without.difference_se[SPECS[1].name] < 0.15
 
 
+def test_a_model_that_fails_in_one_repetition_has_no_rank():
+    """The mean of its other repetitions is over other points than the default's."""
+    points = searched({0: BASE, 1: BASE + 0.5}).comparison.points
+    twice = pd.concat([points, points], ignore_index=True)
+    lacks = (twice.configuration == SPECS[1].name) & (twice.row == 3)
+    twice.loc[lacks.idxmax(), ["log_density", "squared_error"]] = np.nan
+    table = rank(twice).set_index("configuration")
+    assert table.loc[SPECS[1].name, ["elpd", "difference", "rmse"]].isna().all()
+    assert_close(table.elpd[SPECS[0].name], BASE.sum())
+
+
 @pytest.mark.parametrize("mean", [0.38, 0.45])
 def test_a_search_is_as_sure_as_a_comparison(mean):
     """What beats the default clearly, the default is decisively behind, and else not.

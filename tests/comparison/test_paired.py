@@ -45,11 +45,23 @@ def test_only_rows_that_all_have_compare():
     common, groups = common_rows(table)
     assert list(common["log_density"]) == ["a", "b"]
     assert common.index.to_list() == [2, 4, 9]  # each has a score in a replicate
+    # Of the rows 4 and 9 only that of the second replicate has both.
+    assert_close(common.log_density.a.to_numpy(), [2.0, 7.0, 5.0])
     assert groups.to_dict() == {2: 1, 4: 0, 9: 0}
     table.loc[(table.configuration == "b") & (table.row == 9), "log_density"] = nan
     common, groups = common_rows(table)
     assert common.index.to_list() == [2, 4] and groups.to_list() == [1, 0]
     assert groups_of(table.drop(columns="group")) is None
+
+
+def test_a_repetition_without_a_score_counts_for_none():
+    nan = np.nan
+    twice = [points(a=[1, 2, 3, 5, 7, 2], b=[1, 2, 3, 5, 7, 2])] * 2
+    table = pd.concat([twice[0], twice[1].assign(log_density=0.0)], ignore_index=True)
+    first = (table.configuration == "b") & (table.replicate == 0) & (table.row == 4)
+    table.loc[first.idxmax(), "log_density"] = nan
+    scores = common_rows(table)[0].log_density
+    assert_close(scores.a.to_numpy(), scores.b.to_numpy())
 
 
 def test_who_left_a_race_did_not_stay():

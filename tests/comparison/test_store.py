@@ -196,6 +196,28 @@ def test_a_damaged_file_is_named(tmp_path):
         CellFolder(tmp_path, {"X": "1"})
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("cell", ["a", 5, 1, [1, 2]], "the cell"),  # a copy of another file
+        ("rows", [0, 5], "rows"),
+        ("log_density", [0.1, "0.2"], "log_density of type"),
+        ("squared_error", [1.0], "squared_error of shape"),
+    ],
+)
+def test_a_file_that_was_edited_is_named(tmp_path, key, value, message):
+    store = CellFolder(tmp_path, {"X": "1"})
+    cell = Cell("a", 5, 0, (1, 2))
+    store.keep(cell, OUTCOME)
+    (name,) = cells(tmp_path)
+    path = tmp_path / "cells" / name
+    content = json.loads(path.read_text())
+    (content if key == "cell" else content["outcome"])[key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"{name}, got a damaged one .*{message}"):
+        store.load(cell)
+
+
 def test_a_folder_of_another_format_is_refused(tmp_path):
     store = CellFolder(tmp_path, {"X": "1"})
     store.keep(Cell("a", 5, 0, (1, 2)), {"log_density": [0.1]})

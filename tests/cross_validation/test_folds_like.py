@@ -184,7 +184,9 @@ def test_the_future_of_labels_has_their_names():
     assert torch.equal(found.training, mask("111000", "111110"))
 
 
-@pytest.mark.parametrize("folds", [leave_future_out(2), buffered(leave_one_out, 1)])
+@pytest.mark.parametrize(
+    "folds", [leave_future_out(2), buffered(leave_one_out, 1), TimeSeriesSplit(2)]
+)
 def test_labels_that_alternate_have_no_order(folds):
     """A fold of "b" would train on row 3, which comes after row 2 of "b"."""
     message = (

@@ -39,6 +39,7 @@ from botorch_xval.cross_validation.arguments import FITS
 from botorch_xval.cross_validation.folds import Folds
 from botorch_xval.cross_validation.folds_like import make_folds
 from botorch_xval.cross_validation.outputs import rows_of_outputs, single_values
+from botorch_xval.reporting.diagnosis import summarize_fits
 from botorch_xval.reporting.plots import plot_predictions
 
 FEW = FitOptions(options={"maxiter": 4}, starts="own")
@@ -182,12 +183,13 @@ def test_a_fold_of_a_single_value_is_named(fit):
     said = [str(w.message) for w in caught if "single value" in str(w.message)]
     assert found.failed == {} and not found.log_density[[2, 4], 1].isnan().any()
     if fit == "fixed":
-        assert said == []
+        assert said == [] and "single value" not in summarize_fits(found.records)
         return
     (text,) = said
     assert "noise: row 2 (output 1), row 4 (output 1); do not rely on the" in text
     assert caught[0].filename == __file__
     assert_close(found.scale[[2, 4], 1], [1.0, 1.0])  # in any unit
+    assert "Fitted to a single value" in summarize_fits(found.records)
 
 
 def test_rows_that_hold_out_nothing_of_an_output_are_not_named():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from botorch.models import SingleTaskGP
 from fold_helpers import planted
 from helpers import assert_close, noisy_waves, normalized_gp, unit_waves
 
 from botorch_xval import cross_validate, k_fold
 from botorch_xval.cross_validation import find_outliers, outliers, refit_without
+from botorch_xval.cross_validation.folds import restrict
 
 NAMES = [f"trial {i}" for i in range(30)]
 
@@ -69,6 +72,20 @@ def test_several_outputs_and_repeated_folds():
     assert_close(found.points["with"][3], other)
 
 
+def test_a_model_may_need_known_noise():
+    def model(train_X, train_Y, train_Yvar):
+        return SingleTaskGP(train_X, train_Y, train_Yvar)
+
+    X, Y = unit_waves(8)
+    data = X, Y, torch.full_like(Y, 0.01)
+    result = cross_validate(model, *data, folds=k_fold(4), fit="warm")
+    found = refit_without(result, [3], model, *data, fit="warm")
+    kept = torch.arange(8) != 3
+    folds = restrict(result.folds, kept.nonzero()[:, 0].tolist())
+    alone = cross_validate(model, *(t[kept] for t in data), folds=folds, fit="warm")
+    assert found.points["without"].sum() == pytest.approx(alone.elpd)
+
+
 def test_wrong_arguments_are_refused_in_words():
     X, Y = unit_waves(8)
     result = cross_validate(normalized_gp, X, Y, fit="warm")
@@ -77,3 +94,5 @@ def test_wrong_arguments_are_refused_in_words():
             refit_without(result, rows, normalized_gp, X, Y)
     with pytest.raises(ValueError, match="the outcomes of the result, got others"):
         refit_without(result, [1], normalized_gp, X, Y + 1)
+    with pytest.raises(ValueError, match="groups: expected none, as those of the res"):
+        refit_without(result, [1], normalized_gp, X, Y, groups=list(range(8)))

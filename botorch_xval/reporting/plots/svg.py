@@ -38,7 +38,9 @@ SETTINGS: Any = {
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 HREF = "{http://www.w3.org/1999/xlink}href"
 COLOR = re.compile(r"#[0-9a-f]{6}\b")
-FONT = re.compile(r"(font:[^;]*?px) [^;]*")
+# Before matplotlib 3.11 family and size are one.
+FONT = re.compile(r"(font:[^;]*?px|font-family:) [^;]*")
+FINE = re.compile(r"-?\d+\.\d{3,}")  # finer than a hundredth of a point
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 # By the least lightness of a gray what it becomes.
 GRAYS = ((0.99, "--paper"), (0.85, "--guide"), (0.6, "--line"), (0.1, "--soft"))
@@ -197,6 +199,10 @@ class Charts:
             if name in used:
                 element.attrib["id"] = prefix + name
             for key, value in element.attrib.items():
+                if key in ("d", "x", "y"):
+                    element.attrib[key] = FINE.sub(
+                        lambda m: f"{float(m[0]):.2f}", value
+                    )
                 if key in ("style", "clip-path"):
                     value = REFERENCE.sub(rf"url(#{prefix}\1)", value)
                     value = FONT.sub(r"\1 var(--sans)", value)
@@ -207,6 +213,8 @@ class Charts:
                 element.text = (element.text or "").strip() or None
             elif (full := self._in_full(element.text or "")) != element.text:
                 _say(element, full)
+        for group in root.iter("g"):
+            _share_style(group)
 
     def _in_full(self, text: str) -> str:
         """A text with its shortened names in full."""
@@ -222,6 +230,17 @@ def _link(ax: Axes, dots: Dots) -> None:
         dots.x, dots.y, s=60, alpha=0.0, zorder=10, urls=[f"#{i}" for i in dots.ids]
     )
     ax.axis(limits)
+
+
+def _share_style(group: ElementTree.Element) -> None:
+    """Give a group the style that all of its marks have, instead of each of them."""
+    marks = [child for child in group if child.tag == "use"]
+    if len({mark.get("style") for mark in marks}) == 1 < len(marks) and (
+        {child.tag for child in group} <= {"use", "defs"} and "style" in marks[0].attrib
+    ):
+        group.set("style", marks[0].get("style", ""))
+        for mark in marks:
+            del mark.attrib["style"]
 
 
 def _say(element: ElementTree.Element, text: str) -> None:

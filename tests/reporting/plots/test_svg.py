@@ -66,8 +66,27 @@ def test_text_is_text_and_large_enough_on_a_phone(tmp_path):
     (image,) = page.root.find("svg")
     width = float(image.attributes["viewbox"].split()[2])
     for each in texts:
+        assert "var(--sans)" in each.attributes["style"]
+        assert "DejaVu" not in each.attributes["style"]
         size = float(re.search(r"([\d.]+)px", each.attributes["style"])[1])
         assert size * 358 / width > 9.9
+
+
+def test_marks_of_one_style_share_it_and_coordinates_are_short(tmp_path):
+    """Of marks in several colors each keeps its own."""
+
+    def scattered(ax: plt.Axes) -> None:
+        ax.scatter(np.linspace(0, 1, 7), np.linspace(0, 1, 7) ** 2, color="#123456")
+        ax.scatter([0, 1], [1, 0], color=["#654321", "#abcdef"])
+
+    html = Charts().chart(scattered, "One.")
+    page = parsed(html, tmp_path / "page.html")
+    assert html.count("fill: #123456") == 1
+    assert html.count("fill: #654321") == html.count("fill: #abcdef") == 1
+    for name in ("x", "y", "d"):
+        values = [e.attributes.get(name, "") for e in page.root.find("use")]
+        values += [e.attributes.get(name, "") for e in page.root.find("path")]
+        assert not re.search(r"\d\.\d{3}", " ".join(values))
 
 
 def test_a_title_stands_above_in_full(tmp_path):
