@@ -15,7 +15,11 @@ from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 
 from botorch_xval.command_line.arguments import CRITERIA, make_parser
 from botorch_xval.command_line.executors import open_executor
-from botorch_xval.command_line.reports import cross_validate_each, write_comparison
+from botorch_xval.command_line.reports import (
+    cross_validate_each,
+    plain_warnings,
+    write_comparison,
+)
 from botorch_xval.command_line.tables import Trials, read_trials
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.files import write_in_full
@@ -29,7 +33,7 @@ from botorch_xval.reporting import Course, describe, summarize_fits, write_page
 
 __all__ = ["main"]
 
-DEFAULT_SIZES = (20, 40, 60)
+DEFAULT_SIZES = (20, 40, 60)  # the last one: at most
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,10 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.error("COMMAND: expected a command, got none")
     try:
-        trials = read_trials(args)
-        for text in (trials.table.summary(), *trials.notes):
-            print(text)
-        {"fit": _fit, "search": _search}.get(args.command, _compare)(trials, args)
+        with plain_warnings():
+            trials = read_trials(args)
+            for text in (trials.table.summary(), *trials.notes):
+                print(text)
+            {"fit": _fit, "search": _search}.get(args.command, _compare)(trials, args)
     except (ValueError, OSError, BotorchError) as error:
         print(f"botorch-xval: {error}", file=sys.stderr)
         return 2
@@ -165,7 +170,7 @@ def _compare(trials: Trials, args: argparse.Namespace) -> None:
     end = monotonic() + (math.inf if args.budget is None else args.budget)
     n = len(table.X)
     models, mlls = _configurations(table, args.criteria)
-    sizes = args.sizes or [size for size in DEFAULT_SIZES if size <= n] or [n]
+    sizes = args.sizes or _default_sizes(n)
     extent = []
     if args.sizes is None and max(sizes) < n:
         all_rows = ",".join(map(str, [*sizes, n]))
@@ -287,6 +292,13 @@ def _configurations(
             own = name if criterion == "evidence" else f"{name}, {criterion}"
             models[own], mlls[own] = model, CRITERIA[criterion]
     return models, mlls
+
+
+def _default_sizes(n: int) -> list[int]:
+    """All rows, or so many as take little time, and before them clearly fewer."""
+    *smaller, last = DEFAULT_SIZES
+    last = min(last, n)
+    return [*(size for size in smaller if size <= 0.8 * last), last]
 
 
 def _listed(sizes: Collection[int]) -> str:

@@ -20,7 +20,7 @@ from children import alive, begin, wait_for
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import assert_same
 
-from botorch_xval.__main__ import main
+from botorch_xval.__main__ import _default_sizes, main
 from botorch_xval.command_line.arguments import make_parser
 from botorch_xval.command_line.tables import read_trials
 from botorch_xval.comparison.compare import compare
@@ -398,16 +398,40 @@ def test_a_table_without_any_option(trials, tmp_path, capsys, no_report):
     assert sorted(found.configuration) == sorted(NAMES)
 
 
-def test_rows_that_are_in_no_dataset_are_told(tmp_path, capsys, no_report):
+def test_rows_that_are_in_no_dataset_are_told(tmp_path, capsys, no_report, monkeypatch):
+    monkeypatch.setattr("botorch_xval.__main__.DEFAULT_SIZES", (4, 6, 8))
     columns = ["lr_max", "epochs", "loss"]
-    load_tuning_trials().head(21)[columns].to_csv(tmp_path / "t.csv", index=False)
+    load_tuning_trials().head(9)[columns].to_csv(tmp_path / "t.csv", index=False)
     arguments = ["compare", str(tmp_path / "t.csv"), "--fit", "fixed"]
-    text = "Compared at up to 20 of 21 rows (--sizes 20,21: all)."
+    text = "Compared at up to 8 of 9 rows (--sizes 4,6,8,9: all)."
     assert main([*arguments, "--out", str(tmp_path / "a")]) == 0
     assert text in capsys.readouterr().out
     arguments += ["--sizes", "8", "--out", str(tmp_path / "b")]  # as it was asked for
     assert main(arguments) == 0
     assert "Compared at" not in capsys.readouterr().out
+
+
+def test_without_sizes_small_tables_are_compared_whole():
+    cases = {5: [5], 24: [24], 25: [20, 25], 41: [20, 41], 50: [20, 40, 50]}
+    for n, sizes in {**cases, 60: [20, 40, 60], 900: [20, 40, 60]}.items():
+        assert _default_sizes(n) == sizes
+
+
+def test_warnings_are_told_once_without_their_place():
+    """In a process of its own, since pytest keeps warnings to itself."""
+    code = """if True:
+        import warnings
+        from botorch_xval.command_line.reports import plain_warnings
+
+        with plain_warnings():
+            for text in ("one", "one", "two"):
+                warnings.warn(text, RuntimeWarning)
+        warnings.warn("after")
+    """
+    command = [sys.executable, "-W", "always", "-c", code]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    told = "".join(f"botorch-xval: warning: {text}\n" for text in ("one", "two"))
+    assert told in ended.stderr and "UserWarning: after" in ended.stderr
 
 
 def test_guessed_choices_keep_their_text(tmp_path):
@@ -465,6 +489,7 @@ def test_several_targets_with_all_commands(tmp_path, capsys):
     compared = [*base, "--sizes", "9", "--fit", "fixed", "--out", str(out)]
     assert main(["compare", *compared]) == 0
     assert sorted(path.name for path in out.iterdir()) == FILES
+    assert "some rows lack a target" in (out / "report.html").read_text()
     out = tmp_path / "search"
     searched = [*base, "--candidates", "2", "--fit", "fixed", "--out", str(out)]
     assert main(["search", *searched]) == 0

@@ -115,7 +115,8 @@ def _add_comparison(command: argparse.ArgumentParser) -> None:
         "--sizes",
         type=_sizes,
         metavar="N,N",
-        help="numbers of rows to compare at (default: those of 20,40,60 that fit)",
+        help="numbers of rows to compare at (default: 20,40 and 60, or all rows "
+        "if there are fewer)",
     )
     command.add_argument(
         "--replicates", type=int, default=1, help="shuffles of the rows (1)"

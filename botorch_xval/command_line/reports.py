@@ -1,8 +1,10 @@
-"""The charts and the page of a comparison of the command line."""
+"""What the command line says and draws beside the scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,7 +19,25 @@ from botorch_xval.cross_validation.outliers import FEWEST, WithoutRows
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.cross_validation.without_rows import find_outliers
 
-__all__ = ["cross_validate_each", "write_comparison"]
+__all__ = ["cross_validate_each", "plain_warnings", "write_comparison"]
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print every warning once, as text: its place in the code says nothing here."""
+    told = set()
+
+    def text(message: Warning | str, *_args: Any, **_kwargs: Any) -> str:
+        line = f"botorch-xval: warning: {message}\n"
+        is_new = line not in told
+        told.add(line)
+        return line * is_new
+
+    before, warnings.formatwarning = warnings.formatwarning, text
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def cross_validate_each(
@@ -60,6 +80,11 @@ def cross_validate_each(
         except Exception as error:  # of one configuration
             what = "outliers" if name in results else "charts"
             notes.append(f"No {what} of {name}: {error}")
+    if any(result.models is None for result in results.values()):
+        notes.append(
+            "The models are not shown: some rows lack a target, so that each target "
+            "has folds of its own."
+        )
     return results, without, notes
 
 

@@ -50,8 +50,9 @@ LABELS = frozenset(
     | {"arm", "status", "comment", "notes", "random state", "random seed"}
     | {"trial index", "arm name", "trial status", "generation method", "unnamed 0"}
     | {"generation node", "created at", "updated at"}
+    | {"trial id", "run id", "experiment id"}
 )
-LAST_OF_LABELS = frozenset({"id", "date", "timestamp"})  # such as in "sample_id"
+TIMES = ("date", "timestamp")  # as the last word of a name
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def guess_roles(
       name says that they are further outcomes.
     * `target`: the column of numbers whose name says so (`loss`, `yield`, ...); else
       the last one with numbers.
-    * `choices`: columns with text or truth values.
+    * `choices`: columns with text or truth values, and repeated identifiers
+      (`catalyst_id`).
     * `log_scalars`, `log_target`: positive columns whose largest value is at least 100
       times the smallest, and less skewed by their logarithm.
 
@@ -176,6 +178,7 @@ def guess_roles(
     rest = [name for name in known if name not in ignored]
     if target is None:
         free = [n for n in rest if n in numbers and n not in (choices or ())]
+        free = [name for name in free if not _is_identifier(name)]
         if not free:
             raise wrong("table", "a column with numbers to predict", "none", "add one")
         target = [_guess_target(free)]
@@ -200,10 +203,12 @@ def guess_roles(
         got, remedy = f"none besides {target}", "add some, or name what to ignore"
         raise wrong("table", "columns to predict from", got, remedy)
     if choices is None:
-        choices = [name for name in inputs if name not in numbers]
+        choices = [n for n in inputs if n not in numbers or _is_identifier(n)]
         for name in choices:
-            count = table[name].nunique()
-            reasons[name] = f"a choice: {count} values that are not numbers"
+            kind = (
+                "numbers that are names" if name in numbers else "that are no numbers"
+            )
+            reasons[name] = f"a choice: {table[name].nunique()} values, {kind}"
     scalars = [name for name in inputs if name not in choices]
     if log_scalars is None:
         log_scalars = [n for n in scalars if n in numbers and _is_wide(numbers[n])]
@@ -256,7 +261,7 @@ def _spoiled(column: pd.Series) -> int | None:
     name, cells = str(column.name), column.tolist()
     filled = [str(cell) for cell in cells if not is_empty(cell, EMPTY_NUMBER)]
     meant = [cell for cell in filled if NUMBER.fullmatch(cell.strip())]
-    if _is_label(name) or not meant or 2 * len(meant) < len(filled):
+    if _is_label(column) or not meant or 2 * len(meant) < len(filled):
         return None
     if len(set(meant)) <= MIN_IDENTIFIERS and not _outcome_of(name):
         return None
@@ -274,7 +279,7 @@ def _is_no_input(column: pd.Series, numbers: np.ndarray | None) -> str:
             return f"always {filled[0]}"
         if numbers is not None:  # of a choice what is empty differs
             return f"always {filled[0]} or empty"
-    if _is_label(name):
+    if _is_label(column):
         return "its name says that it describes trials"
     if numbers is not None:
         # Few numbers in another order may well be levels of an input.
@@ -287,9 +292,18 @@ def _is_no_input(column: pd.Series, numbers: np.ndarray | None) -> str:
     return ""
 
 
-def _is_label(name: str) -> bool:
-    words = _words(name)
-    return " ".join(words) in LABELS or (bool(words) and words[-1] in LAST_OF_LABELS)
+def _is_label(column: pd.Series) -> bool:
+    """Whether the name of a column says that it numbers or describes trials."""
+    words = _words(str(column.name))
+    if " ".join(words) in LABELS or words[-1:] in [[word] for word in TIMES]:
+        return True
+    filled = [str(cell) for cell in column.tolist() if not is_empty(cell)]
+    return _is_identifier(str(column.name)) and len(set(filled)) == len(filled)
+
+
+def _is_identifier(name: str) -> bool:
+    """Whether numbers in a column are names, such as in "sample_id"."""
+    return _words(name)[-1:] == ["id"]
 
 
 def _words(name: str) -> list[str]:

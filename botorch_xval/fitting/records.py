@@ -57,7 +57,8 @@ class FitRecord:
     """SUCCESS: converged; STOPPED: by a limit, the time or a callback; FAILURE."""
 
     message: str
-    """The optimizer's last word, or the error that ended the fit."""
+    """The optimizer's last word, or the error that ended the fit; and an unexpected
+    error that ended searches from other starts."""
 
     seconds: float
     """This model's share of the computing time, over all attempts."""

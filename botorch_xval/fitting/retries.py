@@ -11,7 +11,7 @@ import logging
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from warnings import warn
 
@@ -86,23 +86,23 @@ def fit_models(
     is_grad_enabled = torch.is_grad_enabled()
     coordinates = log_coordinates(objective)
     models = list(range(objective.num_models) if models is None else models)
-    attempts = {i: _Attempts() for i in models}
+    attempts = {i: _Attempts(options) for i in models}
     theta = objective.start.copy()
     try:
         with FitProgress(0, options.progress) as bar:
             given = bar, deadline
             found = search_starts(objective, models, options, coordinates, *given, most)
             for i, tried in found.items():
-                attempts[i].add(tried, options)
+                attempts[i].add(tried)
             todo = models
             for attempt in range(1, options.max_attempts):
-                todo = [i for i in todo if attempts[i].goes_on(options)]
+                todo = [i for i in todo if attempts[i].goes_on()]
                 pairs = _new_starts(objective, todo, attempt)
                 if not pairs or monotonic() > deadline:
                     break
                 searches = search_from(objective, pairs, options, coordinates, *given)
                 for (i, start), search in zip(pairs, searches, strict=True):
-                    attempts[i].add([Tried(start, search)], options)
+                    attempts[i].add([Tried(start, search)])
                 todo = [i for i, _ in pairs]
         for i, each in attempts.items():
             if each.best is not None:
@@ -115,6 +115,7 @@ def fit_models(
         objective.write(objective.start)
         raise
     errors = {i: each.error for i, each in attempts.items() if each.best is None}
+    _warn_of_errors(list(attempts.values()))
     seen = coordinates if options.has_logarithms else None
     records = [each.record(objective, i, seen) for i, each in attempts.items()]
     succeeded = [each.succeeded for each in attempts.values()]
@@ -152,16 +153,17 @@ def _new_starts(
 class _Attempts:
     """The attempts to fit one model: that from all of its starts, and repetitions."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: FitOptions) -> None:
+        self.options = options
         self.count = 0
         self.tried: list[Tried] = []
         self.succeeded: list[Tried] = []
 
-    def add(self, tried: Sequence[Tried], options: FitOptions) -> None:
+    def add(self, tried: Sequence[Tried]) -> None:
         self.count += 1
         self.tried += tried
         self.last = tried
-        self.succeeded += [t for t in tried if has_succeeded(t.search, options)]
+        self.succeeded += [t for t in tried if has_succeeded(t.search, self.options)]
 
     @property
     def best(self) -> Search | None:
@@ -170,24 +172,33 @@ class _Attempts:
             return None
         return min((t.search for t in self.succeeded), key=lambda s: s.best_loss)
 
-    def goes_on(self, options: FitOptions) -> bool:
+    def goes_on(self) -> bool:
         """Whether there is to be another attempt."""
         if any(t in self.succeeded for t in self.last):
-            return options.pick_best_of_all_attempts
-        caught = (*options.caught_exception_types, *UNDEFINED)
-        errors = [t.search.error for t in self.last]
-        return any(error is None or isinstance(error, caught) for error in errors)
+            return self.options.pick_best_of_all_attempts
+        return any(not self._is_unexpected(t.search.error) for t in self.last)
 
     @property
     def error(self) -> Exception:
         last = self.last[0].search
         return last.error or ModelFittingError(last.message)
 
+    @property
+    def unexpected(self) -> list[Exception]:
+        """What ended searches of a fitted model and is no trouble of numbers."""
+        errors = [t.search.error for t in self.tried if self.succeeded]
+        return [e for e in errors if e is not None and self._is_unexpected(e)]
+
+    def _is_unexpected(self, error: Exception | None) -> bool:
+        """Whether an exception is none that a repetition is for."""
+        caught = (*self.options.caught_exception_types, *UNDEFINED)
+        return error is not None and not isinstance(error, caught)
+
     def record(
         self, objective: Objective, model: int, coordinates: LogCoordinates | None
     ) -> FitRecord:
         search = self.best or self.last[0].search
-        return record_of(
+        record = record_of(
             search,
             objective,
             model,
@@ -196,6 +207,28 @@ class _Attempts:
             sum(t.search.seconds for t in self.tried),
             self.count,
             optima=optima_of(self.succeeded, objective, model),
+        )
+        if errors := self.unexpected:
+            ended = f"{len(errors)} of {len(self.tried)} searches ended in an error"
+            message = f"{record.message}; {ended}, {_in_words(errors[0])}"
+            record = replace(record, message=message)
+        return record
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _warn_of_errors(attempts: Sequence[_Attempts]) -> None:
+    """Say that errors ended searches of models that other searches have fitted."""
+    if found := [each.unexpected for each in attempts if each.unexpected]:
+        warn(
+            f"searches of {len(found)} of {len(attempts)} models ended in an error ("
+            f"{_in_words(found[0][0])}). These models have the best of their other "
+            "searches, which may not be the lowest optimum; `message` of their records "
+            "says so",
+            OptimizationWarning,
+            stacklevel=2,
         )
 
 

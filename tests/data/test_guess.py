@@ -122,6 +122,16 @@ def test_columns_that_number_trials_in_any_order():
     assert "order" not in guess_roles(frame.assign(order=[*range(2, N + 1), 0])).ignore
 
 
+def test_repeated_identifiers_are_choices():
+    own = [17, 4] * (N // 2)
+    frame = table(catalyst_id=own, ligandId=["L1", "L2", "L1"] * (N // 3), run_id=own)
+    frame["base_id"] = own  # last, and of numbers: no target
+    found = guess_roles(frame.drop(columns="loss").assign(x=np.linspace(0, 1, N)))
+    assert found.choices == ["solver", "catalyst_id", "ligandId", "base_id"]
+    assert found.reasons["catalyst_id"] == "a choice: 2 values, numbers that are names"
+    assert found.target == ["x"] and "run_id" in found.ignore
+
+
 @pytest.mark.parametrize(
     ("name", "cell"),
     [

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from botorch.exceptions.errors import ModelFittingError
+from botorch.exceptions.warnings import OptimizationWarning
 from botorch.models import SingleTaskGP
 from botorch.optim.core import OptimizationStatus
 from gpytorch.kernels import RBFKernel
@@ -16,6 +17,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import GammaPrior
 from helpers import (
     TIGHT,
+    CalledKernel,
     RaisingKernel,
     are_equal,
     assert_close,
@@ -184,6 +186,33 @@ def without_setter(prior: GammaPrior) -> RBFKernel:
     kernel = RBFKernel(ard_num_dims=2)
     kernel.register_prior("lengthscale_prior", prior, lambda m: m.lengthscale)
     return kernel
+
+
+class Capricious(CalledKernel):
+    """It raises at large lengthscales."""
+
+    def forward(self, x1, x2, diag=False, **params):
+        if self.training and (self.lengthscale > self.limit).any():
+            raise RuntimeError("too long")
+        return super().forward(x1, x2, diag=diag, **params)
+
+
+@pytest.mark.several
+def test_an_error_of_some_searches_is_told():
+    """The model is fitted, maybe not to its lowest optimum, which nobody would see."""
+    mlls = []
+    for limit in (0.6, torch.inf):
+        kernel = Capricious(ard_num_dims=2, lengthscale_prior=GammaPrior(3.0, 6.0))
+        kernel.limit = limit
+        model = SingleTaskGP(X, Y, covar_module=kernel)
+        mlls.append(ExactMarginalLogLikelihood(model.likelihood, model))
+    words = r"searches of 1 of \d models? ended in an error \(RuntimeError: too long\)"
+    with pytest.warns(OptimizationWarning, match=words):
+        assert fit_each(mlls) == {}
+    first, second = (mll.fit_records[0] for mll in mlls)
+    assert "searches ended in an error, RuntimeError: too long" in first.message
+    assert "too long" not in second.message
+    assert first.status is OptimizationStatus.SUCCESS
 
 
 class NeverSampled(GammaPrior):
