@@ -205,9 +205,9 @@ def guess_roles(
     if choices is None:
         choices = [n for n in inputs if n not in numbers or _is_identifier(n)]
         for name in choices:
-            kind = (
-                "numbers that are names" if name in numbers else "that are no numbers"
-            )
+            kind = "that are no numbers"
+            if name in numbers:
+                kind = "numbers that are names"
             reasons[name] = f"a choice: {table[name].nunique()} values, {kind}"
     scalars = [name for name in inputs if name not in choices]
     if log_scalars is None:
@@ -270,7 +270,6 @@ def _spoiled(column: pd.Series) -> int | None:
 
 def _is_no_input(column: pd.Series, numbers: np.ndarray | None) -> str:
     """Why a column is neither an input nor an outcome; nothing if it may be."""
-    name = str(column.name)
     filled = [cell for cell in column.tolist() if not is_empty(cell)]
     if not filled:
         return "empty"
