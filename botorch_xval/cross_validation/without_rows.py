@@ -194,6 +194,10 @@ def _pairs(
 
 
 def _by_row(result: CrossValidation) -> pd.Series:
-    """Log density of each row, the mean of its repetitions."""
-    density = result.summed_log_density.cpu().numpy()
-    return pd.Series(density).groupby(result.rows.cpu().numpy()).mean()
+    """Log density of each row, the mean of its repetitions; NaN if it lacks one.
+
+    The mean of fewer would have no partner in a paired difference.
+    """
+    density = pd.Series(result.summed_log_density.cpu().numpy())
+    of_rows = density.groupby(result.rows.cpu().numpy())
+    return of_rows.agg(lambda own: own.mean(skipna=False))

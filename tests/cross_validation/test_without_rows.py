@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from botorch.exceptions.warnings import BotorchWarning
 from botorch.models import SingleTaskGP
 from fold_helpers import planted
 from helpers import assert_close, noisy_waves, normalized_gp, unit_waves
@@ -70,6 +71,26 @@ def test_several_outputs_and_repeated_folds():
     assert len(found.result.models) == len(result.folds.names)
     other = result.log_density.sum(dim=-1)[result.rows == 4].mean()
     assert_close(found.points["with"][3], other)
+
+
+def test_a_row_that_lacks_a_repetition_is_not_compared():
+    """A fold of the second shuffle fails, of which the mean of one would be left."""
+    X, Y = unit_waves(10)
+    folds = k_fold(5, repeats=2)(10)
+    lost = folds.held_out[7].nonzero()[:, 0].tolist()
+
+    def model(train_X, train_Y):
+        if torch.equal(train_X, X[folds.training[7]]):
+            raise RuntimeError("of this fold only")
+        return normalized_gp(train_X, train_Y)
+
+    kwargs = {"fit": "warm", "model": model, "train_X": X, "train_Y": Y}
+    with pytest.warns(BotorchWarning, match="1 of 10 folds could not be fitted"):
+        result = cross_validate(folds=folds, **kwargs)
+    (other, *_) = set(range(10)) - set(lost)
+    points = refit_without(result, [other], **kwargs).points.set_index("row")
+    assert points["with"].isna().pipe(lambda x: x.index[x]).to_list() == lost
+    assert points.difference.isna().sum() == len(lost) == 2
 
 
 def test_a_model_may_need_known_noise():
