@@ -162,7 +162,9 @@ def guess_roles(
                 repr(table[name].iloc[0]),
                 SECOND_HEADER,
             )
-        if (at := _spoiled(table[name])) is not None:
+        if name in (target or ()) or _is_spoiled(table[name]):
+            cells = enumerate(table[name].tolist())
+            at = next(i for i, cell in cells if not _is_number(cell))
             raise wrong(
                 f"column {name!r}, row {table.index[at]!r}",
                 "a number",
@@ -252,20 +254,26 @@ def _numbers(column: pd.Series) -> np.ndarray | None:
         return None
 
 
-def _spoiled(column: pd.Series) -> int | None:
-    """Where a column that was meant to be of numbers has the first cell that is none.
+def _is_number(cell: object) -> bool:
+    try:
+        number(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_spoiled(column: pd.Series) -> bool:
+    """Whether a column with other cells was meant to be of numbers.
 
     Such a column has numbers, as one writes them, in half of its cells or more, and
     more different ones than a choice would have, or the name of an outcome.
     """
-    name, cells = str(column.name), column.tolist()
-    filled = [str(cell) for cell in cells if not is_empty(cell, EMPTY_NUMBER)]
+    name = str(column.name)
+    filled = [str(cell) for cell in column.tolist() if not is_empty(cell, EMPTY_NUMBER)]
     meant = [cell for cell in filled if NUMBER.fullmatch(cell.strip())]
     if _is_label(column) or not meant or 2 * len(meant) < len(filled):
-        return None
-    if len(set(meant)) <= MIN_IDENTIFIERS and not _outcome_of(name):
-        return None
-    return next(i for i, cell in enumerate(cells) if _numbers(column.iloc[[i]]) is None)
+        return False
+    return len(set(meant)) > MIN_IDENTIFIERS or _outcome_of(name) is not None
 
 
 def _is_no_input(column: pd.Series, numbers: np.ndarray | None) -> str:

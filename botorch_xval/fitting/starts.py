@@ -105,6 +105,10 @@ def _points(dimensions: int) -> list[tuple[Array, Array]]:
     Scrambled, always in the same way: of the plain sequence the first points of many
     dimensions are alike.
     """
+    # SciPy reads its numbers at their first use, and loses a Ctrl-C meanwhile; points
+    # without them would stay for as long as the process lives.
+    if not (qmc.Sobol(dimensions, scramble=False).random(2)[1] == 0.5).all():
+        raise KeyboardInterrupt
     points = qmc.Sobol(dimensions, scramble=True, seed=0).random(MOST)
     points = np.clip(points, 1e-6, 1 - 1e-6)
     return list(zip(points, ndtri(points), strict=True))

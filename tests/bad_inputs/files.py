@@ -7,6 +7,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable
+from dataclasses import astuple
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -279,7 +280,8 @@ def opening(
 
 
 def other(**changes: Any) -> str:
-    return json.dumps({"cell": [], "outcome": OUTCOME | changes})
+    own = [*astuple(CELL)[:-1], list(CELL.folds)]
+    return json.dumps({"cell": own, "outcome": OUTCOME | changes})
 
 
 WHOLE, DELETE = (
@@ -306,6 +308,8 @@ CELLS = table_of(
     ("a cell of brackets", opening(cell=DEEP), WHOLE, "RecursionError", DELETE),
     ("a cell that is a number", opening(cell="3"), WHOLE, "TypeError", DELETE),
     ("a cell without scores", opening(cell='{"outcome": {}}'), WHOLE, "KeyError",
+     DELETE),
+    ("that of another cell", opening(cell='{"cell": [], "outcome": {}}'), WHOLE, "cell",
      DELETE),
     ("scores as text", opening(cell=other(log_density="abc")), WHOLE, "Error", DELETE),
     ("scores of other rows", opening(cell=other(log_density=[1.0])), WHOLE, "shape",

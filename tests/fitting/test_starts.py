@@ -10,8 +10,10 @@ from botorch.optim.core import OptimizationStatus
 from gpytorch.kernels import LinearKernel, RBFKernel, ScaleKernel
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import fold_mlls, mll_of, normalized_gp, unit_waves
+from scipy.stats import qmc
 
 from botorch_xval import FitOptions, fit_gpytorch_mll, make_objective
+from botorch_xval.fitting import starts
 from botorch_xval.fitting.retries import log_coordinates
 from botorch_xval.fitting.starts import MOST, starts_of
 
@@ -61,6 +63,21 @@ def test_starts_are_the_same_every_time_and_do_not_touch_the_generators():
     assert torch.equal(before[0], torch.get_rng_state())
     assert np.array_equal(before[1], np.random.get_state()[1])
     assert all(np.array_equal(one[label], other[label]) for label in one)
+
+
+def test_an_interruption_that_scipy_loses_is_raised(monkeypatch):
+    """SciPy's directions are then zero, and every point is the first one."""
+
+    class Interrupted(qmc.Sobol):
+        def random(self, n):
+            return np.zeros((n, self.d))
+
+    starts._points.cache_clear()
+    with monkeypatch.context() as changed:
+        changed.setattr(qmc, "Sobol", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            starts._points(3)
+    assert len({point[0].tobytes() for point in starts._points(3)}) == MOST
 
 
 def test_starts_do_not_depend_on_the_other_models():
