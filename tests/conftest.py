@@ -31,6 +31,11 @@ sys.path.append(str(Path(__file__).parents[1]))
 no_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that no process waits for another one in the end."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=no_cuda)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
