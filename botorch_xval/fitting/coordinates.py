@@ -160,7 +160,10 @@ class WhitenedCoordinates:
         if (~resting).any():
             values, vectors = np.linalg.eigh(hessian[free])
             condition = values.max() / values.min() if values.min() > 0 else np.inf
-            values = np.maximum(values, smallest * max(values.max(), 1e-12))
+            if values.max() > 0:
+                values = np.maximum(values, smallest * values.max())
+            else:  # nothing is known; by tiny values a step would be of any length
+                values = np.ones_like(values)
             root[free] = vectors / np.sqrt(values)
             inverse[free] = (vectors * np.sqrt(values)).T
         for i in np.flatnonzero(resting):

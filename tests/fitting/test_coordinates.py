@@ -182,6 +182,17 @@ def test_the_hessian_becomes_the_identity():
     assert_close(own.T @ hessian @ own, np.eye(4), **SAME)
 
 
+@pytest.mark.parametrize("hessian", [np.zeros((3, 3)), -np.eye(3)])
+def test_without_a_curvature_steps_are_those_of_logarithms(hessian):
+    """A Hessian of NaN counts as zero; by tiny values a step would overflow."""
+    center, free = np.array([0.0, 1.0, -1.0]), np.zeros(3, dtype=bool)
+    found = WhitenedCoordinates.of(COORDINATES, center, hessian, free)
+    assert np.array_equal(np.abs(found.root), np.eye(3))
+    assert np.isinf(found.condition)
+    with np.errstate(all="raise"):
+        assert np.isfinite(found.at(np.full(3, 2.0))[0]).all()
+
+
 def test_only_resting_parameters_keep_their_bounds():
     coordinates = whitened()
     theta, _ = coordinates.at(np.zeros(5))
