@@ -107,7 +107,10 @@ def fit_models(
         for i, each in attempts.items():
             if each.best is not None:
                 theta[i] = each.best.best_point
-        objective.write(theta)
+        seen = coordinates if options.has_logarithms else None
+        records = [each.record(objective, i, seen) for i, each in attempts.items()]
+        _warn_of_errors(list(attempts.values()))
+        objective.write(theta)  # when all else is done
     except BaseException:
         # Ctrl-C: no model may have a part of its values, and where it interrupts the
         # end of a context manager, such as `no_grad`, that has restored nothing.
@@ -115,9 +118,6 @@ def fit_models(
         objective.write(objective.start)
         raise
     errors = {i: each.error for i, each in attempts.items() if each.best is None}
-    _warn_of_errors(list(attempts.values()))
-    seen = coordinates if options.has_logarithms else None
-    records = [each.record(objective, i, seen) for i, each in attempts.items()]
     succeeded = [each.succeeded for each in attempts.values()]
     return Fitted(objective, theta, records, errors, succeeded)
 

@@ -40,6 +40,7 @@ from botorch_xval.fitting.losses.exact import Exact
 from botorch_xval.fitting.losses.make import make_objective
 from botorch_xval.fitting.losses.modules import ByModules
 from botorch_xval.fitting.losses.objective import StackedObjective
+from botorch_xval.fitting.losses.parameters import ParameterTable
 from botorch_xval.fitting.threads import single_threaded_torch
 
 FOLDS, N, BAD = 6, 12, 2
@@ -249,6 +250,20 @@ def test_an_interrupt_while_values_are_written_takes_them_back(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fit(mlls, "auto")
     assert len(calls) == 2
+    assert all(are_equal(values_of(m), s) for m, s in zip(mlls, start, strict=True))
+
+
+def test_an_interrupt_while_records_are_made_leaves_all_models(monkeypatch):
+    """Such as in a prior, which is asked for its mode after the last search."""
+    mlls = folds("closed form", "none")
+    start = [values_of(mll) for mll in mlls]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ParameterTable, "at_prior_modes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(mlls, "auto")
     assert all(are_equal(values_of(m), s) for m, s in zip(mlls, start, strict=True))
 
 
