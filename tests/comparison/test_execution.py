@@ -24,6 +24,9 @@ from torch import Tensor
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.table import Comparison
 
+# A test of NUTS in the same process has imported JAX, which warns of forks.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
 QUICK = {"fit_options": optimizer(maxiter=4)}
 CONFIGURATIONS = {"default": normalized_gp, "short sighted": short_sighted}
 

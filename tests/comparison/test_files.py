@@ -22,6 +22,9 @@ from children import (
 
 from botorch_xval.comparison.files import only_run, write_in_full
 
+# A test of NUTS in the same process has imported JAX, which warns of forks.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
 # Written in full
 
 
