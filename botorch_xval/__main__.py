@@ -13,7 +13,11 @@ from botorch.exceptions.errors import BotorchError
 from botorch.models.model import Model
 from gpytorch.mlls import ExactMarginalLogLikelihood, MarginalLogLikelihood
 
-from botorch_xval.command_line.arguments import CRITERIA, make_parser
+from botorch_xval.command_line.arguments import (
+    CRITERIA,
+    default_sizes,
+    make_parser,
+)
 from botorch_xval.command_line.executors import open_executor
 from botorch_xval.command_line.reports import (
     cross_validate_each,
@@ -32,8 +36,6 @@ from botorch_xval.models.configurations import default_configurations
 from botorch_xval.reporting import Course, describe, summarize_fits, write_page
 
 __all__ = ["main"]
-
-DEFAULT_SIZES = (20, 40, 60)  # the last one: at most
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -170,7 +172,7 @@ def _compare(trials: Trials, args: argparse.Namespace) -> None:
     end = monotonic() + (math.inf if args.budget is None else args.budget)
     n = len(table.X)
     models, mlls = _configurations(table, args.criteria)
-    sizes = args.sizes or _default_sizes(n)
+    sizes = args.sizes or default_sizes(n)
     extent = []
     if args.sizes is None and max(sizes) < n:
         all_rows = ",".join(map(str, [*sizes, n]))
@@ -292,13 +294,6 @@ def _configurations(
             own = name if criterion == "evidence" else f"{name}, {criterion}"
             models[own], mlls[own] = model, CRITERIA[criterion]
     return models, mlls
-
-
-def _default_sizes(n: int) -> list[int]:
-    """All rows, or so many as take little time, and before them clearly fewer."""
-    *smaller, last = DEFAULT_SIZES
-    last = min(last, n)
-    return [*(size for size in smaller if size <= 0.8 * last), last]
 
 
 def _listed(sizes: Collection[int]) -> str:

@@ -20,7 +20,7 @@ from children import alive, begin, wait_for
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from helpers import assert_same
 
-from botorch_xval.__main__ import _default_sizes, main
+from botorch_xval.__main__ import main
 from botorch_xval.command_line.arguments import make_parser
 from botorch_xval.command_line.tables import read_trials
 from botorch_xval.comparison.compare import compare
@@ -399,7 +399,7 @@ def test_a_table_without_any_option(trials, tmp_path, capsys, no_report):
 
 
 def test_rows_that_are_in_no_dataset_are_told(tmp_path, capsys, no_report, monkeypatch):
-    monkeypatch.setattr("botorch_xval.__main__.DEFAULT_SIZES", (4, 6, 8))
+    monkeypatch.setattr("botorch_xval.command_line.arguments.DEFAULT_SIZES", (4, 6, 8))
     columns = ["lr_max", "epochs", "loss"]
     load_tuning_trials().head(9)[columns].to_csv(tmp_path / "t.csv", index=False)
     arguments = ["compare", str(tmp_path / "t.csv"), "--fit", "fixed"]
@@ -409,12 +409,6 @@ def test_rows_that_are_in_no_dataset_are_told(tmp_path, capsys, no_report, monke
     arguments += ["--sizes", "8", "--out", str(tmp_path / "b")]  # as it was asked for
     assert main(arguments) == 0
     assert "Compared at" not in capsys.readouterr().out
-
-
-def test_without_sizes_small_tables_are_compared_whole():
-    cases = {5: [5], 24: [24], 25: [20, 25], 41: [20, 41], 50: [20, 40, 50]}
-    for n, sizes in {**cases, 60: [20, 40, 60], 900: [20, 40, 60]}.items():
-        assert _default_sizes(n) == sizes
 
 
 def test_warnings_are_told_once_without_their_place():

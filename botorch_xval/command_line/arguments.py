@@ -13,7 +13,9 @@ from botorch_xval.cross_validation.arguments import FITS
 from botorch_xval.models.configurations import default_configurations
 from botorch_xval.models.mlls import LeaveOneOutCRPS
 
-__all__ = ["CRITERIA", "make_parser"]
+__all__ = ["CRITERIA", "default_sizes", "make_parser"]
+
+DEFAULT_SIZES = (20, 40, 60)  # the last one: at most
 
 CRITERIA = {
     "evidence": ExactMarginalLogLikelihood,
@@ -36,6 +38,13 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with status 2."""
         self.exit(2, f"botorch-xval: {message}; see {self.prog} --help\n")
+
+
+def default_sizes(n: int) -> list[int]:
+    """At how many of `n` rows to compare: all, at most 60, and clearly fewer before."""
+    *smaller, last = DEFAULT_SIZES
+    last = min(last, n)
+    return [*(size for size in smaller if size <= 0.8 * last), last]
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -165,12 +165,17 @@ def guess_roles(
         if name in (target or ()) or _is_spoiled(table[name]):
             cells = enumerate(table[name].tolist())
             at = next(i for i, cell in cells if not _is_number(cell))
+            remedy = (
+                "write numbers with a decimal point and nothing else, or empty the "
+                "cell if there is none"
+            )
+            if name not in (target or ()):
+                remedy += "; or name the column in choices or ignore"
             raise wrong(
                 f"column {name!r}, row {table.index[at]!r}",
                 "a number",
                 repr(table[name].iloc[at]),
-                "write numbers with a decimal point and nothing else, empty the cell "
-                "if there is none, or name the column in choices or ignore",
+                remedy,
             )
     ignored = list(ignore or ())
     for name in known if ignore is None else ():
