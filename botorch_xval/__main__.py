@@ -21,6 +21,7 @@ from botorch_xval.command_line.arguments import (
 from botorch_xval.command_line.executors import open_executor
 from botorch_xval.command_line.reports import (
     cross_validate_each,
+    list_other_optima,
     plain_warnings,
     write_comparison,
 )
@@ -223,6 +224,12 @@ def _compare(trials: Trials, args: argparse.Namespace) -> None:
         "with folds that start from the fit to all of them and go to the same "
         "tolerance.",
     ]
+    if args.fit == "refit":
+        other = list_other_optima(
+            points[points["size"] == size], results, rows.to_list()
+        )
+        print(*other, sep="\n")
+        notes += other
     if missing := set(sizes) - scored:
         notes.append(
             f"Time was over before all were scored at {_listed(missing)} rows; the "

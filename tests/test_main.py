@@ -18,10 +18,12 @@ import pytest
 from botorch.exceptions.warnings import BotorchWarning
 from children import alive, begin, wait_for
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from helpers import assert_same
+from helpers import assert_same, noisy_waves, normalized_gp
 
+from botorch_xval import FitOptions
 from botorch_xval.__main__ import main
 from botorch_xval.command_line.arguments import make_parser
+from botorch_xval.command_line.reports import list_other_optima
 from botorch_xval.command_line.tables import read_trials
 from botorch_xval.comparison.compare import compare
 from botorch_xval.comparison.model_search import ModelSearch
@@ -499,6 +501,21 @@ def test_time_is_over(trials, tmp_path, capsys):
     assert page.count("time was over") == 3  # all but the best have no charts
     assert "with seed 0, at 6 rows." in page
     assert "Time was over before all were scored at 8 rows" in page
+
+
+def test_charts_in_other_optima_than_the_scores_are_told(tmp_path):
+    X, Y = noisy_waves(8)
+    rows = [5, 3, 0, 1, 2, 4, 6, 7]
+    how = {"fit_options": FitOptions(starts="own")}
+    result = cross_validate(normalized_gp, X[rows], Y[rows], **how)
+    points = compare({"gp": normalized_gp}, X, Y, sizes=[8], **how).points
+    assert list_other_optima(points, {"gp": result}, rows) == []
+    points.loc[points.row.isin([5, 7]), "log_density"] += 1.5
+    (note,) = list_other_optima(points, {"gp": result}, rows)
+    assert note.startswith(
+        "gp: 2 of 8 held-out rows of the charts have another optimum"
+    )
+    assert "differs by -3.00 nats in all" in note
 
 
 @pytest.mark.several  # processes do not know of the one start of other tests

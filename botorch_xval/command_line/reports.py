@@ -9,6 +9,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from botorch.models.model import Model
 from gpytorch.mlls import MarginalLogLikelihood
 
@@ -19,7 +21,14 @@ from botorch_xval.cross_validation.outliers import FEWEST, WithoutRows
 from botorch_xval.cross_validation.result import CrossValidation
 from botorch_xval.cross_validation.without_rows import find_outliers
 
-__all__ = ["cross_validate_each", "plain_warnings", "write_comparison"]
+__all__ = [
+    "cross_validate_each",
+    "list_other_optima",
+    "plain_warnings",
+    "write_comparison",
+]
+
+FAR = 0.1  # nats between log densities of one row, from which on optima are others
 
 
 @contextmanager
@@ -86,6 +95,34 @@ def cross_validate_each(
             "has folds of its own."
         )
     return results, without, notes
+
+
+def list_other_optima(
+    points: pd.DataFrame, results: Mapping[str, CrossValidation], rows: Sequence[int]
+) -> list[str]:
+    """Where folds of the charts ended in other optima than those of the scores.
+
+    Args:
+        points: Scores of refits at the size of the charts, see :class:`Comparison`.
+        results: By name of a configuration its charts' cross-validation.
+        rows: Numbers of its rows in the table.
+
+    Returns:
+        A note for each such configuration.
+    """
+    notes = []
+    for name, result in results.items():
+        own = points[points.configuration == name].drop_duplicates("row")
+        scored = own.set_index("row").log_density
+        drawn = result.summed_log_density.cpu().numpy()
+        gaps = drawn - scored[[rows[i] for i in result.rows.tolist()]].to_numpy()
+        if far := int((abs(gaps) > FAR).sum()):
+            notes.append(
+                f"{name}: {far} of {len(gaps)} held-out rows of the charts have "
+                "another optimum than in the scores, whose log density differs by "
+                f"{np.nansum(gaps):+.2f} nats in all; the scores, of refits, count."
+            )
+    return notes
 
 
 def write_comparison(
