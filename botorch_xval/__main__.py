@@ -228,7 +228,8 @@ def _compare(trials: Trials, args: argparse.Namespace) -> None:
         other = list_other_optima(
             points[points["size"] == size], results, rows.to_list()
         )
-        print(*other, sep="\n")
+        for text in other:
+            print(text)
         notes += other
     if missing := set(sizes) - scored:
         notes.append(
