@@ -130,9 +130,10 @@ def cross_validate(
     * "posterior": hyper-parameters integrated out. Draws of their posterior
       distribution given all rows (from a Laplace approximation, carried over to the
       distribution itself) stand for those of a fold by Pareto-smoothed importance
-      weights; a fold of fewer than four fifths of the rows, or with a Pareto `k` above
+      weights; a fold of fewer than four fifths of the rows, with a Pareto `k` above
       0.7 (see
-      :func:`~botorch_xval.cross_validation.psis.largest_shape`) gets draws of its own.
+      :func:`~botorch_xval.cross_validation.psis.largest_shape`), or in which fewer than
+      half of the draws stay effective, gets draws of its own.
       Predictions are mixtures (`result.mixture`). About 150 evaluations for each of
       `draws` draws, and as many for each fold that is drawn again.
 

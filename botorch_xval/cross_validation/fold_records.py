@@ -41,11 +41,13 @@ class FoldFit:
 
     pareto_k: float = math.nan
     """Pareto's shape of the weights that the draws of all rows have in this fold: from
-    0.7 on (with `S` draws from `1 - 1 / log10(S)` on, if that is less) it has draws of
-    its own. NaN without such draws."""
+    0.7 on (with `S` draws from `1 - 1 / log10(S)` on, if that is less), or where fewer
+    than half of the draws stay effective, it has draws of its own. NaN without such
+    draws."""
 
     effective_draws: float = math.nan
-    """How many draws of equal weight its draws are worth; NaN without draws."""
+    """How many independent draws of equal weight its draws are worth; NaN without
+    draws."""
 
 
 def tabulate_fits(fits: Sequence[FoldFit], names: Sequence[str]) -> pd.DataFrame:

@@ -124,11 +124,18 @@ class Mixture:
             observed: Outcomes, `k x m`.
             links: Of which the mixtures are; default: of the outcomes themselves.
         """
+        each = self.log_densities(observed, links)
+        return (self.weights.log() + each).logsumexp(dim=-2)
+
+    def log_densities(
+        self, observed: Tensor, links: Sequence[Link] | None = None
+    ) -> Tensor:
+        """Those by each of the components, `k x S x m`; args of :meth:`log_density`."""
         values, slopes = _linked(observed, links)
         each = scores.log_density(
             self.mean, self.variance, values[:, None].expand_as(self.mean)
         )
-        return (self.weights.log() + each).logsumexp(dim=-2) + slopes
+        return each + slopes[:, None]
 
     def relative_errors(
         self, observed: Tensor, links: Sequence[Link] | None = None
@@ -139,10 +146,7 @@ class Mixture:
         :math:`\sqrt{\sum_s w_s^2 (p_s - p)^2} / p`, for weights that are ratios of
         densities at independent draws. Args as of :meth:`log_density`.
         """
-        values, _ = _linked(observed, links)
-        each = scores.log_density(
-            self.mean, self.variance, values[:, None].expand_as(self.mean)
-        )
+        each = self.log_densities(observed, links)
         whole = (self.weights.log() + each).logsumexp(dim=-2, keepdim=True)
         apart = self.weights * ((each - whole).exp() - 1)
         return (apart**2).sum(dim=-2).sqrt()

@@ -4,7 +4,8 @@ Either every fold has a run of NUTS on its training rows, or there is one on all
 whose draws are weighted for each fold by the ratio of the two likelihoods (see
 :mod:`~botorch_xval.cross_validation.posterior`; the priors cancel), each with the
 transforms of its own model. Folds whose weights are not to be trusted get a run of
-their own. Draws of NUTS are taken as independent.
+their own. Draws of a chain are correlated, and count for fewer (see
+:func:`~botorch_xval.cross_validation.psis.efficiency_of`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -33,7 +35,11 @@ from botorch_xval.cross_validation.integrated import (
 )
 from botorch_xval.cross_validation.links import links_of
 from botorch_xval.cross_validation.predictions import predict_one
-from botorch_xval.cross_validation.psis import are_trusted, smooth_weights
+from botorch_xval.cross_validation.psis import (
+    are_trusted,
+    efficiency_of,
+    smooth_weights,
+)
 from botorch_xval.fitting.coordinates import Array
 
 __all__ = ["check_fit", "is_fully_bayesian", "makes_draws", "sample_folds"]
@@ -98,19 +104,19 @@ def sample_folds(
         whole = _log_likelihoods(everything)
     for i in tqdm(range(len(data.folds.names)), disable=not progress):
         model = data.model_of(i)
-        shape, effective = math.nan, float(draws)
+        shape, effective = math.nan, math.nan
         begin, how = monotonic(), "nuts"
         log_weights = np.full(draws, -math.log(draws))
         if everything is not None:
             model.load_mcmc_samples({n: v.clone() for n, v in samples.items()})
             model.eval()
-            found = smooth_weights(_log_likelihoods(model) - whole)
-            shape = float(found.shapes[0])
+            ratios = _log_likelihoods(model) - whole
+            found = smooth_weights(ratios, efficiency_of(ratios))
+            shape, effective = found.shapes[0], found.effective_draws[0]
             targets: Any = model.train_targets
             share = targets.shape[-1] / len(data.train_X)
-            if are_trusted(shape, draws, share):
+            if are_trusted(shape, found.efficiency * draws, effective, share):
                 how, log_weights = "reweighted", found.log_weights[0]
-                effective = float(found.effective_draws[0])
             else:
                 model = data.model_of(i)
         if how == "nuts":
@@ -141,7 +147,13 @@ def _predict(
         f"{len(log_weights)} {said}", targets.shape[-1], seconds=monotonic() - begin
     )
     fit = FoldFit(
-        i, 0, how, math.nan, record, pareto_k=shape, effective_draws=effective
+        i,
+        0,
+        how,
+        math.nan,
+        record,
+        pareto_k=float(shape),
+        effective_draws=float(effective),
     )
     links, _ = links_of(model, 1)
     if isinstance(members, Exception):
@@ -149,6 +161,10 @@ def _predict(
         return Integrated(i, None, None, [fit], links, message)
     weights = torch.as_tensor(np.exp(log_weights)).to(members["mean"])
     mixture, prediction = mix_members(members, weights)
+    if how == "nuts":
+        each = mixture.log_densities(data.train_Y[test], links)[..., 0].nansum(dim=0)
+        likely = (each - each.max()).exp().cpu().numpy()
+        fit = replace(fit, effective_draws=len(likely) * efficiency_of(likely))
     return Integrated(i, mixture, prediction, [fit], links)
 
 

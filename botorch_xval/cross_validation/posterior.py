@@ -228,9 +228,9 @@ class _Folds:
         count, shape = len(drawn.points), float(smoothed.shapes[0])
         n = self.objective.num_points
         share = n / drawn.posterior.objective.num_points
-        if are_trusted(shape, count, share):
+        effective = float(smoothed.effective_draws[0])
+        if are_trusted(shape, count, effective, share):
             record = record_of_draws(f"{count} draws of all rows, reweighted", n)
-            effective = float(smoothed.effective_draws[0])
             fit = FoldFit(
                 fold,
                 k,

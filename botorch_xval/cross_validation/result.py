@@ -186,13 +186,20 @@ class CrossValidation:
     def monte_carlo_error(self) -> float:
         """Standard error of `elpd` by which draws were made, in nats.
 
-        By the delta method, with draws taken as independent (Vehtari et al. 2024,
-        section 6). It says nothing of other data. NaN where nothing was drawn.
+        By the delta method (Vehtari et al. 2024, section 6), with the effective draws
+        of :meth:`fit_table`. It says nothing of other data, nor of a mode that no draw
+        has met. NaN where nothing was drawn.
         """
         drawn = {fit.fold for fit in self.fits if not math.isnan(fit.effective_draws)}
         if self.mixture is None or not drawn:
             return math.nan
         relative = self.mixture.relative_errors(self.observed, self._points.links)
+        count = 1 / (self.mixture.weights**2).sum(dim=-2)  # if draws are independent
+        effective = count.clone()
+        for fit in self.fits:
+            if not math.isnan(fit.effective_draws):
+                effective[self.fold_of == fit.fold, fit.output] = fit.effective_draws
+        relative = relative * (count / effective).sqrt()
         relative = relative.where(~self.observed.isnan(), 0.0)
         known = relative[~relative.isnan().any(dim=-1)]
         rows = self.rows[~relative.isnan().any(dim=-1).cpu()].cpu()

@@ -445,6 +445,10 @@ SCORES = [
         ("infinite", lambda: smooth_weights([[INF, 0.0]]),
          "log_ratios: expected finite",
          "inf|none", ";"),
+        ("no efficiency", lambda: smooth_weights([[0.0, 1.0]], 0.0),
+         "efficiency: expected", "0.0", ";"),
+        ("an efficiency above one", lambda: smooth_weights([[0.0, 1.0]], 3),
+         "efficiency: expected", "3", ";"),
     ),
 ]  # fmt: skip
 CASES = [*DATA, *WHOLE, *RESULTS, *FOLDS, *SCORES]

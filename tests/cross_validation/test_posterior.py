@@ -129,6 +129,16 @@ def test_folds_are_those_of_quadrature_reweighted_or_drawn_again(outlying):
     assert 0.01 < outlying.monte_carlo_error < 0.3
 
 
+def test_a_fold_at_the_edge_of_the_draws_is_drawn_again_whatever_the_shape():
+    X, Y = one_input(outlier=1.2)
+    held_out = torch.eye(10, dtype=torch.bool)[[5]]
+    found = cross_validate(simple, X, Y, **GIVEN, folds=held_out)
+    table = found.fit_table()
+    assert table.how.tolist() == ["redrawn"]
+    assert table.pareto_k[0] < LARGE - 0.1
+    assert found.log_density.item() == pytest.approx(exact(X, Y, [5]), abs=0.1)
+
+
 def test_weights_are_those_of_arviz(outlying):
     arviz = pytest.importorskip("arviz")
     mixture, kept = outlying.mixture, outlying.fit_table().how == "reweighted"
@@ -152,7 +162,7 @@ def test_weights_are_those_of_arviz(outlying):
     )
     shapes = outlying.fit_table().pareto_k[kept]
     assert_close(shapes.to_numpy(), loo.pareto_k.values[kept], atol=1e-6)
-    _, weighted = smooth_weights(-each)
+    weighted = smooth_weights(-each).shapes
     assert_close(weighted[kept], shapes.to_numpy(), atol=1e-6)
 
 
