@@ -106,8 +106,9 @@ def plot_pareto_k(
         named: How many of the largest shapes to name.
 
     Returns:
-        The axes: folds against Pareto's `k` of their importance weights. Folds above
-        the dashed line have draws of their own, and a color of their own.
+        The axes: folds against Pareto's `k` of their importance weights. Folds with
+        draws of their own have a color of their own; those above the dashed line are
+        among them.
 
     Raises:
         ValueError: If the result has no such weights, or `ax` is no axes.
@@ -126,10 +127,11 @@ def plot_pareto_k(
     value = worst.pareto_k.to_numpy()
     # Without a tail that can be fitted a shape is infinite.
     value = np.where(np.isinf(value), max(1.0, limit) + 1.0, value)
-    place, is_far = np.arange(len(value)), worst.pareto_k.to_numpy() > limit
+    place = np.arange(len(value))
+    again = worst.fold.isin(table.fold[table.how != "reweighted"]).to_numpy()
     for chosen, color, words in (
-        (~is_far, COLORS[0], f"reweighted ({(~is_far).sum()})"),
-        (is_far, COLORS[1], f"drawn again ({is_far.sum()})"),
+        (~again, COLORS[0], f"reweighted ({(~again).sum()})"),
+        (again, COLORS[1], f"drawn again ({again.sum()})"),
     ):
         if chosen.any():
             x, y = place[chosen], value[chosen]

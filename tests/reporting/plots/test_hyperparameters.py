@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import assert_close, noisy_waves, normalized_gp, tuning_trials
@@ -43,6 +45,10 @@ def test_shapes_are_those_of_the_weights(fixed):
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert redrawn > 0 and f"drawn again ({redrawn})" in labels
     assert any((np.array(line.get_ydata()) > 0.5).all() for line in ax.lines)
+    # Some are drawn again whatever their shapes.
+    low = replace(result, fits=[replace(fit, pareto_k=0.1) for fit in result.fits])
+    labels = [text.get_text() for text in plot_pareto_k(low).get_legend().get_texts()]
+    assert f"drawn again ({redrawn})" in labels
     drawn = plot_diagnostics(result)
     assert "Pareto" in drawn[1, 2].get_ylabel()
     with pytest.raises(ValueError, match="has none; cross-validate with fit"):
