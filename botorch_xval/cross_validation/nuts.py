@@ -112,11 +112,12 @@ def sample_folds(
             model.eval()
             ratios = _log_likelihoods(model) - whole
             found = smooth_weights(ratios, efficiency_of(ratios))
-            shape, effective = found.shapes[0], found.effective_draws[0]
+            shape, worth = found.shapes[0], found.effective_draws[0]
             targets: Any = model.train_targets
             share = targets.shape[-1] / len(data.train_X)
-            if are_trusted(shape, found.efficiency * draws, effective, share):
+            if are_trusted(shape, found.efficiency * draws, worth, share):
                 how, log_weights = "reweighted", found.log_weights[0]
+                effective = worth
             else:
                 model = data.model_of(i)
         if how == "nuts":
